@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 FAMILIES = ("incus", "lxd")
 _PIECE = 1 << 20
-#: maximum seconds by which the clock of the machine that built an image may be ahead
+#: maximum seconds that the creation date of an image may be in the future, because of a wrong clock
 _LATEST = 24 * 3600
 _BAD_IN_ALIAS = re.compile(r"[\s,\x00-\x1f\x7f]")
 
@@ -105,7 +105,7 @@ def add(
         InputError: the image is invalid, or its metadata.yaml lacks a required value.
         RefusedError: a file is private, the tree has a different image with this product and version, or the
             tree has this image in another version or product.
-        LimitError: the catalog with the new image would exceed one of templater's limits on reading catalogs.
+        LimitError: with the new image, the catalog would exceed a limit of templater.
     """
     for alias in aliases:
         check_alias(alias)
@@ -363,10 +363,11 @@ def _combined(digest: _hashlib._Hash, root: Output) -> str:
 def insert(catalog: Catalog, new: NewImage, *, unified: bool) -> Added:
     """Enter the image into the tree's own products file.
 
-    Other products files contain the products of other servers, and `reindex` replaces such a file as a whole.
-    Raises RefusedError if the catalog already has another image with this product and version, or this image
-    in another version or product. Raises LimitError for a value that is too long. After an error, the catalog
-    is unchanged.
+    All other products files contain the products of other servers. `reindex` replaces such a file as a whole.
+
+    Raises RefusedError if the catalog already has another image with this product and version. Also raises
+    RefusedError if the catalog has this image in another version or product. Raises LimitError for a value
+    that is too long. After an error, the catalog is unchanged.
     """
     facts = new.metadata
     warnings: list[str] = []
@@ -466,7 +467,8 @@ def _items(new: NewImage, *, unified: bool) -> dict[str, dict[str, Any]]:
 def _check_items(existing: dict[str, Any], wanted: dict[str, dict[str, Any]], place: str) -> bool:
     """Return whether ``wanted`` has new or changed items compared with ``existing``.
 
-    Raises RefusedError if an existing file would be replaced. A root filesystem of another type can be added.
+    Raises RefusedError if a new item would replace a different file. A version can get an additional root
+    filesystem of another type.
     """
     if not existing:
         return True
@@ -534,8 +536,8 @@ def _set_aliases(
 ) -> None:
     """Set the product's aliases: the requested aliases and the default aliases.
 
-    Another product with the same architecture and type may already have one of these aliases. Then a
-    requested alias moves from the other product to ``product``, but a default alias does not move.
+    Another product with the same architecture and type may already have one of these aliases. If the user
+    requested this alias, move it from the other product to ``product``. A default alias does not move.
     """
     own = [alias for alias in str(product.get("aliases") or "").split(",") if alias]
     asked = [alias for alias in new.aliases if alias not in own]

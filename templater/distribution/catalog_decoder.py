@@ -1,9 +1,11 @@
 """simplestreams catalogs: bounded JSON, decoded by the rules of Go's clients.
 
-Incus and LXD decode catalogs with Go's JSON package. If a single value has a wrong type, a client lists no
-images. Go's package ignores unknown keys and the case of keys, and treats null as missing. If a key occurs
-twice in an object, Go's package uses the last string, number or boolean, but merges two objects. templater
-does not imitate this merging, and refuses the catalog.
+Incus and LXD decode catalogs with Go's JSON package, which has these rules:
+
+* If a single value has a wrong type, decoding fails, and the client lists no images.
+* Unknown keys and the case of keys are ignored. null counts as missing.
+* If a key occurs twice in an object, the last string, number or boolean wins.
+* If both values of a repeated key are objects, they are merged. templater refuses such a catalog.
 """
 
 from __future__ import annotations
@@ -31,22 +33,23 @@ DOWNLOADS = "image-downloads"
 
 #: size limit of a catalog file: 20,000 images for Incus and LXD need 24 MB
 MOST_BYTES = 32 << 20
-#: Limit on JSON values. Each value takes up to a hundred bytes of memory. An object counts as four values.
-#: null counts as four values, too, because it can stand for an empty object.
-#: Their number is estimated by counting the characters ``,:[{``, because nearly every value follows one.
+#: Limit on the JSON values of a file. Each value takes up to a hundred bytes of memory. An object counts as
+#: four values. null counts as four values, too, because it can stand for an empty object.
+#: templater estimates the number of values: it counts the characters ``,:[{``, because nearly every value
+#: follows one of them.
 MOST_VALUES = 2_000_000
 #: Limit on items of a version. A version usually has about ten items.
 #: Clients combine every metadata item with every root filesystem.
 MOST_ITEMS = 200
 #: limits in characters on a path, and on every other name and text except aliases
 MOST_PATH, MOST_TEXT = 4096, 512
-#: limits on the requirements of a product, and on the aliases of all products and their characters
+#: limits on the requirements of a product, on the aliases of all products, and on the characters in aliases
 MOST_REQUIREMENTS, MOST_ALIASES, MOST_ALIAS_TEXT = 20, 200_000, 4 << 20
-#: maximum number of mismatches of the same clients, and of odd keys, that are kept in memory
+#: maximum number of odd keys, and of mismatches for the same clients, that are kept in memory
 _MOST_KEPT = 1000
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
-#: The place of a value: either the path of its file, or the kind and name of each object around the value.
-#: It becomes a text only in a message.
+#: The place of a value: either the path of the value's file, or the kind and name of each object around the
+#: value. Messages convert a place to a text.
 Place = tuple[str, ...]
 
 
@@ -144,7 +147,8 @@ class Decoded:
 MOST_BYTES_OF_ALL = 2 * MOST_BYTES
 MOST_VALUES_OF_ALL = 2 * MOST_VALUES
 _VALUES_OF_OBJECT = 4
-#: If a text has one character above U+FFFF, Python uses four bytes for each of its characters.
+#: Characters above U+FFFF, such as emojis. If a text has one, Python needs four bytes for every character of
+#: this text.
 _WIDE = re.compile(rb"[\xf0-\xf7]|\\u[dD][89aAbB]")
 MOST_FILES = 200
 _PIECE = 1 << 20
@@ -158,8 +162,8 @@ def parse_json(data: bytes, name: str, repeated: list[tuple[str, str]] | None = 
 
     Raises InputError for invalid JSON and for repeated keys, and LimitError for a file that is too large.
 
-    If ``repeated`` is given, a key with several strings, numbers or booleans gets the last value, as in
-    Go's clients. The name of the file and the key are added to ``repeated``.
+    If ``repeated`` is given, a repeated key is allowed if its values are strings, numbers or booleans. Its
+    last value wins, as in Go's clients. The pair of the file's name and the key is added to ``repeated``.
     """
     if not data:
         raise InputError(f"'{printable(name)}' is empty")
@@ -206,8 +210,8 @@ _SHOWN = 80
 def decode_json(text: str, repeated: list[str] | None = None) -> Any:
     """Decode a JSON text of a server. Raises ValueError for invalid JSON and for repeated keys.
 
-    If ``repeated`` is given, a key with several strings, numbers or booleans is not an error: it gets the
-    last value, and is added to ``repeated``.
+    If ``repeated`` is given, a repeated key is allowed if its values are strings, numbers or booleans. Its
+    last value wins, and the key is added to ``repeated``.
     """
     if text.startswith("\ufeff"):
         raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
@@ -225,8 +229,8 @@ def _object(pairs: list[tuple[str, Any]], repeated: list[str] | None = None) -> 
         if repeated is None:
             raise RepeatedKeyError(counts.most_common(1)[0][0])
         for key, value in pairs:
-            # Go adds the keys of a second object to the first, ignores a second null, and fails for a first
-            # value of a wrong type.
+            # Here Go does not simply use the last value. It adds the keys of a second object to the first
+            # object, ignores a second null, and fails if the first value has a wrong type.
             if counts[key] > 1 and (type(value) is not type(found[key]) or not isinstance(value, _SCALARS)):
                 raise RepeatedKeyError(key)
         repeated += [printable(key[:_SHOWN]) for key in counts if counts[key] > 1][:_MOST_KEPT]
@@ -260,8 +264,8 @@ def _decoder(hook: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> json.JS
 class CatalogSize:
     """The size of all files of one catalog. Raises LimitError if together they are too large.
 
-    ``is_wide`` is True if a file has a character of four bytes. Such a character lowers the limit on the
-    bytes.
+    ``is_wide`` is True if a file has a character above U+FFFF, such as an emoji. Such a character lowers the
+    limit on the bytes to a quarter.
     """
 
     def __init__(self) -> None:
@@ -340,7 +344,7 @@ _ITEM = {
     "ftype": "string", "path": "string", "size": "integer", "sha256": "string", "md5": "string",
     **dict.fromkeys(COMBINED, "string"), "combined_type": "string", "delta_base": "string",
 }  # fmt: skip
-#: fields that only some clients decode: only these clients fail on a value of a wrong type
+#: fields that only some clients decode; other clients ignore even a value of a wrong type
 _FIELD_CLIENTS = {"lxd_requirements": ("lxd",), "combined_type": ("incus-7",)}
 
 
@@ -419,8 +423,8 @@ _COMBINED_SET = frozenset(COMBINED)
 def _fields(raw: Any, spec: Mapping[str, str], place: Place, decoded: Decoded) -> dict[str, Any]:
     """Return the known fields of an object.
 
-    If several keys differ only in case and their values are scalars, the last key wins. If a value is an
-    object or a list, raise InputError, because Go would combine the values.
+    If several keys differ only in case, the value of the last key wins. If these values are objects or lists,
+    raise CombinedError, because Go would combine the values.
     """
     if raw is None:
         return {}

@@ -1,10 +1,10 @@
 """Limits on the catalogs that `templater serve` can serve, and upper bounds on what clients list.
 
-Commands that change a tree refuse catalogs above these limits. Otherwise, `streams reindex` could add so many
-images of another server that `templater serve` refuses the whole tree.
+Commands that change a tree refuse catalogs above these limits. Otherwise, `streams reindex` could add so
+many images of another server that `templater serve` refuses the whole tree.
 
-`streams add` computes the bounds while it reads the catalog. Computing them takes a fifth of the time that a
-reader needs to list the images.
+`streams add` computes the bounds while it reads the catalog. This takes a fifth of the time that listing the
+images would take.
 """
 
 from __future__ import annotations
@@ -29,24 +29,25 @@ from .client_image_list import (
 from .products_by_line import FINGERPRINT, MOST_PATH, VERSION_NAME, PlainProduct, dump_products
 from .tree_catalog import Catalog, clean_path
 
-#: limit in bytes on the catalog of a served tree, which is loaded again while the server has the old images
+#: Limit in bytes on the catalog of a served tree. It is lower than the limit for other commands, because the
+#: server still has the old images in memory when it loads a changed catalog.
 MOST_OF_CATALOG = 24 << 20
-#: Limit in bytes on all lists of the image API and all generated files of a stream together. A server keeps
-#: two versions of them: the current one, and a new one or one that slow clients still read.
+#: Limit in bytes on all lists of the image API and all generated files of a stream together. A server can
+#: have two versions of them in memory: the current version, and a new version or one that slow clients read.
 MOST_OF_LISTS = 64 << 20
 _HINT = "`templater serve` cannot serve a larger catalog"
 #: the clients whose images a server lists
 LISTED_CLIENTS = ("incus-7", "lxd")
-#: the most bytes that each image, requirement and alias needs in the lists, in addition to its texts
+#: maximum bytes that an image, a requirement and an alias need in the lists, in addition to their texts
 _IMAGE, _REQUIREMENT, _ALIAS = 577, 19, 207
-#: bytes that are saved for each empty property: the lists omit three properties if they are empty
+#: bytes that an empty property saves: the lists omit three of the properties if they are empty
 _OMITTED = 11
 #: the ``ftype`` of the metadata of a split image, and of a unified image, for each client
 _FIRSTS = tuple((metadata_ftype(client), unified_ftype(client)) for client in LISTED_CLIENTS)
 _UNIFIED = frozenset(unified for _, unified in _FIRSTS)
 #: upper bound on the bytes of an image's architecture, kind, type and size in a list
 _SHORT_TEXTS = 100
-#: for each client, one container image and one virtual machine image of a product get the aliases
+#: maximum number of images of a product with its aliases: for each client, a container and a virtual machine
 _MOST_WITH_ALIASES = 2 * len(LISTED_CLIENTS)
 
 
@@ -114,16 +115,18 @@ def _size(image: Image) -> int:
 def image_size(twice: int, once: int, fingerprint: int, requirements: int) -> int:
     """Return the bytes that one image needs in all lists together.
 
-    ``twice`` has the bytes of both copies of the texts that occur twice in the lists, and ``once`` the bytes
-    of the texts that occur once. ``fingerprint`` has the bytes of one copy of the fingerprint.
-    ``requirements`` is the number of requirements.
+    * ``twice``: bytes of the texts that occur twice in the lists, with both copies counted
+    * ``once``: bytes of the texts that occur once in the lists
+    * ``fingerprint``: bytes of one copy of the fingerprint
+    * ``requirements``: number of requirements
     """
     return _IMAGE + twice + once + 2 * fingerprint + _REQUIREMENT * requirements
 
 
 def alias_size(name: str, address: int, fingerprint: int, type: str) -> int:
-    """Return the bytes of one alias in its image's data, and in the lists of alias addresses and alias data.
+    """Return the bytes that one alias needs in all lists together.
 
+    An alias occurs in its image's data, in the list of alias addresses, and in the list of alias data.
     ``address`` and ``fingerprint`` are sizes in bytes.
     """
     return _ALIAS + 2 * json_length(name) + address + fingerprint + len(type)
@@ -146,9 +149,9 @@ class UpperBounds:
         self._decoded = Decoded()
 
     def add(self, name: str, raw: Any) -> None:
-        """Add the cost of a product. ``raw`` is the product's JSON value or a ``PlainProduct``.
+        """Add a product's share to the bounds. ``raw`` is the product's JSON value or a ``PlainProduct``.
 
-        If a product changes, add it again.
+        If the product changes later, call this method again with the changed product.
         """
         try:
             if isinstance(raw, PlainProduct):
@@ -225,11 +228,11 @@ class UpperBounds:
 
 
 def _images(version: Version) -> tuple[int, int, set[str]]:
-    """Return two upper bounds for one client's images of a version, and all possible fingerprints.
+    """Return facts about the images that one client makes of a version, as a tuple of three values:
 
-    The first bound is for the number of images and dropped entries, and the second bound for the length of
-    the longest path of a metadata file. The fingerprints are all texts that a client can take as the
-    fingerprint of an image.
+    * an upper bound on the number of images and dropped entries
+    * an upper bound on the length of the longest path of a metadata file
+    * all texts that a client can use as the fingerprint of an image
     """
     kinds = []
     paths, fingerprints = set(), set[str]()

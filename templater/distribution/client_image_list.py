@@ -47,8 +47,8 @@ UNIFIED = "tar.gz"
 #: Clients combine every metadata item with every root filesystem.
 MOST_IMAGES = 50_000
 MOST_OF_A_VERSION = 1000
-#: Limit in bytes of JSON on the texts of a product, counted for each of its images. JSON has 12 bytes for an
-#: emoji. A server lists the texts twice for Incus, and twice for LXD.
+#: Limit in bytes of JSON on the texts of products: each image counts the texts of its product again. An emoji
+#: has 12 bytes in JSON. A server lists the texts twice for Incus, and twice for LXD.
 MOST_TEXTS = 16 << 20
 
 
@@ -68,8 +68,8 @@ def family(client: str) -> str:
 class Image:
     """One image as a client lists it. ``root`` is None for a unified image.
 
-    Clients list some images in a random order. With another order, a client gives the aliases in ``random``
-    to another image.
+    Clients list some images in a random order, and give an alias to the first image that has it. ``random``
+    contains the aliases that this image gets in some orders, but not in others.
     """
 
     product: Product
@@ -108,7 +108,10 @@ class Dropped:
 
 
 def day(text: str, layout: Literal["%Y-%m-%d", "%Y%m%d"]) -> date | None:
-    """Parse a date as strictly as Go does: fixed width, digits only. Return None for an invalid date."""
+    """Parse a date as strictly as Go does: with leading zeros, and only ASCII digits.
+
+    Return None for an invalid date.
+    """
     digits = text.replace("-", "") if layout == "%Y-%m-%d" else text
     if layout == "%Y-%m-%d" and (len(text) != 10 or text[4] != "-" or text[7] != "-"):
         return None
@@ -129,12 +132,12 @@ class Unsorted:
     * the products of one os, which clients sort by release
     * the products of one release, which clients sort by variant
 
-    Clients treat a product without the property as neither smaller nor greater than any other product.
-    So if only some products of a part have the property, the order depends on Go's random order of maps.
+    If a product lacks the property, clients treat it as equal to every other product of the part. So if only
+    some products of a part have the property, the result depends on Go's random order of maps.
     """
 
     def __init__(self) -> None:
-        #: the hashes of the parts with a product that lacks the property, and with a product that has it
+        #: two sets: hashes of the parts in which a product lacks the property, and in which a product has it
         self._seen: tuple[set[int], set[int]] = set(), set()
 
     def add(self, product: Product) -> None:
@@ -147,18 +150,18 @@ class Unsorted:
 
 
 def _parts(product: Product) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield each part of the stream that contains a product, the largest part first.
+    """Yield each part of the stream that contains the product, and the value by which clients sort it there.
 
-    With each part, also yield the value by which clients sort the product in this part.
+    The largest part comes first. The value is the product's os, release or variant.
     """
     names = (product.os, product.release, product.variant)
     return ((names[:number], value) for number, value in enumerate(names))
 
 
 def unsorted_part(product: Product, unsorted: set[int]) -> tuple[str, ...] | None:
-    """Return the largest part that contains a product and that clients list in a random order, or None.
+    """Return the largest part that contains the product and that clients list in a random order, or None.
 
-    ``unsorted`` has the hashes of the parts that clients list in a random order.
+    ``unsorted`` contains the hashes of the parts that clients list in a random order.
     """
     return next((part for part, _ in _parts(product) if hash(part) in unsorted), None) if unsorted else None
 
@@ -168,7 +171,7 @@ def list_images(
 ) -> tuple[list[Image], list[Dropped]]:
     """Return the images in the client's order, with aliases, and the entries that the client drops.
 
-    If ``products`` has only some products of the stream, ``unsorted`` is the result of ``Unsorted.hashes``
+    If ``products`` are only some products of a stream, ``unsorted`` must be the result of ``Unsorted.hashes``
     for the whole stream.
     """
     images: list[Image] = []
@@ -304,9 +307,9 @@ def _rank(image: Image) -> int:
 
 
 def _give_aliases(images: Iterable[Image], unsorted: set[int]) -> None:
-    """Give each alias to the first image with that alias, type and architecture.
+    """Give each alias to the first image of its type and architecture that has the alias.
 
-    If clients list several images with that alias in a random order, mark the alias as random.
+    If clients list several of these images in a random order, add the alias to ``Image.random``.
     """
     owners: dict[tuple[str, str, str], tuple[Image, tuple[object, ...]]] = {}
     #: for each product, type and architecture: the first image's key from ``_tie``, and all images with this
@@ -340,6 +343,9 @@ def _tie(image: Image, unsorted: set[int]) -> tuple[object, ...]:
 
 
 def client_aliases(product: Product | PlainProduct) -> list[str]:
-    """Return each alias of a product, followed by ``ALIAS/ARCHITECTURE``. An alias can contain spaces."""
+    """Return two names for each alias of a product: ``ALIAS`` and ``ALIAS/ARCHITECTURE``.
+
+    An alias can contain spaces.
+    """
     names = product.aliases.split(",") if product.aliases else []
     return [spelling for name in names for spelling in (name, f"{name}/{product.arch}")]

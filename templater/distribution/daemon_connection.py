@@ -1,4 +1,4 @@
-"""A connection to a daemon, with limits on the time, the headers and the lengths of chunks of an answer."""
+"""A connection to a daemon, with limits on the time and on the protocol data of an answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Connection(http.client.HTTPConnection):
     """A connection to a daemon. The function ``connect`` opens its socket.
 
     ``used`` tells whether the connection has already received an answer. Each read ends at ``deadline``, even
-    if the daemon keeps sending single bytes. ``overhead`` counts the received bytes that are not content.
+    if the daemon sends single bytes all the time. ``overhead`` is the number of received bytes that are not
+    content.
     """
 
     def __init__(self, connect: Connect) -> None:
@@ -36,14 +37,14 @@ class Connection(http.client.HTTPConnection):
         self.in_headers = False
 
     def deliver(self, size: int) -> None:
-        """Subtract ``size`` bytes of content from the counted bytes.
+        """Subtract ``size`` bytes of content from ``overhead``, because ``receive`` counts all bytes.
 
-        Also subtract a sixteenth of ``size``, as an allowance for the lengths of chunks.
+        Also subtract a sixteenth of ``size``, which allows for the lengths of chunks.
         """
         self.overhead = max(0, self.overhead - size - size // 16)
 
     def receive(self, size: int) -> None:
-        """Count received bytes. Raises HTTPException for too much protocol data besides the content."""
+        """Add received bytes to ``overhead``. Raises HTTPException if the overhead exceeds a limit."""
         self.overhead += size
         if self.in_headers and self.overhead > MOST_HEADERS:
             raise http.client.HTTPException(f"more than {MOST_HEADERS >> 10} KiB of headers")
@@ -88,7 +89,7 @@ class _Socket:
         self._socket.close()
 
     def _wait(self) -> None:
-        """Let the next call wait at most until the deadline. Raises TimeoutError if it has passed."""
+        """Let the next call wait at most until the deadline. Raises TimeoutError after the deadline."""
         left = self._connection.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-#: for each family: the environment variables for the socket and for the daemon's directory, and the usual
-#: directories
+#: For each family: the environment variable with the socket's path, the variable with the daemon's directory,
+#: and the usual directories.
 _PLACES = {
     "incus": ("INCUS_SOCKET", "INCUS_DIR", ("/run/incus", "/var/lib/incus")),
     "lxd": ("LXD_SOCKET", "LXD_DIR", ("/var/snap/lxd/common/lxd", "/var/lib/lxd")),
 }
-#: sockets for users without full rights: the daemon gives each user a project
+#: sockets for users without full rights; through such a socket, each user works in a project of their own
 _USER_SOCKETS = {"lxd": ("/var/snap/lxd/common/lxd-user/unix.socket",)}
 
 

@@ -1,12 +1,12 @@
 """Downloaded image files in a directory of the user. Each file is named by its SHA-256 hash.
 
-A file gets its name only after its content matched the hash. An interrupted download continues where it
-ended. If the content then has another hash, the download begins again, because another server may have sent
-the first part.
+A file gets its final name only after its content matched the hash. An interrupted download continues after
+the last byte on the disk. If the complete content has another hash, the whole download begins again, because
+another server may have sent the first part.
 
-Other threads write the files, and bypass the kernel's page cache. A download writes each byte once, so the
-cache would not help. For a download of a gigabyte, the cache would cost as much processor time as the hash,
-and would displace the data of other programs.
+Other threads write the files, and bypass the kernel's page cache. The cache would not help, because a
+download writes each byte only once. For a download of a gigabyte, the cache would cost as much processor time
+as the hash. The cache would also displace the data of other programs.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ MOST_BYTES = 64 << 30
 #: the suffix of the name of an incomplete file
 PART = ".part"
 _PIECE = 1 << 20
-#: Seconds to wait while another process downloads the same file, and seconds between two checks. The other
-#: process may download from a slow or hostile server, so this process then downloads the file itself.
+#: Seconds to wait while another process downloads the same file, and seconds between two checks. After the
+#: wait, this process downloads the file itself, because the other process may use a slow or hostile server.
 _PATIENCE, _POLL = 10.0, 0.05
 #: the number of bytes to write at once, and the alignment in bytes that file systems want for direct writes
 _BLOCK, _ALIGNED = 1 << 20, 4096
-#: the number of blocks in memory: one that is filled, and others that are written or wait
+#: the number of blocks in memory: one collects bytes, and the others wait or are being written
 _BLOCKS = 3
 #: after this many bytes, the kernel is asked to begin writing the cached bytes to the disk
 _ADVISED = 8 << 20
@@ -84,8 +84,8 @@ def _open_range(
 ) -> Iterator[tuple[Any, int]]:
     """Request a file from byte ``start`` on. ``headers`` name this range.
 
-    Yield the answer, and the position of its first byte. If the server does not send this range, request the
-    whole file: an earlier download may come from another server, which had another version of the file.
+    Yield the answer, and the position of the answer's first byte. If the server does not send this range,
+    request the whole file. The first part may come from another server with another version of the file.
     """
     with ExitStack() as opened:
         try:
@@ -107,7 +107,7 @@ def _first_byte(answer: Any, start: int, url: str) -> int:
 
 
 def bounded(pieces: Iterator[bytes], most: int, url: str) -> Iterator[bytes]:
-    """Yield the pieces. Raises InputError if they have more than ``most`` bytes in total."""
+    """Yield the pieces. Raises InputError if the pieces have more than ``most`` bytes in total."""
     size = 0
     for piece in pieces:
         size += len(piece)
@@ -132,12 +132,13 @@ class Downloads:
         also: hashlib._Hash | None = None,
         announced: int = 0,
     ) -> str:
-        """Return the path of the file with this hash. Download a missing file.
+        """Return the path of the file with this hash. If the file is missing, download it.
 
-        If ``also`` is given, this hash object is updated with the content, too.
+        If ``also`` is given, update this hash object with the content of the file.
 
-        ``name`` is the file's name in messages. ``announced`` is the file's size for progress reports. If it
-        is 0, the server's answer can give the size. Raises InputError if the content has another hash.
+        ``name`` is the file's name in messages. ``announced`` is the file's size for progress reports. If
+        ``announced`` is 0, use the size in the server's answer, if there is one. Raises InputError if the
+        content has another hash.
         """
         path = os.path.join(self.path, sha256)
         with suppress(FileNotFoundError):
@@ -160,7 +161,7 @@ class Downloads:
                 os.lseek(fd, 0, os.SEEK_SET)
                 digest = hashlib.sha256()
                 _digest(fd, digest)
-                # The beginning of a resumed file can be wrong, so ``also`` does not hash it yet.
+                # The first part of a resumed file can be wrong, so do not update ``also`` with the file yet.
                 digests = (digest,) if also is None or start else (digest, also)
                 _append(fd, digests, start, pieces, lambda done: progress(0, done, name, total))
             return digest.hexdigest(), start
@@ -184,7 +185,7 @@ class Downloads:
         return path
 
     def keep(self, pieces: Iterator[bytes], name: str, progress: Progress, most: int, total: int = 0) -> str:
-        """Write a file whose hash is not known in advance. Return its path, which ends with the hash.
+        """Write a file whose hash is not known in advance. Return the file's path, which ends with the hash.
 
         ``total`` is the size of the file for progress reports, or 0 if it is unknown.
         """
@@ -201,8 +202,8 @@ class Downloads:
     def _open_part(self, path: str, until: float) -> int | None:
         """Open and lock an incomplete file.
 
-        Wait while another process writes the file. Return None if that process still writes at the time
-        ``until``.
+        Wait while another process writes the file. Return None if that process has not finished at the time
+        ``until`` of the monotonic clock.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
@@ -263,8 +264,8 @@ def _append(
 ) -> None:
     """Append pieces to a file and update the hash objects, while more pieces arrive.
 
-    This thread updates the first hash object while the processor's cache still has the piece. Another thread
-    updates the other hash objects and writes the file.
+    The calling thread updates the first hash object, because its processor's cache still has the piece. Other
+    threads update the other hash objects and write the file.
     """
     first, *others = digests
     with DirectWrites(fd, size, others) as written:
@@ -278,9 +279,9 @@ def _append(
 class DirectWrites:
     """A writer that appends to an open file. Other threads write the bytes, and add them to the ``digests``.
 
-    The writer collects the bytes in blocks. It passes a block to the threads when the block is full, and the
-    last block at the end of the ``with`` statement. Full blocks bypass the page cache if the file system
-    permits it. ``start`` is the file's size: the caller must have moved the file's offset to this position.
+    The writer collects the bytes in blocks, and passes each full block to the threads. The end of the
+    ``with`` statement passes the last block. Full blocks bypass the page cache if the file system permits
+    this. ``start`` is the file's size. The caller must have moved the file's offset to ``start``.
     """
 
     def __init__(self, fd: int, start: int, digests: Sequence[hashlib._Hash] = ()) -> None:
@@ -352,8 +353,8 @@ class DirectWrites:
             block = block[size:]
         self._has_failed = False
         if self._position - self._advised >= _ADVISED:
-            # This advice makes the kernel begin to write the pages of the file. Unwritten pages stay in
-            # memory.
+            # Because of this advice, the kernel begins to write the pages of the file. Pages that are not
+            # written yet stay in memory.
             os.posix_fadvise(self._fd, self._advised, self._position - self._advised, os.POSIX_FADV_DONTNEED)
             self._advised = self._position
 

@@ -1,7 +1,7 @@
 """Functions that fetch an image from a server by its address, such as ``images:debian/13/cloud``.
 
-The templates of a split image are in the metadata tarball, a small file. Only this file is fetched, unless
-the command needs the whole image.
+The templates of a split image are in the metadata tarball, which is a small file. If a command needs only the
+templates, templater fetches only this file.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from .verify_files import SHA256
 
 #: the clients whose image lists are searched, in this order
 _CLIENTS = ("incus-7", "lxd")
-#: LXD accepts the aliases of this server also with this prefix
+#: LXD accepts the aliases of this server with and without this prefix
 _UBUNTU, _PREFIX = "https://cloud-images.ubuntu.com", "ubuntu/"
 _MOST_METADATA = 256 << 20
 _ONLY_TLS = (
     "only TLS protects the metadata: to check the fingerprint, templater would have to fetch the whole image"
 )
-#: maximum number of aliases that are compared with an unknown alias
+#: maximum number of aliases to compare with an unknown alias, in order to suggest a similar alias
 _MOST_COMPARED = 10_000
 #: maximum length of a server's URL in a message
 _LONGEST = 200
@@ -61,7 +61,7 @@ _LONGEST = 200
 class Fetched:
     """Fetched files in the store: a unified image, or a metadata tarball with or without its root filesystem.
 
-    ``notes`` tell the user which image was chosen, and how its content was checked.
+    ``notes`` tell the user which image templater chose, and how templater checked its content.
     """
 
     fingerprint: str
@@ -181,7 +181,7 @@ class _Fetcher:
         url = stream.url(item.path)
         if not SHA256.fullmatch(item.sha256):
             raise InputError(f"'{stream.base}' announces no valid SHA-256 hash for '{url}'")
-        # clients ignore the size, and some publishers omit the size
+        # clients ignore the size in a catalog, and some publishers omit it
         download = download_of(stream, url, expected_size(item.size, url, most))
         return self._downloads.fetch(item.sha256, url, download, self._progress, also, item.size)
 
@@ -222,7 +222,7 @@ class _Fetcher:
         @contextmanager
         def download(start: int, /) -> Iterator[tuple[int, UrlPieces]]:
             nonlocal is_new
-            # If a resumed download begins again, the server may have closed the old connection.
+            # Use ``content`` only for the first request: later, the server may have closed its connection.
             whole = nullcontext((0, content)) if is_new and not start else None
             is_new = False
             with whole or export_rest(server, image, start) as (first, found):
@@ -233,8 +233,8 @@ class _Fetcher:
     def from_url(self, url: str) -> Fetched:
         """Fetch a unified image.
 
-        If the answer's headers name the hash and URL of an image, fetch that image, as Incus does. Otherwise,
-        the file at ``url`` is the image.
+        If the headers of the server's answer contain the hash and URL of an image, fetch that image, as Incus
+        does. Otherwise, fetch the file at ``url``.
         """
         stream, address = _split(url)
         self._source = address
@@ -316,7 +316,7 @@ def _find(stream: UrlStream, remote: str, alias: str) -> tuple[Image, str]:
 
 
 def _preference(image: Image) -> tuple[bool, bool]:
-    """Return a sort key: containers before machines, then this machine's architecture before others."""
+    """Return a sort key: containers before virtual machines, then this computer's architecture first."""
     return image.type != "container", image.architecture != KERNEL_NAMES.get(platform.machine())
 
 
@@ -350,9 +350,9 @@ def _split(url: str) -> tuple[UrlStream, str]:
 
 
 def _announced(stream: UrlStream, address: str) -> tuple[str, str]:
-    """Return the hash and URL in an answer's headers, or two empty strings.
+    """Request the headers of ``address``. Return the hash and URL of an image in them, or two empty strings.
 
-    The status of the answer does not matter.
+    Accept an answer with any HTTP status.
     """
     machine = KERNEL_NAMES.get(platform.machine(), platform.machine())
     headers = {f"{family}-Server-Architectures": machine for family in ("Incus", "LXD")}

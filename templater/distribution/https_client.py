@@ -50,7 +50,7 @@ class RedirectError(RefusedError):
 class UrlStream:
     """A stream at a URL.
 
-    A password in the URL is sent only to the URL's host, and is never shown in messages. If
+    templater sends the URL's password only to the URL's host, and never shows it in messages. If
     ``hide_passwords`` has removed the password from ``url``, this class adds the password again.
     """
 
@@ -81,8 +81,8 @@ class UrlStream:
     def imitate_clients(self) -> None:
         """From now on, act like the clients of Incus and LXD, and accept only responses that they accept.
 
-        Clients need TLS 1.3 and status 200. They decompress responses with ``Content-Encoding: gzip``. After
-        a redirect to a full URL, they send no password.
+        These clients require TLS 1.3 and status 200. They decompress responses with
+        ``Content-Encoding: gzip``. After a redirect to a full URL, they send no password.
         """
         self._imitates = self._connections.only_newest_tls = self._authorize.only_relative = True
 
@@ -101,12 +101,15 @@ class UrlStream:
     def small_file(self) -> contextlib.AbstractContextManager[None]:
         """Limit the time for the ``with`` block.
 
-        The ``with`` blocks of all small files together may take ``MOST_CATALOG_SECONDS``.
+        All these ``with`` blocks together have ``MOST_CATALOG_SECONDS``.
         """
         return self._bounds.small_file()
 
     def url(self, path: str) -> str:
-        """Return the URL that clients request for a path. Raises RefusedError if it leaves the stream."""
+        """Return the URL that clients request for a path.
+
+        Raises RefusedError if the path leaves the stream.
+        """
         cleaned = clean_path(path)
         if not cleaned:
             raise RefusedError(f"the path '{printable(path)}' leads out of the stream")
@@ -208,8 +211,8 @@ class UrlStream:
 class UrlPieces:
     """The content of a file in pieces.
 
-    ``is_encoded`` tells whether the server had compressed the file. ``total`` is the size of the whole file
-    or response for progress reports, or 0 if it is unknown.
+    ``is_encoded`` tells whether the server sent the file in compressed form. ``total`` is the size of the
+    whole file or response for progress reports, or 0 if this size is unknown.
     """
 
     def __init__(self, pieces: Iterator[bytes], *, is_encoded: bool = False, total: int = 0) -> None:
@@ -295,7 +298,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 class _Redirected(urllib.request.Request):
     """The request after a redirect."""
 
-    #: whether a response has redirected to a full URL, not to a path on the same server
+    #: whether one of the redirects named a full URL instead of a path on the same server
     by_full_url = False
 
 
@@ -305,7 +308,7 @@ class _Connections(urllib.request.HTTPSHandler):
     def __init__(self, context: ssl.SSLContext, bounds: ClientLimits) -> None:
         super().__init__(context=context)
         self._tls, self._bounds = context, bounds
-        #: for each server, a connection without a request
+        #: an open connection without a request, for each server
         self._idle: dict[str, Any] = {}
         #: whether to refuse servers without TLS 1.3
         self.only_newest_tls = False
@@ -322,7 +325,7 @@ class _Connections(urllib.request.HTTPSHandler):
             if connection is not None:
                 connection.close()
             connection = http.client.HTTPSConnection(request.host, timeout=TIMEOUT, context=self._tls)
-            # the function of http.client would wait 30 s for each address of the server
+            # the default function of http.client would wait up to 30 s for each address of the server
             connection._create_connection = self._connect  # type: ignore[attr-defined]
             if request._tunnel_host:
                 connection.set_tunnel(server, headers={"Proxy-Authorization": login} if login else {})
@@ -352,7 +355,7 @@ class _Connections(urllib.request.HTTPSHandler):
         return made
 
     def release(self, answer: Any) -> None:
-        """Close a response. If it was read to its end, keep its connection for the next request."""
+        """Close a response. If the response was read to its end, keep its connection for the next request."""
         server, connection = answer.connection
         most = _FIRST_PIECE if answer.status >= 300 else 0  # the body of a redirect or an error is not needed
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -366,7 +369,7 @@ class _Connections(urllib.request.HTTPSHandler):
             connection.close()
 
     def close(self, most: int = 0) -> None:
-        """Close the oldest idle connections, and keep at most ``most``."""
+        """Close the oldest idle connections until at most ``most`` are left."""
         while len(self._idle) > most:
             self._idle.pop(next(iter(self._idle))).close()
 
@@ -375,7 +378,7 @@ class _Authorize(urllib.request.BaseHandler):
     """A handler that adds the password only to requests to the URL's own host and port.
 
     If ``only_relative`` is true, the handler adds no password after a redirect to a full URL. ``left_out``
-    tells whether the last request has no password for this reason.
+    tells whether the handler omitted the password of the last request for this reason.
     """
 
     def __init__(self, base: str, authorization: str) -> None:

@@ -13,7 +13,7 @@ from .tcp_and_tls_sockets import TIMEOUT
 #: maximum seconds for the headers of an answer with all redirects, and for each piece of its body
 MOST_SECONDS = 60.0
 #: Limit on all requests of a stream, which bounds the processor time. A new connection counts as several
-#: requests, and so do many bytes that are not content.
+#: requests. Many received bytes that are not content also count as additional requests.
 MOST_REQUESTS = 20_000
 CONNECTION_COST, _REQUEST_BYTES = 6, 1 << 10
 #: limit in bytes on everything but the content of an answer: headers, lengths of chunks, TLS records
@@ -29,9 +29,9 @@ class LateError(TimeoutError):
 
 
 class ClientLimits:
-    """Deadlines for the current step and small file, and limits on requests and on protocol data.
+    """Deadlines for the current step and the current small file, and limits on requests and protocol data.
 
-    The socket's own timeout is not enough, because each byte that a server sends resets it.
+    A timeout of the socket is not enough: it begins again with each byte that a server sends.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class ClientLimits:
             raise LimitError(f"the stream needs more than {MOST_REQUESTS} requests")
 
     def receive(self, size: int) -> None:
-        """Count bytes from the server. Raises OSError for too much protocol data besides the content."""
+        """Count received bytes as protocol data. Raises OSError if the protocol data exceed the limit."""
         self._overhead += size
         if self._overhead > MOST_OVERHEAD:
             raise OSError(
@@ -83,9 +83,9 @@ class ClientLimits:
             raise OSError(f"the server sends more than {MOST_HEADERS >> 10} KiB of headers")
 
     def deliver(self, size: int) -> None:
-        """Subtract ``size`` bytes of content from the counted bytes.
+        """Subtract ``size`` bytes of content from the protocol data, because ``receive`` counts all bytes.
 
-        Also subtract a sixteenth of ``size``, as an allowance for chunk headers and TLS records.
+        Also subtract a sixteenth of ``size``, which allows for chunk headers and TLS records.
         """
         self._overhead = max(0, self._overhead - size - size // 16)
 

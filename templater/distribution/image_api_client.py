@@ -32,13 +32,13 @@ FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[A-Za-z0-9_-]{0,64}")
 #: `image list` shows this many digits of a fingerprint
 _SHORTEST = 12
-#: names of an image's parts: the metadata, then the root of a container or of a virtual machine
+#: names of an image's parts: the metadata, and the root filesystem of a container or a virtual machine
 _METADATA, _ROOTS = "metadata", ("rootfs", "rootfs.img")
 _PIECE = 1 << 18
 
 
 class Server(Protocol):
-    """A server of the image API. The method ``get`` needs an escaped path that begins with a slash."""
+    """A server of the image API. ``get`` takes an escaped path that begins with a slash."""
 
     name: str
 
@@ -168,9 +168,10 @@ def find_image(server: Server, name: str) -> ServerImage:
 
 
 def is_hash(name: str) -> bool:
-    """Return whether a name is a fingerprint or its beginning. templater never reads such a name as an alias.
+    """Return whether a name is a fingerprint or the beginning of a fingerprint.
 
-    If a server sends an image for this name, the image's fingerprint must begin with the name.
+    templater never treats such a name as an alias. So if a server sends an image for the name, the image's
+    fingerprint must begin with the name.
     """
     return len(name) >= _SHORTEST and all(digit in "0123456789abcdef" for digit in name.lower())
 
@@ -196,8 +197,8 @@ def export(server: Server, image: ServerImage) -> Iterator[Iterator[tuple[str, U
 def export_rest(server: RangeServer, image: ServerImage, start: int) -> Iterator[tuple[int, UrlPieces]]:
     """Request a unified image from byte ``start`` on. A server may send the whole image instead.
 
-    If the server does not have or does not send this range, request the whole image. Yield the position of
-    the first byte that the server sends, and the content.
+    If the server rejects the range or sends another range, request the whole image. Yield the position of the
+    first byte that the server sends, and the content.
     """
     with contextlib.ExitStack() as opened:
         path, first = _export_path(image), 0

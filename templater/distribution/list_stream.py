@@ -22,8 +22,8 @@ from .verify_report import shown
 class Listed:
     """One image. ``clients`` has the names of the clients that list the image.
 
-    Clients list some images in a random order. With another order, a client gives the aliases in
-    ``random_aliases`` to another image.
+    Clients list some images in a random order, and give an alias to the first image that has it.
+    ``random_aliases`` contains the aliases that this image gets in some orders, but not in others.
     """
 
     product: str
@@ -68,7 +68,7 @@ class Listed:
 def read_products(stream: Stream | _Unsaved) -> list[Product]:
     """Return every product that clients read.
 
-    Raises InputError if an invalid path or a value of a wrong type makes all clients list nothing. Also
+    Raises InputError if all clients list nothing because of an invalid path or a value of a wrong type. Also
     raises InputError if two files have the same base name, because clients confuse such files.
     """
     decoded = Decoded()
@@ -105,9 +105,10 @@ def read_products(stream: Stream | _Unsaved) -> list[Product]:
 def refuse_unreadable(tree: Tree, catalog: Catalog, bounds: UpperBounds | None = None) -> None:
     """Raise LimitError if a tree's changed catalog exceeds a limit on reading or serving catalogs.
 
-    Otherwise, one image could make all images of a tree unreadable. ``bounds`` are the upper bounds of the
-    catalog before the change. If they prove that the changed catalog is within the limits, this function does
-    not list the images, which would take longer.
+    Without this check, one image could make all images of a tree unreadable.
+
+    ``bounds`` are upper bounds on the catalog before the change. If they prove that the changed catalog is
+    within the limits, return at once. Otherwise, list all images, which takes longer.
     """
     if bounds is not None and bounds.are_within_limits(catalog):
         return
@@ -120,7 +121,7 @@ def refuse_unreadable(tree: Tree, catalog: Catalog, bounds: UpperBounds | None =
 
 
 class _Unsaved:
-    """The files of a changed catalog, as they will be written, and the tree's other files."""
+    """A stream with the unsaved files of a changed catalog, and with the tree's other files."""
 
     def __init__(self, tree: Tree, catalog: Catalog) -> None:
         self._tree, self._catalog = tree, catalog
@@ -143,7 +144,10 @@ class _Unsaved:
 
 
 def list_stream(stream: Stream) -> list[Listed]:
-    """Return every image in the clients' order. Each image has only the aliases that select this image."""
+    """Return every image in the order in which clients list the images.
+
+    Each image has only the aliases by which a client finds this image.
+    """
     products = read_products(stream)
     found: dict[tuple[str, str, str, str], Listed] = {}
     for client in CLIENTS:

@@ -34,10 +34,10 @@ from .verify_report import shown
 
 #: the lengths of a version's name, of the longest path of an image file, and of a fingerprint
 VERSION_NAME, MOST_PATH, FINGERPRINT = 13, 91, 64
-#: Decoding takes most of the time of `streams add` if the catalog is long, so one pattern describes the whole
-#: line of a product. Nearly all lines that `streams add` has written match it. Such a line is valid JSON
-#: without repeated keys, and clients accept each value.
-#: The pattern describes at most 100 versions, because each version needs 4 KiB of memory. Both clients must
+#: A pattern for the whole line of a product. In a long catalog, decoding every line would take most of the
+#: time of `streams add`. Nearly all lines that `streams add` writes match the pattern. A matching line is
+#: valid JSON without repeated keys, and clients accept each of its values.
+#: The pattern allows at most 100 versions, because each version needs 4 KiB of memory. Incus and LXD must
 #: have the same metadata file or unified image.
 _LINE = r"""
     (?P<head>
@@ -72,9 +72,11 @@ _VERSION_NAMES = re.compile(rb'"([0-9]{8}_[0-9]{4})":')
 class PlainProduct(NamedTuple):
     """The facts about a product on which limits depend.
 
-    The numbers can be too high, but not too low. ``texts`` is the length of the texts without aliases.
-    ``images`` is the number of images and dropped entries that one client makes of the product.
-    ``fingerprints`` is the number of fingerprints that all clients list.
+    Each number is an upper bound:
+
+    * ``texts``: length of all texts except aliases
+    * ``images``: number of images and dropped entries that one client makes of the product
+    * ``fingerprints``: number of fingerprints that all clients list
     """
 
     aliases: str
@@ -85,7 +87,7 @@ class PlainProduct(NamedTuple):
 
 
 def read_plain(line: bytes) -> tuple[str, PlainProduct] | None:
-    """Return the name of a product and the facts about it, or None for a line that needs the decoder."""
+    """Return the name of a line's product and facts about it, or None if the decoder must parse the line."""
     found = _pattern().fullmatch(line)
     if found is None:
         return None
@@ -120,11 +122,11 @@ def ignore(name: str, product: Any) -> None:
 class ProductLines(MutableMapping[str, RawProduct]):
     """The products of a file with the content ``data``.
 
-    When the file is written, a product that was looked up is encoded again, because it may have changed.
+    A caller may change a product after a look-up. So ``text`` encodes every product that was looked up.
 
-    ``document`` has all values of the file except the products. ``visit`` is called once with the name of
-    each product, and with its value or a ``PlainProduct``. Raises ValueError if the file does not have the
-    form that templater writes.
+    ``document`` has all values of the file except the products. ``visit`` is called once for each product,
+    with the product's name and either its value or a ``PlainProduct``. Raises ValueError if the file does not
+    have the form that templater writes.
     """
 
     def __init__(self, data: bytes, visit: Callable[[str, Any], None] = ignore) -> None:
@@ -132,7 +134,8 @@ class ProductLines(MutableMapping[str, RawProduct]):
         #: offset and length of the text of each product, by name
         self._places: dict[str, tuple[int, int]] = {}
         self._products: dict[str, RawProduct] = {}
-        #: the products whose text has JSON escapes, which can spell the same word differently
+        #: the products whose text has JSON escapes or other characters than ASCII; a search for words always
+        #: includes these products, because the same word can have several spellings
         self._escaped: dict[str, None] = {}
         self.document, lines = read_lines(BytesIO(data), lambda text: read_plain(text) or _parse(text))
         for name, product, offset, length in lines:
@@ -215,9 +218,9 @@ def read_lines(
 ) -> tuple[dict[str, Any], Iterator[tuple[str, Any, int, int]]]:
     """Return a dict and an iterator over the products.
 
-    The dict has all values of a products file except the products. The iterator yields each product with its
-    name, and with the offset and length of its text. The function or the iterator raises ValueError if the
-    file does not have one product per line, sorted by name.
+    The dict has all values of a products file except the products. The iterator yields tuples of four: a
+    product's name, the product, and the offset and length of its text. The function or the iterator raises
+    ValueError if the file does not have one product per line, sorted by name.
     """
     first = file.readline()
     text = first.removesuffix(_FIRST).removesuffix(b",") + b"}"
@@ -282,9 +285,9 @@ def _text(name: str, product: RawProduct) -> bytes:
 def cache_problem(path: str, basenames: dict[str, str]) -> str:
     """Return why clients may read another file instead of a products file, or an empty text.
 
-    Clients cache each catalog file by its base name. Of two files with one base name, they read the file that
-    they request first, which is a random one. ``basenames`` maps the base name of each earlier file to its
-    path.
+    Clients cache each catalog file by its base name. If two files have the same base name, clients use only
+    the one that they request first, and the order of their requests is random. ``basenames`` maps the base
+    name of each earlier file to its path.
     """
     name = posixpath.basename(path)
     if name != posixpath.basename(INDEX_PATH) and basenames.setdefault(name, path) == path:
@@ -307,9 +310,9 @@ class ProductsFile:
 
 
 class LinesFile(ProductsFile):
-    """A products file with one product per line. The file is decoded at each read.
+    """A products file with one product per line. Each call of ``read`` decodes the file again.
 
-    Raises ValueError if the file does not have this form.
+    Raises ValueError if the file does not have one product per line.
     """
 
     def __init__(self, file: IO[bytes], place: str) -> None:

@@ -63,8 +63,8 @@ class Remote:
 def read_remotes() -> dict[str, Remote]:
     """Return the remotes by name. Raises InputError if a configuration file is invalid.
 
-    If several sources define a name, the first source wins: templater's file, Incus's, LXD's, the built-in
-    list.
+    If several sources define a name, the first of these wins: templater's own file, the Incus client's file,
+    the LXD client's file, the built-in list.
     """
     remotes: dict[str, Remote] = {}
     for remote in (*_own(), *_of_clients(), *_built_in()):
@@ -188,7 +188,7 @@ def client_remote(family: str, name: str) -> tuple[dict[str, Any], str]:
 
 
 def client_trust(path: str, name: str, value: dict[str, Any]) -> Trust:
-    """Return the certificates of a remote in the client's configuration file ``path``."""
+    """Return the certificates of a remote that the client's configuration file ``path`` defines."""
     folder = os.path.dirname(path)
     server = os.path.join(folder, "servercerts", f"{name}.crt")
     pair = (os.path.join(folder, "client.crt"), os.path.join(folder, "client.key"))
@@ -211,7 +211,7 @@ def _client_folders(family: str) -> Iterator[str]:
 
 
 def load_yaml(data: bytes | str) -> Any:
-    """Parse a YAML text. Raises YAMLError, also for impossible values such as ``2024-99-99``."""
+    """Parse a YAML text. Raises YAMLError for invalid YAML or an impossible date such as ``2024-99-99``."""
     try:
         return yaml.safe_load(data)
     except (ValueError, OverflowError) as error:
@@ -223,7 +223,7 @@ def load_yaml(data: bytes | str) -> Any:
 
 
 def read_yaml(path: str) -> dict[str, Any]:
-    """Return the mapping in a configuration file, which is empty if the file is missing."""
+    """Return the mapping in a configuration file, or an empty mapping if the file is missing."""
     try:
         with open(path, "rb") as file:
             data = file.read(_MOST_BYTES + 1)

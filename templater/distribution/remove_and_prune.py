@@ -1,8 +1,8 @@
 """Removal of images, old versions and unused files: first from a tree's catalog, and later from the disk.
 
-Clients cache a catalog for up to an hour and download its files. So `prune` deletes a file only when it has
-been missing from the catalog for the whole grace period. The record `.templater/removed.json` has the time
-when the catalog dropped each file.
+Clients cache a catalog for up to an hour, and download the files that it names. So `prune` deletes a file
+only after the catalog has not named the file for the whole grace period. The record `.templater/removed.json`
+has the time when the catalog dropped each file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .client_image_list import ROOT_KINDS
 from .tree import KEPT_FOLDERS, MOST_NESTED, MOST_REMOVED, Tree
 from .tree_catalog import Catalog, clean_path, fingerprints_of
 
-#: the record of removed images, which no client requests
+#: the path in a tree of the record of dropped files; clients do not request this file
 REMOVED = f"{STATE_FOLDER}/removed.json"
 DAY = 86400
 GRACE = DAY
@@ -122,7 +122,7 @@ def _drop_image(items: dict[str, Any], fingerprint: str) -> None:
 class Pruned:
     """The result of a prune: dropped ``versions`` as (product, version), and deleted files with their size.
 
-    ``waiting`` is the number of dropped files that are still in their grace period.
+    ``waiting`` is the number of dropped files whose grace period has not passed.
     """
 
     versions: tuple[tuple[str, str], ...]
@@ -236,7 +236,10 @@ def read_removed(tree: Tree) -> dict[str, int]:
 
 
 def _may_be_image(tree: Tree, path: str) -> bool:
-    """Return whether `prune` may delete a file. A catalog can also name a catalog or a directory."""
+    """Return whether `prune` may delete a path.
+
+    A catalog can also name catalog files and directories, but `prune` never deletes these.
+    """
     return path.partition("/")[0] not in KEPT_FOLDERS and not os.path.isdir(os.path.join(tree.path, path))
 
 
@@ -250,8 +253,7 @@ def record_removed(tree: Tree, files: Mapping[str, int]) -> None:
 def record_and_save(tree: Tree, catalog: Catalog, before: set[str], moment: int | None = None) -> None:
     """Record the files that the catalog no longer names, then write the catalog.
 
-    Because of this order, the record names every dropped file, even if the process is killed between the two
-    writes.
+    If the process is killed between the two writes, the record still names every dropped file.
     """
     gone = before - catalog.paths()
     if gone:

@@ -1,4 +1,7 @@
-"""Republishing another server's stream for Incus and LXD; image files are copied, or stay at the origin."""
+"""Republishing another server's stream (the origin) for Incus and LXD.
+
+templater either copies the image files into the tree, or redirects clients to the origin.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ _MOST_METADATA = 64 << 20
 class Reindexed:
     products: int
     images: int
-    #: paths of the redirect-rule files that were written
+    #: paths of the written files with redirect rules
     rules: tuple[str, ...]
     copied: int
     bytes: int
@@ -174,7 +177,7 @@ def _read(origin: UrlStream, path: str, signatures: Signatures | None, size: Cat
 
 
 def convert(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the products with each metadata item twice: for Incus and for LXD.
+    """Return the origin's products. Each metadata item appears twice: for Incus and for LXD.
 
     Hashes, sizes and paths do not change.
     """
@@ -225,7 +228,7 @@ def _both_families(items: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def usable_images(products: Mapping[str, Any], warnings: list[str]) -> list[Image]:
-    """Return the images that Incus lists and can download, judged by the catalog alone."""
+    """Return the images that Incus lists and can download. Check only the catalog, not the image files."""
     decoded = Decoded()
     images, dropped = list_images(decode_products({"products": products}, "", decoded), "incus-6.0")
     if decoded.mismatches:
@@ -248,7 +251,10 @@ def usable_images(products: Mapping[str, Any], warnings: list[str]) -> list[Imag
 
 
 def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnings: list[str]) -> list[Image]:
-    """Return the images that no other products file lists. Clients can't download an image listed twice."""
+    """Return the images that no other products file lists.
+
+    Clients can't download an image that a catalog lists twice.
+    """
     catalog = Catalog(catalog.index, {name: file for name, file in catalog.files.items() if name != path})
     own = {fingerprint for item in catalog.items() for fingerprint in fingerprints_of(item)}
     kept = []
@@ -267,8 +273,8 @@ def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnin
 def _leave_aliases(catalog: Catalog, path: str, products: dict[str, Any], warnings: list[str]) -> None:
     """Remove each alias that another products file already uses for the same architecture and type.
 
-    Otherwise, clients that ask for this alias could get the origin's image instead of the image in
-    the other products file.
+    Otherwise, a client that asks for the alias could get the origin's image instead of the image in the other
+    products file.
     """
     owners = {
         owned: name
@@ -413,7 +419,8 @@ def _hash(tree: Tree, path: str, digests: Collection[hashlib._Hash]) -> None:
 def metadata_file(origin: UrlStream, described: Described) -> Iterator[str]:
     """Yield the path of an image's metadata. If the tree has no copy, download the metadata.
 
-    Raises RefusedError if the hash differs from the catalog, or if the metadata is inside a unified image.
+    Raises RefusedError if the hash differs from the catalog. Also raises RefusedError if the metadata is
+    inside a unified image that the tree lacks.
     """
     if described.copy:
         yield described.copy

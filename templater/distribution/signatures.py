@@ -13,7 +13,8 @@ from ..model.errors import InputError, LimitError, RefusedError, UsageError
 from ..model.unprintable_characters import printable
 from .catalog_decoder import MOST_BYTES
 
-#: limit in seconds on the processor time of gpgv for all files: a signed text can be compressed many times
+#: Limit in seconds on the processor time of gpgv for all files of a stream. A signed text can be compressed
+#: in several layers, so a small file can cost gpgv much time.
 _SECONDS = 5
 #: maximum seconds to wait for gpgv
 _WAIT = 60
@@ -31,10 +32,10 @@ class Signatures:
         self._left = float(_SECONDS)
 
     def verified_text(self, data: bytes, name: str) -> bytes:
-        """Return only the text that the signature covers.
+        """Check the signature of ``data``, and return only the text that the signature covers.
 
-        Raises RefusedError for an invalid signature, and LimitError if the text is too long or gpgv needs too
-        much processor time.
+        Raises RefusedError for an invalid signature. Raises LimitError if the text is too long, or if gpgv
+        needs too much processor time.
         """
         if not os.path.isfile(self._keyring):
             raise InputError(f"the keyring '{printable(self._keyring)}' is not a file")

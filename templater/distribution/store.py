@@ -1,8 +1,10 @@
 """A local store of images: records in SQLite, files named by their SHA-256 hash.
 
-Imported images stay until they are deleted. Fetched images are removed ten days after their last use, as the
-daemons remove the images that they cache. A file is complete on disk before a record names the file. The
-file is removed only after its record, so a killed process leaves at most an unused file.
+Imported images stay until the user deletes them. Fetched images expire ten days after their last use, like
+the images in a daemon's cache.
+
+A file is complete on disk before a record names the file. templater removes the record before the file. So a
+killed process leaves at most an unused file.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from .truncated_root import refuse_truncated
 
 #: a fetched image that is not used for this many seconds is removed
 UNUSED = 10 * 86400
-#: seconds after which a file without a record is removed; until then another process may write its record
+#: A file without a record is removed after this many seconds. Until then, another process may add the record.
 _GRACE = 3600
 #: seconds to wait while another process changes the records
 _PATIENCE = 30
@@ -66,7 +68,7 @@ class StoredImage:
     used: int
     public: bool
     auto_update: bool
-    #: whether a command fetched the image; such an image is removed if it is not used for long
+    #: whether a command fetched the image; such an image is removed ten days after its last use
     cached: bool
     #: the SRC of a fetched image, such as ``images:debian/13``; "" for imported files
     source: str
@@ -193,9 +195,9 @@ class Store:
 
         Raises InputError if the image is invalid.
 
-        Raises UsageError if the user imported the same image from another source, and one of the two imports
-        asks for refreshes. If the store accepted both imports, a refresh from one source could replace the
-        image for the aliases of both.
+        Raises UsageError if the user imported the same image from another source before, and one of the two
+        imports asks for refreshes. Otherwise, a refresh from one source could also replace the image that the
+        user imported from the other source.
         """
         image = self._describe(hashes, limits)
         image = replace(image, source=source, public=public, auto_update=auto_update)
@@ -219,9 +221,10 @@ class Store:
     def cache(self, image: StoredImage) -> None:
         """Record a fetched image. If the store has all files of the image, update only the time of last use.
 
-        The fingerprint covers all files together, so only a complete image is known to be genuine. Therefore,
-        files of several fetches are never combined, and another server's incomplete files never replace the
-        files of an earlier fetch.
+        The fingerprint covers all files together, so it proves nothing about an incomplete image. Therefore:
+
+        * The store never combines files of several fetches.
+        * An incomplete image from another server never replaces an image of an earlier fetch.
         """
         with self._transaction() as records:
             old = _get(records, image.fingerprint)
@@ -242,9 +245,9 @@ class Store:
             return image
 
     def change(self, name: str, change: Callable[[StoredImage], StoredImage]) -> StoredImage:
-        """Replace a record with ``change(record)``, and return the new record.
+        """Replace the record of an image with ``change(record)``, and return the new record.
 
-        Fingerprint and files can't change.
+        The fingerprint and the files of the record always stay the same.
         """
         with self._transaction() as records:
             old = _find(records, name)
@@ -278,8 +281,8 @@ class Store:
         """Replace an image by its newer version, whose files are in the store. Move its aliases and flags.
 
         Raises InputError if the new image is invalid, or if the old image was deleted or has another source
-        now. Raises UsageError if the new image was also imported from another source, because a refresh
-        from either source could then move the aliases of the new image.
+        now. Raises UsageError if the user also imported the new image from another source. Otherwise, a
+        refresh from either source could move the aliases of the new image.
         """
         after = self._describe(hashes, limits)
         with self._transaction() as records:
@@ -320,7 +323,7 @@ class Store:
 
     def _remove_unnamed_files(self, grace: int, released: set[str]) -> None:
         """Remove each file that has no record, if it is in ``released`` or older than ``grace`` seconds."""
-        # The lock keeps another process from recording a file between the check and the removal.
+        # Because of the lock, no other process can record a file between the check and the removal.
         with self._transaction() as records, os.scandir(self.files) as entries:
             named = {each for image in _read(records) for each in (image.metadata, image.root)}
             now = time.time()

@@ -42,7 +42,7 @@ class LocalStream:
         self._root = os.path.realpath(tree.path)
 
     def imitate_clients(self) -> None:
-        """Do nothing: no server can give a client a wrong answer about a file on disk."""
+        """Do nothing, because a tree on disk has no server whose answers clients could reject."""
 
     def file(self, path: str, /) -> IO[bytes]:
         return self.tree.file(path)
@@ -64,7 +64,8 @@ class LocalPieces:
         """Read the size and identity of the file. ``linked`` tells whether its path has a symlink."""
         found = os.fstat(fd)
         self._fd, self.size = fd, found.st_size
-        #: equal for all names of a file, and None for a file with a single name
+        #: The identity of a file with several paths: all hard links and symlinks to the file have this key.
+        #: None if the file has a single hard link, and the path has no symlink.
         self.key: tuple[int, ...] | None = None
         if linked or found.st_nlink > 1:
             self.key = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

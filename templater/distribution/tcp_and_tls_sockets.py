@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from .daemon_connection import MOST_OVERHEAD
 
-#: maximum seconds without data from the server: the time that the clients wait for the headers
+#: maximum seconds without data from the server; the clients of Incus and LXD wait this long for headers
 TIMEOUT = 30
 
 
@@ -30,7 +30,7 @@ class Bounds(Protocol):
 
 
 class PlainSocket(socket.socket):
-    """A connection before TLS begins. ``bounds`` limit the bytes on it, such as the answer of a proxy."""
+    """A connection before TLS begins. ``bounds`` limits the received bytes, such as the answer of a proxy."""
 
     bounds: Bounds | None = None
 
@@ -48,7 +48,7 @@ class PlainSocket(socket.socket):
 
 
 def open_connection(address: tuple[str, int], bounds: Bounds) -> PlainSocket:
-    """Connect to the first of the server's addresses that answers. All addresses share the deadline."""
+    """Try the server's addresses in order. Return the first connection. All attempts share one deadline."""
     error = OSError("the name of the server does not resolve to an address")
     for family, kind, protocol, _, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
         timeout = bounds.timeout()
@@ -66,9 +66,10 @@ def open_connection(address: tuple[str, int], bounds: Bounds) -> PlainSocket:
 class TlsSocket:
     """A TLS connection for http.client that enforces the deadlines, even while headers arrive.
 
-    Python's own class makes two system calls for each TLS record of 16 KB. This class receives many records
-    at once. A read of Python's class does not end while the server sends only TLS messages without content. A
-    read of this class ends at the deadline.
+    This class has two advantages over ``ssl.SSLSocket``:
+
+    * It receives many TLS records at once. ``ssl.SSLSocket`` needs two system calls for each record of 16 KB.
+    * A read ends at the deadline, even if the server sends only TLS messages without content.
     """
 
     #: the number of bytes to receive at once
@@ -126,7 +127,10 @@ class TlsSocket:
         return io.BufferedReader(Answer(self))
 
     def close(self) -> None:
-        """Close the connection when neither http.client nor a file of ``makefile`` uses it any more."""
+        """Remove one user of the connection: http.client, or a file of ``makefile``.
+
+        After the last user, close the connection.
+        """
         self._users -= 1
         if not self._users:
             self._connection.close()
@@ -211,9 +215,9 @@ class RemoteBounds:
             raise http.client.HTTPException(text)
 
     def read(self, size: int) -> None:
-        """Lower the number of counted bytes after ``size`` bytes of content have arrived.
+        """Subtract ``size`` bytes of content from the overhead, because ``receive`` counts all bytes.
 
-        Subtract ``size`` twice: once for the content, and once for the TLS records around the content.
+        Subtract ``size`` a second time, which allows for the TLS records around the content.
         """
         self._overhead = max(0, self._overhead - 2 * size)
 
@@ -221,7 +225,7 @@ class RemoteBounds:
 class RemoteSocket(TlsSocket):
     """A TLS connection to a remote's daemon. It has only the socket methods that templater calls."""
 
-    #: a small size, because ``recv`` must return everything that has arrived
+    #: number of bytes to receive at once; small, because ``recv`` must return everything that has arrived
     block_size = 1 << 15
 
     _bounds: RemoteBounds

@@ -13,7 +13,7 @@ from ..model.unprintable_characters import printable
 class Trust:
     """Paths of certificates: the server's certificate, and the client's certificate with its key.
 
-    If ``server`` is "", templater trusts the certificates of the system or of SSL_CERT_FILE.
+    If ``server`` is "", templater trusts the system's certificates, or the certificates in SSL_CERT_FILE.
     """
 
     server: str = ""
@@ -24,7 +24,7 @@ class Trust:
         context = ssl.create_default_context()
         try:
             if self.server:
-                # A daemon's certificate has no host name, so the certificate itself is compared.
+                # A daemon's certificate contains no host name, so templater compares the whole certificate.
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 context.check_hostname = False
                 context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -52,15 +52,15 @@ MOST_NESTED, _LONGEST = 20, 200
 _HASH_LENGTH = 64
 
 
-#: attempts to find the real path of a file that another process replaces again and again
+#: maximum attempts to find the real path of a file, because another process may replace the file each time
 _ATTEMPTS = 100
 
 
 def real_path(path: str) -> str:
     """Return the path without symlinks. Raises FileNotFoundError, or InputError for too many links.
 
-    The kernel resolves the path, because it follows at most 40 links. os.path.realpath follows any number of
-    links.
+    Let the kernel resolve the path, because the kernel follows at most 40 links. ``os.path.realpath`` would
+    follow any number of links.
     """
     if not hasattr(os, "O_PATH") or not os.path.isdir("/proc/self/fd"):
         return os.path.realpath(path)
@@ -95,7 +95,7 @@ def is_content_name(name: str) -> bool:
 def open_directory(path: str) -> int:
     """Open the directory of a tree. Raises OSError or RefusedError.
 
-    If templater runs as root, refuse a link of another user: the link could lead to a tree of root.
+    If templater runs as root, refuse a symlink of another user: it could lead to a tree that belongs to root.
     """
     fd = open_file(path)
     if not stat.S_ISDIR(os.fstat(fd).st_mode):
@@ -112,8 +112,8 @@ class Tree:
         """
         self.path = path
         self._real_directories: dict[str, str] = {}
-        #: the open directory of a tree whose path must not be looked up again, for example because the tree
-        #: is locked
+        #: The open directory of the tree, or None. If the directory is open, for example because the tree is
+        #: locked, the tree's path must not be looked up again.
         self._directory = directory
 
     # reading
@@ -156,11 +156,11 @@ class Tree:
     def folder(self, path: str) -> Iterator[str]:
         """Open a directory below the tree, and yield a path to it.
 
-        The path stays valid if a process moves directories.
+        The yielded path stays valid if another process moves directories.
 
-        Raises RefusedError if a symlink is on the path: if another user owns the tree, that user could plant
-        a symlink that leads out of the tree. If the tree is locked, every path begins at the locked
-        directory, because another user could replace the tree by a symlink.
+        Raises RefusedError if the path contains a symlink: another user who owns the tree could create a
+        symlink that leads out of the tree. If the tree is locked, look up the path from the locked directory,
+        because another user could replace the tree by a symlink.
         """
         names = path.split("/") if path else []
         if len(names) > MOST_NESTED:
@@ -207,7 +207,7 @@ class Tree:
 
     @contextlib.contextmanager
     def pieces(self, path: str) -> Iterator[Iterator[bytes]]:
-        """Open a file; yield an iterator over its content in pieces."""
+        """Open a file, and yield an iterator over the pieces of its content."""
         with self.open(path) as fd, FileIO(fd, closefd=False) as file:
             yield whole_content(file, path)
 
@@ -230,7 +230,7 @@ class Tree:
         return real
 
     def _base(self) -> str:
-        """Return a path to the tree. If the tree's directory is open, the path leads to it after a move."""
+        """Return a path to the tree. If the tree's directory is open, the path stays valid after a move."""
         held = "" if self._directory is None else f"/proc/self/fd/{self._directory}"
         return held if os.path.isdir(held) else self.path
 
@@ -262,7 +262,7 @@ class Tree:
     def _load_products(
         self, path: str, size: CatalogSize, visit: Callable[[str, Any], None]
     ) -> dict[str, Any]:
-        """Read a products file, product by product if it has the form that templater writes."""
+        """Read a products file. If the file has one product per line, read it product by product."""
         try:
             data = self.read(path)
         except FileNotFoundError:
@@ -366,7 +366,10 @@ class Tree:
         self._sync(directory)
 
     def publish(self, output: Output, path: str) -> None:
-        """Give a staged image file its name. Raises RefusedError if a file of this name has other content."""
+        """Move a staged image file to its path in the tree.
+
+        Raises RefusedError if the path already has a file with other content.
+        """
         full = os.path.join(self.path, path)
         directory, name = os.path.split(path)
         with self.folder(directory) as folder:

@@ -21,7 +21,7 @@ from .products_by_line import ProductLines, dump_products
 
 @dataclass(slots=True)
 class Catalog:
-    """The index and every products file that it names, as plain JSON, so that unknown keys are preserved."""
+    """The index and every products file that the index names, as JSON objects that keep unknown keys."""
 
     index: dict[str, Any]
     #: the products files by path, without files that clients skip
@@ -35,7 +35,7 @@ class Catalog:
     ) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield every product with the path of its products file and its name: (path, name, product).
 
-        If ``containing`` is given, products that contain none of these ASCII texts may be left out.
+        If ``containing`` is given, products without any of these ASCII texts can be missing in the result.
         """
         for path, document in self.files.items():
             products = document.get("products")
@@ -85,7 +85,7 @@ class Catalog:
             yield from ((path, name, product) for name, product in each)
 
     def loaded_products(self) -> Iterator[dict[str, Any]]:
-        """Yield each products file with only the products that may have changed since it was read."""
+        """Yield each products file without the products that are certainly unchanged."""
         for document in self.files.values():
             products = document.get("products") or {}
             loaded = products.loaded() if isinstance(products, ProductLines) else products
@@ -99,7 +99,7 @@ class Catalog:
                     yield item
 
     def paths(self) -> set[str]:
-        """Return the cleaned paths of all items, without invalid paths."""
+        """Return the cleaned paths of all items. Skip invalid paths."""
         cleaned = (clean_path(item.get("path")) for item in self.items())
         return {path for path in cleaned if path}
 
@@ -126,7 +126,10 @@ def products_file(catalog: Catalog) -> dict[str, Any]:
 
 
 def clean_path(path: Any) -> str:
-    """Return a catalog's path as clients resolve it, or "" if it is invalid or leads out of the tree."""
+    """Return a path of a catalog as clients resolve it.
+
+    Return "" if the path is invalid or leads out of the tree.
+    """
     if not isinstance(path, str) or not path or "\0" in path or not is_whole(path):
         return ""
     cleaned = posixpath.normpath(path.lstrip("/"))

@@ -12,14 +12,14 @@ from ..model.errors import InputError
 from ..parsing.file_kind import QCOW2, SQUASHFS
 from ..parsing.qcow2 import HEADER
 
-#: the bytes of a squashfs file's header that contain the file's size
+#: the bytes in the header of a squashfs image that contain the size of this image
 _SQUASHFS_SIZE = slice(40, 48)
-#: the bits of an offset in an entry of a qcow2 table, and the mark of a compressed cluster
+#: parts of an entry in a qcow2 table: the bits of the offset, and the flag of a compressed cluster
 _OFFSET, _COMPRESSED = 0x00FF_FFFF_FFFF_FE00, 1 << 62
-#: the "incompatible features" of version 3: an external data file, and longer entries
+#: "incompatible features" of qcow2 version 3 that change the tables: an external data file, longer entries
 _OTHER_TABLES = 1 << 2 | 1 << 4
-#: Limit in bytes on the tables of a disk that are read. This is enough for a disk of 128 GiB. Reading more
-#: would take longer than the check is worth.
+#: Limit in bytes on the tables of a disk that templater reads. This is enough for a disk of 128 GiB. Reading
+#: more would take too long.
 _MOST_TABLES = 16 << 20
 
 
@@ -45,7 +45,7 @@ def refuse_truncated(path: str) -> None:
 
 
 def _needed(file: FileIO, head: bytes, size: int) -> int:
-    """Return a lower bound on the bytes of a complete qcow2 disk, from the offsets in its tables.
+    """Return a lower bound on the size in bytes of a complete qcow2 file, from the offsets in its tables.
 
     QEMU's qcow2.txt describes the tables.
     """

@@ -11,7 +11,7 @@ from ..model.url_password import is_ambiguous
 def split_url(url: str) -> SplitResult:
     """Split a URL. Raises UsageError for an invalid URL.
 
-    Also refuse a URL whose path may be a part of a password, because messages show the path.
+    Also raises UsageError if a part of a password may have become the path, because messages show the path.
     """
     if is_ambiguous(url):
         raise UsageError(

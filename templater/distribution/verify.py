@@ -82,8 +82,8 @@ def verify(
 class _Verifier:
     """The check of all products. It reads one product at a time, so that a long catalog needs little memory.
 
-    Products are checked together only if they share a file, fingerprint or alias. If two products
-    share none of these, neither product can cause a problem for the other.
+    The check compares two products only if they share a file, fingerprint or alias. Other products can't
+    cause problems for each other.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class _Verifier:
         #: Python's hash() of the path of each item
         self._paths: set[int] = set()
         self._reader = ContentReader(stream, report, progress)
-        #: the hashes of the parts of the stream with a random order
+        #: the hashes of the parts of the stream that clients list in a random order
         self._unsorted: set[int] = set()
 
     def check(self, products: Products) -> None:
@@ -154,7 +154,7 @@ def _check_serve_limits(files: CatalogFiles, served: ServedSize, report: Report)
         report.add(WARNING, "serve-limit", f"'{INDEX_PATH}'", message)
 
 
-#: problems that make a client list no image at all, or images that templater does not predict
+#: after one of these problems, a client lists no images, or templater can't predict its list
 _FATAL = {"index", "products", "type", "combined-keys"}
 #: datatypes of index entries that are not meant for Incus and LXD; any other datatype is a mistake
 _OTHER_DATATYPES = {"image-ids", "content-download"}
@@ -180,7 +180,7 @@ class Products:
     def shared(self) -> tuple[set[int], set[int]]:
         """Return two sets of hashes.
 
-        The first set has each hash of ``tie_hashes`` that several products share. The second set has the
+        The first set has each hash from ``tie_hashes`` that several products share. The second set has the
         hashes of the parts that clients list in a random order.
         """
         ties = sorted(self._ties)
@@ -190,8 +190,8 @@ class Products:
 def tie_hashes(product: Product) -> set[int]:
     """Return a hash for each file, fingerprint and alias of a product.
 
-    Products that share a hash are checked together. A hash collision only means that unrelated products are
-    checked together, which does no harm.
+    The check compares products that share a hash. After a hash collision, the check also compares unrelated
+    products, which does no harm.
     """
     ties: set[tuple[str, ...]] = set()
     for version in product.versions.values():
@@ -338,12 +338,12 @@ def _check_deltas(product: Product, report: Report) -> None:
                     )
 
 
-#: kinds of root filesystems with deltas
+#: kinds of root filesystems for which clients can download deltas
 _WITH_DELTAS = ("squashfs", "disk-kvm.img")
 
 
 def _unused_delta(base: Version, kind: str, client: str) -> str:
-    """Return why a client never applies a delta to the version ``base``, or an empty text."""
+    """Return why a client never uses a delta from the version ``base``, or an empty text."""
     if kind != "squashfs" and family(client) == "incus":
         return "Incus has a mistake with deltas of virtual machines"
     (key,), wanted = ROOT_KINDS[kind].combined, metadata_ftype(client)

@@ -24,11 +24,11 @@ from .tree_catalog import clean_path
 from .verify_report import ERROR, WARNING, Report, place_of
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
-#: a file is read at most this many bytes beyond the size that the catalog gives
+#: reading a file stops at this many bytes plus twice the size in the catalog
 _SPARE = 1 << 30
-#: the holes of all sparse files together may have this many bytes more than the data of the tree's files
+#: the hashed holes of all files may have at most this many bytes more than the hashed data of all files
 _MOST_HOLES = 1 << 30
-#: limit on the decompressed bytes that are hashed: a fixed number, and a number for each received byte
+#: limit on hashed bytes of decompressed responses: a fixed number, plus a number for each received byte
 _MOST_DECOMPRESSED, _RATIO = 1 << 30, 200
 #: limit on fingerprints checked for one root filesystem: each check hashes the whole file again
 MOST_COMBINED = 16
@@ -42,7 +42,7 @@ class _UncheckedError(InputError):
 class _File:
     """All items of the catalog that name one path."""
 
-    #: each item with the names of its product and version, and its own name
+    #: pairs: the names of an item's product, version and item, and the item
     items: list[tuple[tuple[str, str, str], Item]] = field(default_factory=list)
     failed: bool = False
     #: whether clients download the file
@@ -58,23 +58,24 @@ class _Content:
     size: int
     #: the state of the hash, to which more content can be added
     hash: Any = None
-    #: whether the server had compressed the file, and clients decompress it
+    #: whether the server sent the file compressed, so that clients decompress it
     is_encoded: bool = False
-    #: maps the hash of a metadata file to the hash of the concatenation of the metadata file and this file
+    #: Fingerprints of split images, by the hash of the metadata file. Each fingerprint is the hash of the
+    #: metadata file followed by this file.
     combined: dict[str, str] = field(default_factory=dict)
 
 
 class ContentReader:
-    """A reader that hashes each file on disk only once, even if a tree has several names for the file."""
+    """A reader that hashes each file on disk only once, even if hard links or symlinks lead to the file."""
 
     def __init__(self, stream: Stream, report: Report, progress: Progress) -> None:
         self.stream = stream
         self._report, self._progress = report, progress
-        #: files with several names
+        #: the hashes of files with several paths, by the key of ``LocalPieces``
         self._seen: dict[tuple[int, ...], _Content] = {}
-        #: how many more bytes of holes may be hashed than bytes of data
+        #: how many bytes more of holes than of data may still be hashed
         self._most_holes = _MOST_HOLES
-        #: the decompressed bytes that were hashed, and the input of the process before the first of them
+        #: the number of hashed decompressed bytes, and the bytes that the process had received before them
         self._decompressed, self._input = 0, input_size()
 
     def size(self, path: str) -> _Content | None:
@@ -85,9 +86,9 @@ class ContentReader:
         """Hash a file. Raises InputError for a file of more than ``most`` bytes, and for a hostile file.
 
         The fingerprint of a split image is one hash over two files: the metadata file, then the root
-        filesystem. ``starts`` maps the hash of each metadata file to a hash object that has read the metadata
-        file. The result has the fingerprint of each metadata file combined with this file, for at most
-        ``MOST_COMBINED`` metadata files.
+        filesystem. ``starts`` maps the hash of each metadata file to a hash object that was updated with the
+        metadata file. The result has the fingerprint of each metadata file followed by this file. At most
+        ``MOST_COMBINED`` metadata files count.
         """
         with self.stream.pieces(path) as pieces:
             key = pieces.key if isinstance(pieces, LocalPieces) else None
@@ -126,8 +127,8 @@ class ContentReader:
     def _count_holes(self, pieces: LocalPieces, times: int) -> None:
         """Raise an error if hashing the holes of files would take much longer than hashing their data.
 
-        The comparison covers this file and all earlier files together. ``times`` is the number of hashes to
-        compute over this file.
+        Compare the totals of this file and all earlier files. ``times`` is the number of hashes to compute
+        over this file.
         """
         most = (self._most_holes // times + pieces.size) // 2
         holes = pieces.holes(most)
@@ -138,7 +139,7 @@ class ContentReader:
     def _count_decompressed(self, size: int) -> None:
         """Raise an error if hashing decompressed responses would take much longer than receiving them.
 
-        The comparison covers all files together. ``size`` is the number of bytes to hash, times the number of
+        Compare the totals of all files. ``size`` is the number of bytes to hash, multiplied by the number of
         hashes.
         """
         self._decompressed += size
@@ -214,11 +215,11 @@ def _check_file(
 ) -> _Content | None:
     """Compare one file with every item that names it.
 
-    With ``starts``, the result also has fingerprints that combine metadata files with this file, see
-    ``ContentReader.read``. Return None if the file is missing or unreadable, or if its size is unknown.
+    If ``starts`` is given, the result also has fingerprints of split images (see ``ContentReader.read``).
+    Return None if the file is missing or unreadable, or if its size is unknown.
     """
     place = f"'{printable(path)}'"
-    # Incus accepts a file of another size, so stop reading only far beyond the catalog's size.
+    # Incus accepts a file of another size than in the catalog, so read a file even if it is somewhat larger.
     most = min(MOST_BYTES, _SPARE + 2 * max(0, *(item.size for _, item in file.items)))
     level = ERROR if file.used else WARNING
     try:

@@ -13,7 +13,7 @@ from .catalog_decoder import CLIENTS
 ERROR, WARNING = "error", "warning"
 #: limits on the number of problems, and on the characters of all problems together
 _MOST_PROBLEMS, _MOST_TEXT = 200_000, 32 << 20
-#: maximum number of characters of a catalog's text in a problem: the text can be repeated for each image
+#: Maximum number of characters of a catalog's text in a problem. A report can repeat the text for each image.
 _LONGEST = 100
 
 
@@ -31,7 +31,7 @@ class Problem:
 @dataclass(slots=True)
 class Report:
     problems: list[Problem] = field(default_factory=list)
-    #: how many images each client lists; None if the client can't use the stream at all
+    #: for each client: how many images the client lists, or None if the client can't use the stream
     images: dict[str, int | None] = field(default_factory=dict)
     files: int = 0
     bytes: int = 0
@@ -61,7 +61,7 @@ def place_of(product: str, version: str = "", item: str = "") -> str:
 
 
 def shown(text: str) -> str:
-    """Return the beginning of a text: a whole report could repeat a long text for each of 50,000 images."""
+    """Return the beginning of a text, because a report could repeat a long text for each of 50,000 images."""
     return _shown(text[:_LONGEST])
 
 

@@ -12,7 +12,7 @@ from ..rootfs.trusted_paths import open_file
 from .catalog_decoder import parse_json
 from .tree_catalog import clean_path
 
-#: Safe URLs: other characters could end a word, line or block in one of the configuration languages.
+#: URLs that are safe in web server rules. Other characters could end a word, line or block of a rule.
 _SAFE = re.compile(r"https://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~-]+)*")
 
 _ENDING = ".templater.json"
@@ -20,7 +20,7 @@ _MOST_BYTES = 1 << 20
 
 
 def prefix_of(base: str) -> str:
-    """Return the directory in a tree for an origin's files, named after the origin's host and path."""
+    """Return the tree's directory for an origin's files. It is named after the origin's host and path."""
     if not _SAFE.fullmatch(base) or ".." in base:
         raise UsageError(f"'{printable(base)}' can't be written into a web server's configuration")
     return re.sub(r"[:\[\]]", "_", base.removeprefix("https://"))
@@ -51,7 +51,7 @@ def rules(base: str) -> dict[str, str]:
 def read_rules(path: str) -> dict[str, str]:
     """Return the redirect rules for `templater serve` from a file, or from all rule files in a directory.
 
-    Keys are prefixes of paths, and values are URLs. The server replaces the prefix of a path with the URL.
+    Each key is a prefix of paths, and each value is a URL. The server replaces the prefix with the URL.
     """
     rules: dict[str, str] = {}
     try:

@@ -12,7 +12,7 @@ from ..model.unprintable_characters import printable
 FAMILIES = ("incus", "lxd")
 #: the name of the remote for the daemon on this machine, in the configuration of both clients
 LOCAL = "local"
-#: the beginning of the name of an image, such as ``incus:image/debian``
+#: the first part of a name that means an image, such as ``incus:image/debian``
 _IMAGE = "image/"
 _WILDCARDS = "*?["
 
@@ -42,7 +42,7 @@ class Address(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The address without the project, as the user types it."""
+        """The address as the user types it, without the project."""
         remote = "" if self.remote == LOCAL else f"{self.remote}:"
         return f"{self.family}:{remote}{self.name}"
 

@@ -25,7 +25,7 @@ from .nearest_host import Nearest, nearest_host
 from .rest_client import Client, DaemonError, unix_socket
 
 _PROJECT_VARIABLES = {"incus": "INCUS_PROJECT", "lxd": "LXD_PROJECT"}
-#: seconds for `incus remote proxy` to open its socket, and seconds without a client after which it ends
+#: seconds to wait until `incus remote proxy` opens its socket, and seconds without a client until it exits
 _PROXY_START, _PROXY_IDLE = 30.0, 600
 
 
@@ -41,7 +41,7 @@ class Daemon:
     #: the ``environment`` of the daemon's answer to ``GET /1.0``
     environment: dict[str, Any]
     notes: tuple[str, ...] = ()
-    #: functions that end programs and remove files
+    #: functions that ``close`` calls to end programs and remove files
     cleanups: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -84,8 +84,8 @@ def open_daemon(address: Address) -> Daemon:
 def _environment(client: Client, address: Address) -> dict[str, Any]:
     """Return the daemon's environment.
 
-    Raises InputError if the daemon does not trust this client. Also raises InputError if LXD answers and the
-    address asks for Incus, or if Incus answers and the address asks for LXD.
+    Raises InputError if the daemon does not trust this client. Also raises InputError if the address is for
+    Incus, but LXD answers, or the reverse.
     """
     server = client.json("/1.0")
     if not isinstance(server, dict):

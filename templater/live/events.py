@@ -24,7 +24,7 @@ from .rest_client import MIB, Client, NoAnswerError
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MOST_HEADERS, _MOST_EVENT = 16 << 10, 4 * MIB
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
-#: the maximum number of actions shown for a burst of events, and the maximum number of characters of each
+#: the maximum number of actions shown for a burst of events, and the maximum length of an action
 _MOST_SHOWN, _LONGEST = 16, 100
 #: an event whose name contains one of these parts changes neither the configuration nor files
 _HARMLESS = ("-retrieved", "-backup-", "-log-", "-console", "-snapshot-")
@@ -156,7 +156,7 @@ def add_actions(
 ) -> None:
     """For each event that concerns the instance, add the event's action to ``actions``.
 
-    The number and length of actions are limited, because a daemon can send any number of long actions.
+    Limit the number and the length of the actions, because a daemon can send any number of long actions.
     """
     for event in events:
         if len(actions) < _MOST_SHOWN and concerns(event, address, profiles):

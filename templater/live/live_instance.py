@@ -48,14 +48,17 @@ class LiveImage:
         self.creation_date = 0
         #: whether a template was missing, which can mean that the whole instance is missing
         self.missed = False
-        #: limit in bytes on all further answers, which is low while another thread reads ahead
+        #: limit in bytes on all further answers together; low while another thread reads this instance ahead
         self.most = math.inf
 
     def __repr__(self) -> str:
         return f"LiveImage({self.name!r})"
 
     def read_metadata(self) -> Source:
-        """Return the metadata as YAML. The daemon has decoded metadata.yaml and sends the result."""
+        """Return the metadata as YAML.
+
+        The daemon does not send the text of metadata.yaml, but its values as JSON.
+        """
         if self._metadata is None:
             answer = self._get(self._path + self._address.query(), 2 * self.limits.metadata_bytes)
             if answer.status != 200:
@@ -191,8 +194,8 @@ class LiveInstance:
     def check_exists(self) -> None:
         """Raise MissingInstanceError if the instance was deleted or renamed while it was read.
 
-        The daemon gives the same answer for a missing file and for a file of a missing instance. So if a file
-        is missing, this method reads the instance's description again.
+        The daemon gives the same answer for a missing file and for a missing instance. So if a file was
+        missing, this method reads the instance's description again.
         """
         if self.rootfs.missed or self.image.missed or self.unreadable:
             read_description(self.daemon, self.address)
@@ -267,10 +270,12 @@ def read_profiles(daemon: Daemon, address: Address) -> dict[str, Mapping[str, An
 
 
 def _yaml(value: Any, most: int, check: Callable[[], None]) -> str:
-    """Return JSON that is also YAML: characters that YAML does not allow are escaped.
+    """Return the value as JSON that is also valid YAML. Escape the characters that YAML does not allow.
 
-    Raises ValueError for half of a surrogate pair. Raises LimitError if the result has more than ``most``
-    characters. Deeply nested values give a long result, because each line is indented.
+    Call ``check`` now and then, so that it can end the work with an error.
+
+    Raises ValueError for a lone surrogate. Raises LimitError if the indented JSON has more than ``most``
+    characters.
     """
     pieces = []
     for piece in json.JSONEncoder(ensure_ascii=False, indent=1).iterencode(value):

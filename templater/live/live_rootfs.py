@@ -1,13 +1,13 @@
 """The files of a running or stopped instance, read over the API when they are first needed.
 
-Some answers of the daemon are misleading, as recorded from Incus 6.0.4 and LXD 5.0.2:
+Incus 6.0.4 and LXD 5.0.2 give some misleading answers:
 
-* A fifo, a device and a file of /proc look like an empty file, and a GET of a fifo never ends. So templater
-  does not fetch a file of length 0.
+* The daemon describes a fifo, a device and a file of /proc as an empty file. A GET of a fifo never ends. So
+  templater does not fetch a file of length 0.
 * LXD 5.0 answers a HEAD request without the length of the file. So templater cannot recognise a fifo before
   the GET. If the daemon does not answer a GET in time, templater fetches no more files of this instance.
 * The daemon shows the target of a symlink as an absolute path, even if the link is relative.
-  ``relative_links`` tells whether to treat links as relative.
+  ``relative_links`` tells whether templater treats links as relative.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class _Reader:
     links: dict[str, str] = field(default_factory=dict)
     #: paths that look like empty files, but can be special files
     empty: set[str] = field(default_factory=set)
-    #: whether a path was missing; the daemon gives the same answer if the instance is missing
+    #: whether the daemon answered that a path is missing, which can also mean that the instance is missing
     missed: bool = False
-    #: the file for which the daemon did not answer; after that, no further file is fetched
+    #: the file that the daemon did not send in time, or empty; afterwards templater fetches no file
     hung: str = ""
     names: int = 0
     held: int = 0
@@ -175,13 +175,16 @@ class LiveRootfs(MemoryRootfs):
 
     @property
     def missed(self) -> bool:
-        """Whether the daemon has reported a missing path. For a missing instance, it does so, too."""
+        """Whether the daemon has reported a missing path.
+
+        The daemon gives the same answer if the whole instance is missing.
+        """
         return self._reader.missed
 
     def with_relative_links(self) -> LiveRootfs:
-        """Return the same files, with every symlink treated as relative.
+        """Return a copy of the root filesystem that treats every symlink as relative.
 
-        Known entries are not requested again.
+        The copy does not request known entries again.
         """
         made = LiveRootfs(self._reader.client, self._reader.address)
         made._reader = self._reader
@@ -245,15 +248,15 @@ class _File(_Node):
 
 
 class _Names(dict[str, Any]):
-    """The names in a folder. Each name is requested from the daemon when it is first looked up.
+    """The entries of a directory, by name. The first look-up of a name sends a request to the daemon.
 
-    The object has no reference to the folder, because files in a reference cycle would stay in memory for a
-    long time.
+    The object has no reference to its directory, because a cycle of references would keep files in memory for
+    a long time.
     """
 
     def __init__(self, path: str, reader: _Reader, relative_links: bool) -> None:
         self.path, self.reader, self.relative_links = path, reader, relative_links
-        #: names that need no request: they were requested before, or templater changed them
+        #: names that need no request, because templater has requested or changed them
         self.known: set[str] = set()
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -292,7 +295,10 @@ class _Names(dict[str, Any]):
         return node
 
     def spelled(self, target: str) -> str:
-        """Return the target of a link. A daemon can send an empty target, which Linux does not allow."""
+        """Return the target of a link as this copy treats it: absolute or relative.
+
+        A daemon can send an empty target, although Linux does not allow an empty target.
+        """
         return posixpath.relpath(target, self.path or "/") if target and self.relative_links else target
 
 

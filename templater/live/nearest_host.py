@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..model.hosts import HOSTS, Host
 from ..model.unprintable_characters import printable
 
-#: the releases in docs/hosts.md: the first and the last version of each host, as tuples
+#: The releases in docs/hosts.md: the family, the host, and the first and last version that the host predicts.
 _EXACT: tuple[tuple[str, str, tuple[int, ...], tuple[int, ...]], ...] = (
     ("incus", "incus", (7, 0, 1), (7, 3, 999)),
     ("incus", "incus-6.0", (6, 0, 6), (6, 0, 999)),
@@ -24,7 +24,8 @@ _EXACT: tuple[tuple[str, str, tuple[int, ...], tuple[int, ...]], ...] = (
     ("lxd", "lxd-5.21.4", (5, 0, 5), (5, 0, 5)),
     ("lxd", "lxd-5.21.4", (6, 0), (6, 6, 999)),
 )
-#: for all other releases: a version, and the host to predict before that version; the first match counts
+#: Hosts for all other releases, as pairs of a version and a host. A release gets the host of the first pair
+#: whose version is newer than the release. A release newer than all pairs gets the family's newest host.
 _NEAREST = {
     "incus": (((6, 21), "incus-6.0.4"), ((7, 0, 1), "incus-6.0")),
     "lxd": (

@@ -23,7 +23,7 @@ from .rest_client import MIB, Client
 
 #: the properties that all versions of an image share
 _IDENTITY = ("os", "release", "variant", "architecture")
-#: bytes to read from a unified image; its templates precede its root filesystem
+#: maximum bytes to read from an image; in a unified image, the templates precede the root filesystem
 _MOST = 32 * MIB
 #: maximum number of files that a note names
 _MOST_NAMED = 5
@@ -123,7 +123,7 @@ class NewerImages:
 
 
 class _Server:
-    """An adapter that lets the code for image servers read images from a connected daemon."""
+    """An adapter through which `image_api_client` reads images from a connected daemon."""
 
     def __init__(self, client: Client) -> None:
         self.name = client.name

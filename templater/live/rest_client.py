@@ -25,7 +25,7 @@ from ..model.unprintable_characters import printable
 from ..parsing.json_stream import JsonStream
 
 MIB = 1 << 20
-#: limits in bytes on an answer about one object, and on a list, which the API always sends whole
+#: limits in bytes on an answer about one object, and on a list; the API cannot send a part of a list
 MOST_JSON, MOST_LIST = 8 * MIB, 64 * MIB
 #: maximum number of elements of a list
 MOST_ELEMENTS = 100_000
@@ -36,7 +36,7 @@ _PAUSE = 0.1
 _LONGEST = 300
 _PIECE = 1 << 18
 _DECODER = json.JSONDecoder()
-#: minimum bytes per second of a long answer: a guest can write to a fifo slowly and forever
+#: minimum bytes per second of a long answer; for example, a guest can slowly write to a fifo for ever
 _SLOWEST = MIB
 
 
@@ -70,7 +70,7 @@ class Answer:
 class Client:
     """A client of a daemon's API.
 
-    ``name`` names the daemon in messages. ``place`` is a socket's path or a URL.
+    ``name`` is the daemon's name in messages. ``place`` is the path of the daemon's socket, or its URL.
     """
 
     def __init__(self, name: str, place: str, connect: Connect) -> None:
@@ -121,11 +121,10 @@ class Client:
         return value.get("metadata")
 
     def items(self, path: str, noun: str) -> Iterator[Any]:
-        """Yield the elements of a list, decoded one at a time.
+        """Decode a list one element at a time, and yield the elements.
 
-        ``noun`` is the word for an element in messages.
-
-        Raises LimitError if the list or an element is too large.
+        ``noun`` is the word for an element in messages. Raises LimitError if the list or an element is too
+        large.
         """
         answer = self.get(path, MOST_LIST)
         if answer.status != 200:

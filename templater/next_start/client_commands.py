@@ -35,7 +35,7 @@ def start_command(found: NextStart) -> str:
 
 
 def _parts(address: Address) -> tuple[str, str, str]:
-    """Return the client's command, the instance with its remote, and the option for the project."""
+    """Return three parts of a command: the client, the instance with its remote, and the project option."""
     remote = "" if address.remote == LOCAL else f"{address.remote}:"
     project = f" --project {quote(address.project)}" if address.project not in ("", "default") else ""
     return address.client, quote(remote + address.name), project

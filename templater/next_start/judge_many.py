@@ -1,6 +1,6 @@
 """Verdicts on the next starts of several instances.
 
-Other threads read the instances in advance, and this thread judges them in order.
+Other threads read the instances in advance. The calling thread judges them in order.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 #: number of requests that are sent to the daemon at the same time
 WORKERS = 8
-#: Maximum number of instances that are read ahead, and maximum bytes of each. Larger instances are read one
-#: at a time. Both limits reduce the memory, and the work of threads, which can't be interrupted.
+#: Maximum number of instances that threads read ahead, and maximum bytes that they read of each instance.
+#: The calling thread reads larger instances one at a time. Both limits save memory. They also bound the work
+#: of the threads, because templater can't interrupt a thread.
 _AHEAD, _MOST = 2 * WORKERS, 128 << 10
 
 
@@ -56,9 +57,9 @@ def judge_many(
 ) -> Iterator[Judged]:
     """Yield the verdicts on the next start of each instance, in order.
 
-    ``describe`` converts a daemon's description to an instance.
+    ``describe`` converts a live instance to an ``Instance``.
 
-    After an error of one instance, the other instances are still judged.
+    If an instance has an error, yield the error and go on with the next instance.
     """
     profiles: dict[str, dict[str, Mapping[str, Any]]] = {}
     waiting: deque[tuple[LiveInstance, Future[TemplaterError | None]]] = deque()

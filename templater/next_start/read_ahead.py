@@ -1,4 +1,4 @@
-"""Reading of an instance's templates and target files before the time limit for rendering starts."""
+"""A function that reads an instance's templates and target files before rendering, which has a time limit."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from ..model.entry import FILE
 from ..model.errors import TemplaterError
 from ..planning.follow_links import Steps, clean, resolve
 
-#: maximum size in bytes of a file that is read ahead, to limit the memory; larger files are read later
+#: Maximum size in bytes of a file that is read ahead. Larger files are read later, which saves memory.
 _MOST = 1 << 20
 
 
 def read_ahead(live: LiveInstance) -> None:
-    """Read the templates, and the files to which rules write. Raises TemplaterError for unreadable templates.
+    """Read the templates, and the files to which rules write.
 
-    An error of a single file is ignored here, because the verdict on the file reports it.
+    Raises TemplaterError for an unreadable template. Ignore an unreadable file, because the verdict on that
+    file reports the error.
     """
     rules = live.image.rules()
     live.image.read_templates({name for _, name in rules if name})

@@ -69,7 +69,10 @@ def sentence(file: FileVerdict) -> str:
 
 
 def also_runs(found: NextStart) -> dict[str, list[FileVerdict]]:
-    """Return a dict from each trigger to the files that this trigger writes, but the next start does not."""
+    """Return the files that the next start does not write, by the trigger that writes them.
+
+    A file with several triggers occurs once for each trigger.
+    """
     runs: dict[str, list[FileVerdict]] = {}
     for file in found.files:
         if file.verdict == NOT_REWRITTEN:
@@ -100,7 +103,7 @@ def counts(found: NextStart) -> str:
 
 
 def short(found: NextStart) -> str:
-    """Return the result of an instance's next start, for a line of a table."""
+    """Return a short text about an instance's next start, for a line of a table."""
     if found.error is not None:
         return f"the start fails: {printable(found.error.message)}"
     parts = [f"{file.verdict} {printable(file.path)}" for file in _notable(found)]

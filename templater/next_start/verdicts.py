@@ -1,8 +1,10 @@
 """A verdict for each rule of an instance: the effect of the next start on the rule's file.
 
-The start is simulated on the daemon's host with the instance's own files. The API shows each symlink as if it
-were absolute, but hosts treat absolute and relative links differently. If the path of a target contains a
-link, the start is simulated for both kinds of links. If the two verdicts differ, the verdict is "unknown".
+templater simulates the start as the daemon's release (the host) would run it, with the instance's own files.
+
+The API shows every symlink as absolute, but hosts treat absolute and relative links differently. So if the
+path of a target contains a link, templater simulates the start twice: with absolute and with relative links.
+If the two verdicts on a file differ, the verdict is "unknown".
 """
 
 from __future__ import annotations
@@ -48,12 +50,12 @@ UNKNOWN = "unknown"
 #: verdicts with which the next start changes the instance
 CHANGING = (CHANGES, CREATES, WRITES)
 
-#: a file compared with the rendering of the current configuration
+#: results of the comparison of a file with the rendering of the current configuration
 EQUAL, DIFFERENT, MISSING = "equal", "different", "missing"
 
 #: the triggers that a user can make pending, in the order in which a command suggests them
 _MAKEABLE = ("create", "copy", "rename")
-#: directories that are mounts while a container runs
+#: directories on which other filesystems are mounted while a container runs
 _MOUNTED = ("/dev", "/proc", "/sys", "/run")
 #: maximum number of links in a reason, and maximum number of characters of each link
 _MOST_LINKS, _LONGEST_LINK = 5, 200
@@ -133,8 +135,8 @@ class NextStart:
 class _Attempt:
     """A simulated start.
 
-    ``made`` maps the real path of each changed file to its change. ``unknown`` maps each path with an
-    uncertain result to the reason.
+    ``made`` maps the real path of each changed file to its change. ``unknown`` maps the path of each file
+    whose result is uncertain to the reason.
     """
 
     plan: Plan
@@ -175,7 +177,7 @@ class _Judgement:
     ) -> None:
         self.live, self.instance, self.options, self.reading = live, instance, options, reading
         self.rootfs = None if live.unreadable else live.rootfs
-        #: plans of starts with another pending trigger, by that trigger
+        #: for each other trigger: the plan of a start at which that trigger is pending
         self.others: dict[str, _Index] = {}
 
     def next_start(self) -> NextStart:
@@ -217,7 +219,7 @@ class _Judgement:
         return _Attempt(started.plan, made, started.unknown, error)
 
     def plan(self, pending: str, rootfs: LiveRootfs | None) -> Plan:
-        """Plan the start of an instance that has this pending trigger."""
+        """Return the plan of a start at which the trigger ``pending`` is pending."""
         config = {key: value for key, value in self.instance.config.items() if key != PENDING_KEY}
         if pending:
             config[PENDING_KEY] = pending
@@ -243,7 +245,7 @@ class _Judgement:
         return FileVerdict(rule, last.path, last.real, verdict, reason, change)
 
     def judged(self, attempt: _Attempt, changes: list[Change]) -> tuple[str, str, Change | None]:
-        """Return the verdict, the reason and the change of a rule that the start runs."""
+        """Return the verdict on the file of a rule that the start runs, the reason, and the file's change."""
         plan, last = attempt.plan, changes[-1]
         if last.real in attempt.unknown:
             return UNKNOWN, attempt.unknown[last.real], None
@@ -327,7 +329,7 @@ class _Judgement:
         return replace(file, current=MISSING if final.action == CREATE else DIFFERENT, current_change=final)
 
     def skipped(self, file: FileVerdict, change: Change) -> FileVerdict:
-        """Compare an existing file, which create_only protects, with the text that its rule renders."""
+        """Compare a file with the text of its rule. The start keeps the file because of create_only."""
         if self.rootfs is None or change.content is None:
             reason = self.live.unreadable or (change.render_error.message if change.render_error else "")
             return replace(file, current=UNKNOWN, current_reason=reason)
@@ -378,7 +380,7 @@ def _by_rule(changes: Iterable[Change]) -> dict[int, list[Change]]:
 
 
 def _certain(plan: Plan) -> Iterator[Change]:
-    """Yield the planned changes, except changes that may fail on the host according to the prediction."""
+    """Yield the planned changes. Leave out each change that may fail on the host."""
     for change in (plan.as_agent() if plan.instance.is_vm else plan).files():
         outcome = plan.outcome(change)
         if outcome is None or outcome.ok:

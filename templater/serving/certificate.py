@@ -1,4 +1,7 @@
-"""The server's self-signed certificate, which is made once, and stored with its key in a private file."""
+"""The server's self-signed certificate.
+
+templater makes the certificate once, and stores it with its key in a private file.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def context(certificate: str, key: str) -> ssl.SSLContext:
 
 
 def load(into: ssl.SSLContext, certificate: str, key: str) -> None:
-    """Read the certificate and its key again. Raises InputError if a file can't be read."""
+    """Load the certificate and its key into a TLS context. Raises InputError if a file can't be read."""
     try:
         into.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ValueError) as error:
@@ -53,8 +56,8 @@ def first_certificate(path: str) -> tuple[str, str]:
 def own_certificate(host: str) -> str:
     """Return the path of a file that contains both a certificate for ``host`` and its key.
 
-    If the file is missing, create it. Also create a second file for clients: it lacks the key, and its name
-    ends in ``.crt``.
+    If the file is missing, create it. Also create a second file for clients, with only the certificate. The
+    name of this second file ends in ``.crt``.
     """
     folder = os.path.join(os.path.dirname(own_file()), "serve")
     private_directory(folder)

@@ -25,26 +25,27 @@ from ..model.unprintable_characters import printable
 _T = TypeVar("_T")
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-#: bytes that are read and sent at once: a slow client needs this much memory
+#: number of bytes that the server reads and sends at once; each slow client occupies this much memory
 PIECE: Final = 1 << 16
-#: Number of connections after which garbage is collected. Each connection leaves a cycle of objects with TLS
-#: buffers.
+#: The server collects garbage each time that this many connections have ended. Each connection leaves a
+#: cycle of objects with TLS buffers, which Python frees only in a collection.
 _COLLECT = 32
-#: Maximum number of requests that a client may send at once, without waiting for the answers. Common clients
-#: never do so. aiohttp would answer all of them before it turns to another client.
+#: Maximum number of requests that a client may send without waiting for the answers. Common clients always
+#: wait. aiohttp would answer all these requests before it serves another client.
 _MOST_PIPELINED = 4
 #: Maximum number of TLS records in a handshake or a request, and the number of bytes that allow one more.
-#: OpenSSL needs long for some records without content: 0.2 ms for a new key, which has 27 bytes.
+#: Some records without content cost much processor time: OpenSSL needs 0.2 ms for a new key of 27 bytes.
 _MOST_RECORDS, _RECORD = 16, 2 << 10
-#: If an address has more connections, they are closed before connections of other addresses.
+#: If an address has more connections than this, the server closes them before those of other addresses.
 _CROWD = 8
 #: maximum number of TLS handshakes of one address at once: each can need 8 ms of processor time
 _MOST_HANDSHAKES = 16
-#: maximum seconds of a turn in which the server works for a network
+#: maximum seconds of a turn; the clients of a network share its turns (see ``Turns``)
 _TURN = 0.1
-#: maximum number of further connections while connections are being closed, so that new clients need not wait
+#: The server accepts up to this many connections above the limit while it closes others. So new clients need
+#: not wait.
 _CLOSING = 32
-#: maximum seconds to wait for the end of a client's TLS connection
+#: maximum seconds to wait until a client has confirmed the end of its TLS connection
 _SHUTDOWN = 5
 
 
@@ -52,7 +53,7 @@ _SHUTDOWN = 5
 class Bounds:
     """Limits on clients. Times are in seconds."""
 
-    #: maximum number of connections; a further connection replaces one of them (see ``_Listener._close_one``)
+    #: maximum number of connections; for a further one, the server closes one (see ``_Listener._close_one``)
     connections: int = 400
     #: maximum bytes of a request
     request: int = 32 << 10
@@ -61,7 +62,7 @@ class Bounds:
     waiting: float = 30
     #: maximum time for sending 64 KiB to a client
     sending: float = 60
-    #: time without reading after which a client's connection can be replaced
+    #: if a client has read nothing for this time, the server may close the connection for a new client
     stalled: float = 2
 
 
@@ -71,8 +72,8 @@ DEFAULT: Final = Bounds()
 class Turns:
     """A limit on the number of tasks that work for one network at once. Further tasks wait in order.
 
-    The turn of a task ends after ``seconds``, even if the task goes on. So clients that neither send nor read
-    do not hold up other clients of their network. If ``seconds`` is None, the turn ends with the task.
+    The turn of a task ends after ``seconds``, even if the task still runs. So a client that neither sends nor
+    reads does not delay other clients of its network. If ``seconds`` is None, the turn ends with the task.
     """
 
     def __init__(self, most: int, seconds: float | None = _TURN) -> None:
@@ -100,13 +101,13 @@ class Turns:
 class _Tls(sslproto.SSLProtocol):
     """TLS of one connection. The read buffer holds only one TLS record, because requests are small.
 
-    A client that sends many TLS records without a request is disconnected.
+    If a client sends many TLS records without a request, the server closes the connection.
     """
 
     max_size = 16 << 10  # asyncio's own buffer has 256 KiB for each connection
     #: the received bytes and TLS records since the last request
     received = records = 0
-    #: the beginning of a record's header, and the bytes until the next header
+    #: the received part of an incomplete record header, and the number of bytes before the next header
     _header, _skipped = b"", 0
 
     def get_buffer(self, n: int) -> memoryview:
@@ -135,11 +136,11 @@ class _Connection(asyncio.Protocol):
         self._inner, self._server, self.address = inner, server, address
         self._timer: asyncio.TimerHandle | None = None
         self._received = self._ends = self._answers = 0
-        #: whether a request without a body is being answered, and the data that arrived meanwhile
+        #: whether the server is answering a request without a body, and the data that arrived meanwhile
         self._busy, self._held = False, b""
         self.made = False
         self.tls: _Tls | None = None
-        #: the time since which the client has left data unread, or infinity if the client has read all data
+        #: when the client stopped reading the sent data, or infinity if the client has read all data
         self.stalled_since = math.inf
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -312,9 +313,11 @@ class _Listener:
     def _refuses(self, address: str) -> bool:
         """Return whether to close a new connection from ``address`` before its TLS handshake.
 
-        A handshake costs much time, so the server closes the connection if two conditions are true: no other
-        address has more connections, and no connection of ``address`` has been idle for long.
-        Addresses with few connections are never refused.
+        Each handshake costs processor time. The result is True under three conditions:
+
+        * ``address`` has more than ``_CROWD`` connections
+        * no other address has more connections than ``address``
+        * no connection of ``address`` has been idle for long, so the server cannot close an idle connection
         """
         busiest, number = self._clients.most_common(1)[0]
         if address != busiest or number <= _CROWD:
@@ -325,14 +328,17 @@ class _Listener:
         return min(waiting, min(stalled, default=math.inf)) > before
 
     def _close_one(self, newcomer: str = "") -> None:
-        """Close one connection, if possible an idle one.
+        """Close one connection, so that the server can accept another one.
 
-        A connection is idle while the server waits for its client: either for a complete request, or for the
-        client to read an answer. The busiest address is the address with the most connections. If this
-        address has many connections, close the connection of this address that has been idle for the longest
-        time. So one client with many connections does not displace other clients. If no connection has been
-        idle for long, and the address ``newcomer`` has fewer connections than the busiest address, close the
-        newest connection of the busiest address.
+        A connection is idle while its client sends no complete request, or does not read an answer. The
+        busiest address is the address with the most connections. Close the first of these that exists:
+
+        1. the longest-idle connection of the busiest address, if that address has more than ``_CROWD``
+           connections
+        2. the longest-idle connection of all, if it has been idle for at least ``Bounds.stalled`` seconds
+        3. the newest connection of the busiest address, if that address has more connections than the
+           address ``newcomer``, and there are other addresses
+        4. the longest-idle connection of all
         """
         address, number = self._clients.most_common(1)[0] if self._clients else ("", 0)
         if number > _CROWD and self._close_idle(address):
@@ -348,8 +354,8 @@ class _Listener:
     def _close_idle(self, address: str | None, *, since: float = math.inf) -> bool:
         """Close the connection that has been idle for the longest time (see ``_close_one``).
 
-        If ``address`` is given, consider only its connections. Ignore connections whose wait for a request
-        began at the time ``since`` or later. Return False if no connection can be closed.
+        If ``address`` is given, close only a connection of this address. Ignore each connection that began to
+        wait for a request at the time ``since`` or later. Return False if no connection is left to close.
         """
 
         def found(each: _Waiting | _Connection) -> bool:
@@ -414,9 +420,12 @@ async def write(response: web.StreamResponse, bounds: Bounds, data: bytes) -> No
 
 
 def exempt_from_collection(*, again: bool = False) -> None:
-    """Exclude all existing objects from garbage collection, because a long list of images would slow it down.
+    """Exclude all existing objects from garbage collection.
 
-    If ``again`` is true, first collect the objects that were excluded before, such as an old list.
+    A long list of images would slow down every collection.
+
+    If ``again`` is true, first include the objects of earlier calls again, and collect the unused ones, such
+    as an old list.
     """
     if again:
         gc.unfreeze()
@@ -427,7 +436,7 @@ def exempt_from_collection(*, again: bool = False) -> None:
 def network_of(address: str) -> str:
     """Return an IPv4 address, or the first 48 bits of an IPv6 address.
 
-    One client can have all IPv6 addresses that begin with the same 48 bits.
+    One client can own all IPv6 addresses with the same first 48 bits, so they count as one network.
     """
     if ":" not in address or address.startswith("::ffff:"):
         return address

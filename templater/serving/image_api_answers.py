@@ -1,7 +1,7 @@
 """Answers of the read-only image API, as Incus and LXD send them to clients that they do not trust.
 
-The functions build the JSON, and apply the filters with which clients select images. The answers to all
-clients share the encoded elements of a long list.
+The functions build the JSON, and apply the filters with which clients select images. A long list is encoded
+only once, and the answers to all clients share its encoded elements.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def success(metadata: Any) -> bytes:
 
 
 def success_list(elements: Elements, chosen: bytes = b"") -> EncodedList:
-    """Return an answer with a list of encoded elements."""
+    """Return an answer with a list of encoded elements. ``chosen`` selects elements as in ``EncodedList``."""
     start, end = success([]).split(b"[]")
     return EncodedList(elements, start + b"[", b"]" + end, b",", chosen)
 
@@ -60,7 +60,7 @@ def failure(status: int, message: str) -> bytes:
 
 def server_data(certificate: str, fingerprint: str) -> dict[str, Any]:
     """Return the answer to ``/1.0``. ``certificate`` is the server's certificate as PEM text."""
-    # Clients do the work of a missing extension themselves, such as filtering.
+    # If an extension such as filtering is missing here, clients do its work themselves.
     return {
         "api_extensions": ["image_types"], "api_status": "stable", "api_version": "1.0", "auth": "untrusted",
         "public": True, "auth_methods": [], "config": {},
@@ -125,9 +125,9 @@ class Elements(list[bytes]):
 class EncodedList:
     """The bytes of an answer with a list.
 
-    ``chosen`` has a byte for each element, which is 0 if the answer leaves the element out. If ``chosen`` is
-    empty, the answer has all elements. Iteration raises ConnectionResetError after a call of
-    ``elements.end()``.
+    ``chosen`` has one byte for each element. If the byte is 0, the answer omits the element. If ``chosen`` is
+    empty, the answer has all elements. After a call of ``elements.end()``, iteration raises
+    ConnectionResetError.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class EncodedList:
 def filtered(answers: Mapping[str, EncodedList], recursion: bool, text: str) -> EncodedList:
     """Return the answer with the images that match a filter. Raises InputError for an invalid filter.
 
-    ``answers`` are those of `image_listing.Listing`.
+    ``answers`` is the attribute ``answers`` of an `image_listing.Listing`.
     """
     matches = matcher(text)
     chosen = bytes(matches(json.loads(image)) for image in answers["images True"].elements)
@@ -165,12 +165,11 @@ def filtered(answers: Mapping[str, EncodedList], recursion: bool, text: str) -> 
 
 
 def matcher(text: str) -> Callable[[dict[str, Any]], bool]:
-    """Return a function for a filter such as ``properties.os eq debian and type eq container``.
+    """Return a function that tells whether an image matches a filter.
 
-    The function tells whether an image matches.
-
-    ``not`` before a field inverts a comparison. Comparisons ignore case. ``and`` and ``or`` apply from left
-    to right. Raises InputError for an invalid filter.
+    A filter is a text such as ``properties.os eq debian and type eq container``. ``not`` before a field
+    inverts a comparison. Comparisons ignore case. ``and`` and ``or`` apply from left to right. Raises
+    InputError for an invalid filter.
     """
     clauses = _clauses(text)
     return lambda image: _matches(image, clauses)

@@ -17,17 +17,17 @@ from . import image_api_answers
 from .image_api_answers import Elements, EncodedList
 from .served_image import Served
 
-#: bytes that an element of a list needs besides its text
+#: bytes of memory that an element of a list needs in addition to its text
 _ELEMENT = 56
 #: the first LXD release with virtual machines; every Incus release has them
 _FIRST_WITH_MACHINES = (3, 19)
 
 
 class Listing:
-    """All public images, and a dict from paths to the generated files of a stream.
+    """All public images. ``documents`` maps paths to the generated files of a stream.
 
-    For each name, the image API shows one image: containers are preferred, then images of the server's own
-    architecture. Raises LimitError if the lists for clients are too large.
+    If several images have the same name, the image API shows only one of them. The server prefers containers,
+    then images of its own architecture. Raises LimitError if the lists for clients are too large.
     """
 
     def __init__(
@@ -42,15 +42,15 @@ class Listing:
             if image.fingerprint not in kept:
                 self._entries.append(self._encode(image_api_answers.image_data(image)))
                 kept[image.fingerprint] = replace(image, properties={})  # the encoded image has them
-        #: the images without their properties
+        #: the images without their properties, which only the encoded elements contain
         self.images = tuple(kept.values())
         self._sorted = sorted(kept)
         self._positions = {fingerprint: number for number, fingerprint in enumerate(kept)}
-        #: the image of each name in the image API
+        #: the image that the image API shows for each name
         self.aliases: dict[str, Served] = {}
         self._unified: dict[str, tuple[Served, ...]] = {}
         self._give_names()
-        #: the answers with lists, which are the same for all clients
+        #: the answers that contain lists; every client gets the same lists
         self.answers = {
             "images True": image_api_answers.success_list(self._entries),
             "images False": self._list(image_api_answers.image_address(name) for name in kept),
@@ -95,7 +95,7 @@ class Listing:
         return self._entries[self._positions[image.fingerprint]]
 
     def find(self, beginning: str) -> Served | None:
-        """Return the only image whose fingerprint has this beginning, or None if zero or several match."""
+        """Return the image whose fingerprint begins with ``beginning``, or None if zero or several match."""
         at = bisect_left(self._sorted, beginning)
         found = self._sorted[at : at + 2]
         if not beginning or not found or not found[0].startswith(beginning):
@@ -105,10 +105,10 @@ class Listing:
         return self.images[self._positions[found[0]]]
 
     def choose(self, name: str, architectures: Sequence[str] = (), lxd_version: str = "") -> Served | None:
-        """Return the unified image with this alias or fingerprint for a daemon, or None.
+        """Return the unified image with this alias or fingerprint that suits a daemon, or None.
 
-        ``architectures`` are the architectures that the daemon can run, in order of preference. An
-        empty sequence allows any architecture.
+        ``architectures`` are the architectures that the daemon can run, in order of preference. If the
+        sequence is empty, every architecture suits. An old ``lxd_version`` excludes virtual machines.
         """
         image = self.find(name)
         found = self._unified.get(name) or ((image,) if image is not None and image.unified else ())

@@ -1,7 +1,7 @@
 """The https server: files with ranges, the image API, and the headers of `incus image import https://…`.
 
-The server never bans a client, because honest clients of simplestreams send plain http to this port before
-they use TLS.
+The server never blocks a client after invalid requests: even honest simplestreams clients first send plain
+http to this port, and then use TLS.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _BINARY = "application/octet-stream"
 _TYPES = {".json": _JSON, ".html": "text/html; charset=utf-8"}
 #: maximum length in characters of a path or of a client's name in the log
 _LONGEST = 500
-#: maximum number of requests with a filter that wait, from clients of one network
+#: maximum number of waiting requests with a filter from the clients of one network
 _MOST_FILTERS = 10
-#: maximum number of pieces of lists that are sent to one network at once
+#: maximum number of pieces of lists that the server sends to one network at once
 _MOST_LONG = 8
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -59,10 +59,10 @@ class _Refused(Exception):
 
 
 class ImageServer:
-    """Answers to requests. ``certificate`` is the server's certificate as PEM text, with its fingerprint.
+    """Answers to requests. ``certificate`` has the server's certificate as PEM text, and its fingerprint.
 
-    ``log`` receives a line for each request. ``url`` is the address of the server for clients. If it is
-    empty, the address is in the Host header of each request.
+    ``log`` receives a line for each request. ``url`` is the server's address for clients. If ``url`` is
+    empty, the server uses the address in the Host header of each request.
     """
 
     def __init__(
@@ -78,16 +78,16 @@ class ImageServer:
     ) -> None:
         self._source, self._redirects, self._report, self._bounds = source, redirects, report, bounds
         self._certificate, self._log, self._url = certificate, log, url
-        #: The thread that loads lists. A thread keeps freed memory for itself, so a second thread would need
-        #: the same memory again.
+        #: The thread that loads lists. A thread does not give back freed memory, so a second thread would
+        #: need the same amount of memory again.
         self._loader = ThreadPoolExecutor(1)
         self._listing = self._loader.submit(source.load).result()
         self._loading, self._filtering = asyncio.Lock(), asyncio.Lock()
-        #: the elements of the lists before the current ones, which slow clients can still read
+        #: the elements of the replaced lists, from which slow clients still receive answers
         self._earlier: list[weakref.ref[Elements]] = []
-        #: the check for changes that requests wait for, if it has not begun
+        #: the next check for changes, on which requests wait; None if that check has begun
         self._next_check: asyncio.Task[None] | None = None
-        #: the number of requests with a filter that wait, by network; the networks take turns
+        #: the number of waiting requests with a filter, by network; the networks take turns
         self._waiting_filters: Counter[str] = Counter()
         self._filters = Turns(1, seconds=None)
         self._long_answers = Turns(_MOST_LONG)
@@ -97,9 +97,11 @@ class ImageServer:
         return len(self._listing.images)
 
     async def listing(self) -> Listing:
-        """Return the current list. If the new catalog is invalid, keep the last valid list.
+        """Check for changes, and return the current list.
 
-        Requests that arrive during a check for changes share the next check.
+        If the new catalog is invalid, keep the last valid list.
+
+        All requests that arrive during one check wait together for the next check.
         """
         if self._next_check is None:
             self._next_check = asyncio.create_task(self._load_changes())
@@ -124,7 +126,7 @@ class ImageServer:
                     exempt_from_collection(again=True)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request. Errors become answers, too."""
+        """Answer a request. After an error, answer with an HTTP error status."""
         if self._log is None:
             return await self._answer(request)
         begun = time.monotonic()
@@ -174,7 +176,7 @@ class ImageServer:
         return await self._announce(request, cleaned)
 
     async def _front(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer ``/`` with the tree's page for web browsers, else with the API's version."""
+        """Answer a request for ``/``: browsers get the tree's page, other clients get the API's version."""
         if "text/html" in request.headers.get("Accept", ""):
             with suppress(FileNotFoundError):
                 fd = await asyncio.to_thread(self._source.open, "index.html")
@@ -184,7 +186,10 @@ class ImageServer:
     # the header protocol
 
     async def _announce(self, request: web.BaseRequest, name: str) -> web.StreamResponse:
-        """Answer with the hash and URL of the unified image that a daemon's headers ask for."""
+        """Answer with the hash and URL of the unified image ``name`` for a daemon.
+
+        The daemon's headers tell its architectures and its version.
+        """
         asked = next(
             (
                 value
@@ -228,8 +233,8 @@ class ImageServer:
     def _find(self, rest: str, recursion: bool) -> bytes | EncodedList | Served:
         """Return the answer for a path below ``/1.0/``, or the image to export.
 
-        This is a function of its own, so that no local variable refers to the list of images while the caller
-        sends the answer. Otherwise, a slow client would keep a replaced list in memory.
+        This function is separate, so that its caller has no local variable with the list of images. With such
+        a variable, a slow client would keep a replaced list in memory.
         """
         listing = self._listing
         if not rest:
@@ -250,9 +255,9 @@ class ImageServer:
         return image if what else image_api_answers.success_of(listing.encoded(image))
 
     async def _filter(self, request: web.BaseRequest, recursion: bool, text: str) -> EncodedList:
-        """Filter one list at a time, so that filters leave processor time and threads for other requests.
+        """Filter one list at a time, so that processor time and threads are left for other requests.
 
-        Networks take turns, so many requests of one network do not hold up the other networks.
+        Networks take turns, so many requests from one network do not delay other networks.
         """
         network = network_of(request.remote or "")
         waiting = self._waiting_filters
@@ -278,7 +283,7 @@ class ImageServer:
                 del waiting[network]
 
     async def _export(self, request: web.BaseRequest, image: Served) -> web.StreamResponse:
-        """Send an image's file, or both files of a split image as a multipart body, as the daemons do."""
+        """Send an image as the daemons do: a unified image as a file, a split image as a multipart body."""
         opened: list[int] = []
         try:
             for file in image.files:
@@ -357,7 +362,7 @@ class ImageServer:
     async def _send_file(
         self, request: web.BaseRequest, fd: int, path: str, headers: Mapping[str, str] | None = None
     ) -> web.StreamResponse:
-        """Send a file or the requested range, and close its descriptor."""
+        """Send a file or its requested range, and close the file's descriptor."""
         try:
             status = os.fstat(fd)
             tag = f'"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"'
@@ -406,7 +411,7 @@ def _blocks(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def log_line(request: web.BaseRequest, response: web.StreamResponse | None, seconds: float) -> str:
-    """Return the log line of a request. It omits the query and most headers, which can contain secrets.
+    """Return the log line of a request, without the query and most headers, which can contain secrets.
 
     ``response`` is None if the connection ended before the answer was complete.
     """
@@ -435,7 +440,8 @@ def _caching(path: str) -> str:
 def _range(request: web.BaseRequest, size: int, tag: str) -> tuple[int, int, int]:
     """Return the start and end of the requested range, and the HTTP status.
 
-    Ignore lists of ranges, and ranges of an older file version.
+    Return the whole file for an invalid range, and for a list of ranges. Also return the whole file if the
+    header If-Range names another version of the file.
     """
     found = _RANGE.fullmatch(request.headers.get("Range", ""))
     if found is None or found.groups() == ("", "") or request.headers.get("If-Range", tag) != tag:

@@ -1,6 +1,7 @@
 """The sources of images for a server: a simplestreams tree, the store of this machine, and image files.
 
-The server opens no file outside a tree. For images of the store and for image files, it generates a catalog.
+From a tree, the server opens no file outside the tree. For the store and for image files, this module
+generates a catalog.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ from .image_api_answers import Elements, EncodedList
 from .image_listing import Listing
 from .served_image import File, Served
 
-#: minimum number of seconds between two records of the use of an image
+#: minimum seconds until the store records again that an image is in use
 _USE = 3600
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-#: a function that receives a message for the operator of the server
+#: a function that receives a message for the user who runs the server
 Report = Callable[[str], None]
 
 
 class Source(Protocol):
     def changed(self) -> bool:
-        """Return whether the list of images can differ from the list that ``load`` read last."""
+        """Return whether the images may have changed since the last call of ``load``."""
 
     def load(self) -> Listing: ...
 
@@ -67,7 +68,7 @@ class StoreSource:
         self._files = PublicFiles()
         #: the identity of the records before they were read
         self._read: tuple[int, ...] = ()
-        #: the fingerprint of each fetched image, by the hashes of its files
+        #: maps the hash of each file of a fetched image to the image's fingerprint
         self._fetched: dict[str, str] = {}
         #: the time of the last recorded use of an image, by its fingerprint
         self._used: dict[str, float] = {}
@@ -107,7 +108,10 @@ class StoreSource:
         return fd
 
     def _use(self, fingerprint: str) -> None:
-        """Record, at most once an hour, that a fetched image is in use, so that it does not expire."""
+        """Record in the store that a fetched image is in use, so that the store does not remove the image.
+
+        Record the use of each image at most once an hour.
+        """
         now = time.monotonic()
         if now - self._used.get(fingerprint, -_USE) >= _USE:
             self._used[fingerprint] = now
@@ -181,7 +185,7 @@ def _read_image(rest: list[OpenFile], limits: Limits) -> LocalImage:
 class TreeSource:
     """A tree as a source of images.
 
-    ``redirected`` has the prefixes of paths whose files are on other servers.
+    ``redirected`` contains prefixes of paths. Files with such a path are on other servers.
 
     The tree's directory is opened once and stays open. Otherwise, the owner of a directory above the tree
     could replace the tree by a symlink to ``/``.
@@ -192,7 +196,7 @@ class TreeSource:
         self._directory = open_directory(path)
         close_with(self, self._directory)
         self._redirected = tuple(redirected)
-        #: the identity of each catalog file before it was read
+        #: the identity of each catalog file, taken before the file was read
         self._read: dict[str, tuple[int, ...]] = {}
 
     def changed(self) -> bool:
@@ -219,7 +223,7 @@ class TreeSource:
 class _Catalogs(LocalStream):
     """The catalog files of a tree.
 
-    ``read`` has the path of each opened file, and the identity of the file before it was opened.
+    ``read`` maps the path of each opened file to the identity that the file had before it was opened.
     """
 
     def __init__(self, tree: Tree, directory: int) -> None:
@@ -229,7 +233,10 @@ class _Catalogs(LocalStream):
         self._bytes = 0
 
     def file(self, path: str, /) -> IO[bytes]:
-        """Open a file. Raises LimitError for a large catalog: the old images are still in memory."""
+        """Open a file. Raises LimitError if the catalog is too large.
+
+        The limit is low, because the server still has the old images in memory.
+        """
         self.read.setdefault(path, _identity(self._directory, path))
         file = super().file(path)
         self._bytes = add_catalog_file(self._bytes, file)
@@ -245,7 +252,7 @@ def _identity(directory: int, path: str) -> tuple[int, ...]:
 
 
 def _from_tree(image: Image, named: set[tuple[object, str, str]], files: dict[int, File]) -> Served:
-    """Return an image of a catalog with the properties that clients derive from the catalog.
+    """Convert an image of a catalog to a ``Served`` with the properties that clients derive from the catalog.
 
     ``files`` maps ``id(item)`` of each catalog item to its file, because several images can share a file.
     """
@@ -287,10 +294,12 @@ def _day(ordinal: int) -> int:
 
 
 def open_beneath(root: int, path: str) -> int:
-    """Open a regular file below an open directory. Follow symlinks, but never out of the directory.
+    """Open a regular file below the open directory ``root``. Follow symlinks, but never out of the directory.
 
-    Raises FileNotFoundError for every path without a public file. For example, a file is not public if its
-    name begins with a dot. A private file is not public if another user could have moved it to this place.
+    Raises FileNotFoundError for every path without a public file. A file is not public, for example, if:
+
+    * a part of its path begins with a dot
+    * the file is private, and another user could have moved it into the directory
     """
     cleaned = clean_path(path)
     base = _path_of(root)
@@ -354,7 +363,7 @@ class LocalImage:
 class PublicFiles:
     """The public files by their path on the server.
 
-    ``open`` does not open a file that was replaced after the listing.
+    If a file was replaced after ``add``, ``open`` raises FileNotFoundError.
     """
 
     paths: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
@@ -385,7 +394,7 @@ def identity_of(status: os.stat_result) -> tuple[int, ...]:
 def listing_of(images: Sequence[LocalImage], report: Report) -> tuple[Listing, PublicFiles]:
     """Return the listing and the files of the images. The listing contains a generated stream.
 
-    Images with unreadable files are omitted. The stream also omits images that clients would misread.
+    Omit images with unreadable files. The stream also omits images that its clients would misread.
     """
     files = PublicFiles()
     catalog = Catalog({"format": "index:1.0", "index": {}}, {})
@@ -420,7 +429,7 @@ def listing_of(images: Sequence[LocalImage], report: Report) -> tuple[Listing, P
 
 
 def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
-    """Enter an image into the catalog. If this fails, return the reason, else ""."""
+    """Enter an image into the catalog. Return "", or the reason if the catalog cannot have the image."""
     first, *roots = ({"path": file.path, "size": file.size, "sha256": file.sha256} for file in files)
     if image.type == VIRTUAL_MACHINE and not roots:
         return "clients of Incus 6.0 and LXD mistake a unified virtual machine image for a container"
@@ -453,8 +462,8 @@ def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
 def _set_aliases(catalog: Catalog, added: Added, before: str, aliases: Sequence[str]) -> None:
     """Give a product the aliases of all images in its newest version.
 
-    The caller must add the newest version last. ``before`` has the product's aliases before the caller added
-    this image.
+    The caller must add the newest version last. ``before`` is the text of the product's aliases from before
+    the caller added this image.
     """
     products: dict[str, dict[str, Any]] = {name: product for _, name, product in catalog.products()}
     product = products[added.product]

@@ -19,7 +19,7 @@ class File:
 class Served:
     """One public image. Times are in seconds since 1970; ``expires`` is 0 for never.
 
-    ``aliases`` are the names that clients list. Images of several architectures or types can share a name.
+    ``aliases`` are the names that clients list. Images of different architectures or types can share a name.
     ``download_names`` are the names by which daemons can import a unified image.
     """
 

@@ -30,7 +30,7 @@ HEADERS: Final = {
 
 
 class Access:
-    """A token in a server's address, and a cookie. A browser can exchange the token once for the cookie."""
+    """A token in a server's address, and a cookie. A browser can exchange the token for the cookie once."""
 
     def __init__(self, port: int) -> None:
         self.authority = f"{LOOPBACK}:{port}"
@@ -46,7 +46,7 @@ class Access:
         return f"{self.origin}/?token={self._token}"
 
     def problem(self, method: str, headers: Mapping[str, str]) -> str:
-        """Return why a request is refused, or "". The method ``is_member`` checks the cookie."""
+        """Return why the server must refuse a request, or "". Do not check the cookie: ``is_member`` does."""
         if headers.get("Host", "") != self.authority:
             return f"the header Host must be {self.authority}"  # a host name of an attacker can lead here
         origin = headers.get("Origin")
@@ -73,9 +73,9 @@ def _equal(given: str, secret: str) -> bool:
     return compare_digest(given.encode("utf-8", "replace"), secret.encode())
 
 
-#: the kernel's tables of connections; a client can also connect to an IPv4 address from a socket for IPv6
+#: the kernel's tables of connections; both are read, because an IPv6 socket can connect to an IPv4 address
 TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
-#: how ``/proc/net/tcp6`` shows the first 12 bytes of an IPv4 address
+#: the first 12 bytes of an IPv4-mapped IPv6 address, as ``/proc/net/tcp6`` shows them
 _MAPPED = "0000000000000000FFFF0000"
 
 
@@ -92,13 +92,13 @@ class Owners:
     """The users who own connections over loopback. Only Linux reports these users."""
 
     def __init__(self) -> None:
-        #: whether the kernel has answered a question about one connection
+        #: whether the kernel has answered a request about a single connection before
         self._has_answered = False
 
     def is_foreign(self, peer: tuple[str, int], server: tuple[str, int]) -> bool:
-        """Return whether another user of this machine, except root, made a connection.
+        """Return whether another user of this machine, except root, opened a connection.
 
-        If the client has already closed the connection, return True, because the connection has no owner. On
+        If the client has already closed the connection, it has no owner any more, and the result is True. On
         systems other than Linux, return False.
         """
         owner = _owner(peer, server)
@@ -112,9 +112,8 @@ class Owners:
 def _owner(peer: tuple[str, int], server: tuple[str, int]) -> tuple[int, int] | None:
     """Ask the kernel for the user and the inode of a client's socket, by sock_diag(7).
 
-    Return None for an unknown connection, or if the kernel can't answer. The kernel's answer takes the
-    same time for any number of connections. Reading /proc/net/tcp can take long, because that file lists
-    every connection.
+    Return None for an unknown connection, or if the kernel can't answer. This request is fast even with many
+    connections. Reading /proc/net/tcp can take long, because that file lists every connection.
     """
     addresses = (socket.inet_aton(host).ljust(16, b"\0") for host, _ in (peer, server))
     question = (
@@ -139,7 +138,7 @@ def _owner(peer: tuple[str, int], server: tuple[str, int]) -> tuple[int, int] | 
 
 
 def is_foreign_in(tables: Sequence[str], peer: tuple[str, int], server: tuple[str, int]) -> bool:
-    """Return whether another user made a connection. Read the kernel's tables of connections."""
+    """Read the kernel's tables of connections. Return whether another user opened a connection."""
     wanted = [_hexadecimal(*peer), _hexadecimal(*server)]
     known = False
     for table in tables:

@@ -1,7 +1,7 @@
 """The http server of `watch --web`: the page, its views, and a stream of events about changes.
 
-The server only passes requests on: a child process renders. So the server still answers while a hostile
-template renders.
+The server passes each request to a child process, which renders the view. So the server still answers while
+the child renders a hostile template.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from .connections import PIECE, Bounds, write
 from .watch_page_access import HEADERS, Access, Owners
 
 BOUNDS: Final = Bounds(connections=64, request=2 << 20, waiting=30, sending=30)
-#: Maximum number of event streams. Browsers open few connections to a server, and requests need some of them.
+#: Maximum number of event streams. A browser opens only a few connections to a server. If event streams used
+#: all of them, no connection would be left for requests.
 STREAMS: Final = 4
-#: seconds between two comments in an idle event stream, by which both sides notice a lost connection
+#: seconds between two comments in an idle event stream; they show both sides that the connection still works
 BEAT: Final = 15.0
 #: a browser opens a closed event stream again after this many milliseconds
 RETRY: Final = 1000
@@ -38,20 +39,20 @@ _TYPES: Final = {
 }
 _AGAIN: Final = "open the address that `templater watch --web` printed; each address works once\n"
 
-#: answers a question from the page with a status and JSON
+#: a function that answers a request for a view; it returns an HTTP status and JSON
 Ask = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
 
 
 class PageServer:
-    """Answers to requests. ``assets`` are the files of the page by name. ``ask`` renders a view."""
+    """Answers to requests. ``assets`` are the files of the page by name. ``ask`` requests a rendered view."""
 
     def __init__(self, access: Access, assets: Mapping[str, bytes], ask: Ask) -> None:
         self.access, self._assets, self._ask = access, assets, ask
         self.version = 0
-        #: tells an open page that the same server still answers, and not another user's program on its port
+        #: a secret by which an open page detects another user's program on the port of an ended server
         self._secret = secrets.token_urlsafe(16)
         self._names: Sequence[str] = ()
-        #: the event streams, the oldest first, each with the event that wakes it
+        #: the event streams, the oldest first, each with the asyncio event that wakes the stream
         self._streams: dict[object, asyncio.Event] = {}
         self._owners = Owners()
         self._foreign: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
@@ -104,7 +105,7 @@ class PageServer:
                 return await self._send(request, _AGAIN.encode(), status=403)
             headers = {"Location": "/", **({} if cookie is None else {"Set-Cookie": cookie})}
             return await self._send(request, b"", status=303, headers=headers)
-        # The page's files need no cookie: they contain nothing of an image, and can report a missing cookie.
+        # The page's files need no cookie: they contain no data of an image, and can report a missing cookie.
         name = "page.html" if path == "/" else path.removeprefix("/assets/")
         if name in self._assets and path in ("/", f"/assets/{name}"):
             kind = _TYPES[os.path.splitext(name)[1]]
@@ -132,7 +133,7 @@ class PageServer:
         return response
 
     async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Send an event now and after each change, until the client or a newer stream ends this stream."""
+        """Send an event now and after each change, until the client or a newer stream ends the stream."""
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **HEADERS})
         await response.prepare(request)
         key, changed = object(), asyncio.Event()

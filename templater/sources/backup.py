@@ -1,7 +1,7 @@
 """A reader of backup tarballs from ``incus export`` or ``lxc export``.
 
-A backup contains ``backup/index.yaml`` and ``backup/container/…``. Snapshots (``backup/snapshots/…``) are
-ignored, because a start ignores them too.
+A backup contains ``backup/index.yaml`` and ``backup/container/…``. The reader ignores snapshots
+(``backup/snapshots/…``), because the start of an instance does not use them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ class BackupImage(TarballImage):
         return f"BackupImage({self.name!r})"
 
     def read_whole(self) -> None:
-        """Read every member. Raises InputError if the backup is truncated, incomplete or optimized."""
+        """Read every member of the backup.
+
+        Raises InputError if the backup is truncated, incomplete or optimized.
+        """
         while self._step():
             pass
         if self._optimized:
@@ -60,22 +63,25 @@ class BackupImage(TarballImage):
 
     @property
     def description(self) -> Source:
-        """The description that the daemon imports: backup.yaml.
+        """The instance's description in backup.yaml, which a daemon imports.
 
-        The instance's name in index.yaml overrides the name in backup.yaml. This was observed on Incus 6.0.4
-        with a backup in which the two files differ.
+        If index.yaml has another name for the instance, that name wins. This order was observed on Incus
+        6.0.4.
         """
         found = self.backup_yaml or self.index
         assert found is not None
         return found
 
     def names(self) -> tuple[str, str]:
-        """Return the names in index.yaml and in backup.yaml. Without index.yaml, the first is ""."""
+        """Return the instance's name in index.yaml, and its name in backup.yaml.
+
+        If the backup has no index.yaml, the first name is "".
+        """
         index = read_instance(self.index).name if self.index is not None else ""
         return index, read_instance(self.description).name
 
     def read_rootfs(self) -> ImageRootfs:
-        """Read the root filesystem: every name, and the content of the rules' targets."""
+        """Read every path of the root filesystem, and the content of the files to which rules write."""
         rules = read_metadata(self.read_metadata()).rules
         return read_rootfs(
             _BackupContents(self.name, self.limits), [rule.path for rule in rules], self.limits

@@ -74,7 +74,7 @@ class OpenedSource(NamedTuple):
     is_private: bool = False
 
     def close(self) -> None:
-        """Close the connections to a daemon."""
+        """Close the connections to the daemon, if SRC is an instance of a daemon."""
         if self.live is not None:
             self.live.daemon.close()
 
@@ -178,16 +178,17 @@ def _clean(path: str) -> str:
 
 
 def _is_inside(path: str, folder: str) -> bool:
-    """Return whether ``path`` is in ``folder``: as written, or after all links are followed.
+    """Return whether ``path`` is in ``folder``.
 
-    The paths as written count, too, because another user can change where their links lead.
+    Compare the paths as written, and the real paths without symlinks. If ``path`` is inside in one of the
+    two comparisons, return True. The real paths alone are not enough: another user can change a symlink.
     """
     ways = [(each(path), each(folder)) for each in (_clean, os.path.realpath)]
     return any(f"{inner}/".startswith(f"{outer}/") for inner, outer in ways)
 
 
 def _is_below(fd: int, identity: tuple[int, int]) -> bool:
-    """Return whether the open directory ``fd``, or one above it, is the directory with this identity."""
+    """Return whether the open directory ``fd``, or a directory above it, has this identity."""
     way = "."
     with suppress(OSError):  # without permission for a directory above, SRC can't be found there
         for _ in range(MOST_COMPONENTS):
@@ -201,7 +202,7 @@ def _is_below(fd: int, identity: tuple[int, int]) -> bool:
 class DirectoryFiles:
     """The files of an image directory, to be packed into an image.
 
-    The files have no id map: in an image, each uid and gid is possible.
+    The uids and gids are not mapped, because a file in an image can have any uid and gid.
     """
 
     __slots__ = ("entry", "has_content", "limit_reading", "name", "read", "walk")
@@ -222,8 +223,8 @@ def open_source(
     ``choice`` has the user's options for the build of a definition. ``project`` is the project of a daemon's
     instance.
 
-    A backup is read completely, an image archive only as far as needed. Raises InputError or RefusedError if
-    SRC is of another kind, damaged or hostile.
+    Reads a backup completely, but only the needed part of an image archive. Raises InputError or RefusedError
+    if SRC is of another kind, damaged or hostile.
     """
     name = os.fspath(path)
     from ..live.address import is_live
@@ -309,9 +310,9 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
 def _read_description(top: Root | ByName, path: str, name: str, limit: int) -> tuple[Source | None, bool]:
     """Read the description of SRC's instance from its file.
 
-    Also return whether another user may have moved this file into SRC. A moved file can contain a
-    secret. The file is read anyway, because a backup.yaml of the daemon can look like a moved file: the
-    backup.yaml is private to root, and its directory belongs to the container's root.
+    Also return whether another user may have moved this file into SRC. A moved file can contain a secret.
+    This function reads such a file anyway, because the daemon's own backup.yaml looks like a moved file:
+    only root can read it, but its directory belongs to the container's root.
     """
     try:
         return _read_file(top, path, name, limit, public=True), False
@@ -322,10 +323,10 @@ def _read_description(top: Root | ByName, path: str, name: str, limit: int) -> t
 def _read_file(
     top: Root | ByName, path: str, name: str, limit: int, *, public: bool = False
 ) -> Source | None:
-    """Read a file beside metadata.yaml; return None if it is missing.
+    """Read the file ``name`` in the directory of metadata.yaml. Return None if the file is missing.
 
-    Raises RefusedError for a link, a directory or a special file. With ``public``, also raises RefusedError
-    if a user could have moved a secret file to this place.
+    Raises RefusedError for a link, a directory or a special file. If ``public`` is true, also raises
+    RefusedError for a private file that another user could have moved into the directory.
     """
     entry = top.entry(f"/{name}")
     if entry is None:
@@ -336,7 +337,10 @@ def _read_file(
 
 
 def _without_text(error: TemplaterError, description: Source | None) -> TemplaterError:
-    """Return a description's error with another message, because the original message can quote a secret."""
+    """Return the error of an instance's description with a message that does not quote the description.
+
+    The original message can quote a secret.
+    """
     assert description is not None
     place = printable(description.name) if error.span is None else error.span.place
     return type(error)(
