@@ -169,13 +169,12 @@ class ChangedRootfs:
 
         * If an earlier pass writes the file, return the content from that pass.
         * If the content equals ``new`` and has at most ``MAX_COMPARED`` bytes, return ``new``.
-        * With ``for_patch``, return a different content unless the plan would keep more than ``MAX_KEPT``
-          bytes.
-        * Without ``for_patch``, return None for a different content. A file of another size than ``new`` is
-          not read.
+        * If the content differs from ``new``, return it only with ``for_patch``, and only while the plan
+          keeps at most ``MAX_KEPT`` bytes.
 
-        Reading every file could take too long: the container's root user can make a compressed file that is
-        slow to read, and no limit on processor time counts the kernel's work.
+        Without ``for_patch``, a file whose size differs from ``new`` is not read. The container's root user
+        can make a compressed file that is slow to read, and limits on processor time do not count the
+        kernel's work.
         """
         if path in self.files:
             return self.files[path]
