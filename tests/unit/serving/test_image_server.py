@@ -227,7 +227,7 @@ def test_json_files_can_be_replaced_while_clients_read(server, tree):
             number += 1
             (tree / "new").write_bytes(versions[number % 2])
             (tree / "new").rename(path)
-            time.sleep(0.001)  # so that the server, which is in the same process, also runs
+            time.sleep(0.02)  # so that the server, which is in the same process, also runs
 
     thread = threading.Thread(target=replace_file)
     thread.start()
