@@ -15,7 +15,7 @@ from ..instances.record_of_written_files import (
 from ..instances.state_directory import State, StateDirectory, write_whole
 from ..model.entry import SYMLINK
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError
-from ..model.file_names import INSTANCE, METADATA, STATE_FOLDER, TEMPLATES, WRITTEN
+from ..model.file_names import INSTANCE, METADATA, STARTED, STATE_FOLDER, TEMPLATES, WRITTEN
 from ..model.unprintable_characters import printable
 from ..oslite import dirname, fsencode, is_missing, isdir, join, os, split
 from ..rootfs.close_in_another_process import is_on_btrfs
@@ -76,17 +76,25 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
             records = {record: copied_record(old, record) for record in (WRITTEN, STAGED)}
             records[STAGED] = with_hostname(records[WRITTEN], records[STAGED], name)
             unfinished = Journal(old.directory).read()
+        started = old.directory.lstat(STARTED) if certain else None
         if not exact and may_rename():
             old.lock("clone hook", options.patience)
             old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
             old.unlock()
-        if exact and before is None:
-            return Notice(f"{name}: made from {source_name}, which was never started", folder)
+        never = Notice(f"{name}: made from {source_name}, which was never started", folder)
+        if exact and before is None and started is None:
+            return never
         state = State(
             before.pending if exact and before else "copy", name, before.image if before and certain else ""
         )
         with StateDirectory(made) as new:
             new.lock("clone hook", options.patience)
+            if started is not None:
+                new.replace(STARTED, b"copied\n")
+                times = (started.st_mtime_ns, started.st_mtime_ns)
+                os.utime(STARTED, ns=times, dir_fd=new.directory.fd, follow_symlinks=False)
+            if exact and before is None:
+                return never
             for record, data in records.items():
                 if data is not None:
                     write_whole(new.directory, record, data, sync=False, staged=SETTLED)

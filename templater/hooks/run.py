@@ -22,7 +22,7 @@ from ..model.errors import (
     WriteError,
     described_bug,
 )
-from ..model.file_names import STARTED
+from ..model.file_names import STARTED, STATE_FOLDER
 from ..model.hosts import NONE
 from ..model.instance_name import require_name
 from ..model.metadata import TRIGGERS
@@ -32,8 +32,10 @@ from ..oslite import (
     abspath,
     birth_time,
     environment,
+    exists,
     forbid_core_file,
     forget,
+    join,
     limit_address_space,
     os,
     processor_limit,
@@ -61,6 +63,7 @@ from .sandboxed_rendering import Job, Run
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
+    from typing import Any
 
     from ..instances.record_of_written_files import Record
     from ..model.plan import Change, Plan
@@ -323,8 +326,10 @@ def report_failure(error: TemplaterError, runtime: str, options: Options, log: L
         _log_failure(error, options, log)
         try:
             find = function_of(runtime, "state_folder")
-            folder = options.state or ("" if find is None else find(environment()))
-            _write_log(log, folder, options)
+            own = "" if find is None else find(environment())
+            if own and not _keeps_changes(options) and not exists(join(own, STATE_FOLDER)):
+                own = ""  # logging must not create the state directory of a container that never started
+            _write_log(log, options.state or own, options, failed=find is not None)
         except (TemplaterError, OSError):
             log.write(None, options.log)
     if options.on_error == KEEP_GOING:
@@ -370,15 +375,21 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
             if reported is None:
                 raise
             _log_failure(reported, options, log)
-            if options.on_error == KEEP_GOING and request.keep_modified:
-                _record_start(state_directory)
+            _record_start(state_directory, options)
             raise reported from None
         finally:
             log.write(state_directory, request.log)
 
 
-def _record_start(state_directory: StateDirectory) -> None:
+def _keeps_changes(options: Options) -> bool:
+    """Return whether a container starts although its hook fails, and later starts keep changes by hand."""
+    return options.on_error == KEEP_GOING and options.keep_modified
+
+
+def _record_start(state_directory: StateDirectory, options: Options) -> None:
     """Record the time of an instance's first start, if the container starts although the hook fails."""
+    if not _keeps_changes(options):
+        return
     try:
         state = state_directory.state()
         is_first = state is None or state.pending == "create"
@@ -494,8 +505,8 @@ def _write_files(
                 from ..writing.mounted_file import left_incomplete
 
                 record.unfinished |= left_incomplete(plan, rootfs.root, journal)  # type: ignore[arg-type]
-            made, since = _first_times(folder, journal, request) if "create" in answer.triggers else (0, None)
-            kept = changed_by_hand(plan, record, rootfs, made=made, since=since)
+            times = _first_times(folder, journal, request) if "create" in answer.triggers else {}
+            kept = changed_by_hand(plan, record, rootfs, **times)
             plan = without(plan, kept)
             check = recorded_content(plan, record, rootfs)
         elif record.problem is not None:
@@ -513,11 +524,13 @@ def _write_files(
     return answer, kept
 
 
-def _first_times(folder: Root, journal: "Journal", request: HookRequest) -> "tuple[int, int | None]":
-    """Return the times ``made`` and ``since`` for ``changed_by_hand``."""
+def _first_times(folder: Root, journal: "Journal", request: HookRequest) -> "dict[str, Any]":
+    """Return the times of a first start, as arguments of ``changed_by_hand``."""
     started = journal.directory.lstat(STARTED)
     made = int(birth_time(folder.fd) or "0", 16) if request.in_place else 0
-    return made, None if started is None else int(started.st_mtime)
+    if started is None:
+        return {"made": made}
+    return {"made": made, "since": int(started.st_mtime), "is_copy": started.st_size > 0}
 
 
 def _open_old_contents(make: bool) -> "Directory | None":
@@ -739,10 +752,12 @@ def _log_changes(
     log.summary = shortened(printable(f"{triggers}: {rules} rules done"))
 
 
-def _write_log(log: Log, folder: str, options: Options) -> None:
+def _write_log(log: Log, folder: str, options: Options, *, failed: bool = False) -> None:
     if not folder:
         log.write(None, options.log)
         return
     owners = trusted_owners(options.rootfs or "/") if options.state else ()
     with open_unshared(folder, owners) as opened, StateDirectory(opened) as state_directory:
+        if failed:
+            _record_start(state_directory, options)
         log.write(state_directory, options.log)

@@ -118,7 +118,13 @@ def differences_from(recorded: WrittenFile, rootfs: RootfsView) -> tuple[str, ..
 
 
 def changed_by_hand(
-    plan: Plan, record: Record, rootfs: RootfsView, *, made: int = 0, since: int | None = None
+    plan: Plan,
+    record: Record,
+    rootfs: RootfsView,
+    *,
+    made: int = 0,
+    since: int | None = None,
+    is_copy: bool = False,
 ) -> dict[str, str]:
     """Return the files that were changed by hand and that the plan would overwrite, each with a reason.
 
@@ -129,7 +135,8 @@ def changed_by_hand(
     * The file is on another mount, such as a volume, and was last changed before ``made``. The argument
       ``made`` is the time in nanoseconds at which the container's directory was created.
     * The file was last changed after ``since``. The argument ``since`` is the time in seconds of a first
-      start at which the hook failed, but the container started.
+      start at which the hook failed, but the container started. If ``is_copy``, the container was copied or
+      renamed since then, which changes all inodes: only changes of contents count.
 
     A mounted file that a rollback could not restore (``Record.unfinished``) always counts as unchanged. Owner
     and mode are not compared, because ``apply`` keeps the owner and mode of an existing file.
@@ -151,7 +158,7 @@ def changed_by_hand(
             if compared > MAX_COMPARED_TOTAL:
                 raise _too_large()
             is_known = recorded is not None or change.action == CREATE
-            is_original = new and (is_known or not _may_be_edited(change, rootfs, made, since))
+            is_original = new and (is_known or not _may_be_edited(change, rootfs, made, since, is_copy))
             reason = _reason_to_keep(change, recorded, rootfs, new=is_original, is_large=is_large)
             if reason:
                 kept[change.real] = reason
@@ -172,16 +179,19 @@ def _reason_to_keep(
     return "" if has_content(rootfs, recorded) else "changed by hand"
 
 
-def _may_be_edited(change: Change, rootfs: RootfsView, made: int, since: int | None) -> bool:
+def _may_be_edited(change: Change, rootfs: RootfsView, made: int, since: int | None, is_copy: bool) -> bool:
     """Return whether an existing file may differ from the image's file: see ``changed_by_hand``."""
     root, resolved = getattr(rootfs, "root", None), change.resolved
     is_mounted = resolved is not None and bool(resolved.mounts)
     found = root.lstat(change.real) if root is not None and (is_mounted or since is not None) else None
     if found is None:
         return False
-    time, size = found[1].st_ctime_ns, found[1].st_size
+    status = found[1]
+    if is_mounted and status.st_size > 0 and status.st_ctime_ns < made:
+        return True
+    time = status.st_mtime_ns if is_copy else status.st_ctime_ns
     # whole seconds, because some file systems store nothing else
-    return (is_mounted and size > 0 and time < made) or (since is not None and time // 10**9 > since)
+    return since is not None and time // 10**9 > since
 
 
 def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable[[Change], None]:

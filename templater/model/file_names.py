@@ -22,7 +22,7 @@ STATE = "state"
 #: the file in ``STATE_FOLDER`` that records all written files
 WRITTEN = "written"
 #: the file in ``STATE_FOLDER`` with the time of a failed first start. It exists if the container started in
-#: spite of the failure.
+#: spite of the failure. The file is empty, except in a copy of a container.
 STARTED = "started"
 #: the file in ``STATE_FOLDER`` that lists the temporary files of unfinished runs
 JOURNAL = "journal"

@@ -186,8 +186,9 @@ _FIXED_BEGINNINGS = ("can't access a field by name on type ", "can't access an i
                      "filter with name '", "unknown filter '")  # fmt: skip
 
 
-#: the first words of limit errors that contain the size of a value, each with a message without the size
-_WITHOUT_NUMBER = {
+#: the first words of limit errors that contain a value or its size, each with a message without it
+_WITHOUT_VALUE = {
+    "templater does not know the class": "templater does not know a class of a regular expression",
     "the template builds a value of": "the template builds a value that is larger than the limit",
     "one filter or operator needs": "one filter or operator exceeds its limit on work",
 }
@@ -204,7 +205,7 @@ def without_values(error: TemplaterError) -> TemplaterError:
         if message not in _FIXED_TEXTS and not message.startswith(_FIXED_BEGINNINGS):
             message, hint = "the template fails here", "templater preview shows the whole message"
     elif isinstance(error, LimitError):
-        for beginning, text in _WITHOUT_NUMBER.items():
+        for beginning, text in _WITHOUT_VALUE.items():
             if message.startswith(beginning):
                 message = text
     return type(error)(message, error.span, hint, error.notes)

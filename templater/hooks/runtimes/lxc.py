@@ -74,7 +74,7 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
     name = environ["LXC_NAME"]
     if not name or "/" in name or name in (".", "..") or not name.isprintable():
         raise UsageError(f"invalid container name '{printable(name)}'")
-    folder = _folder(environ)
+    folder = state_folder(environ)
     if stage in ("pre-start", "mount"):
         return _start(stage, name, folder, options, environ)
     if stage == "clone":
@@ -97,15 +97,7 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
 
 
 def state_folder(environ: "Mapping[str, str]") -> str:
-    """Return the container's directory.
-
-    Return "" if the directory has no ``.templater``, because logging must not create it.
-    """
-    folder = _folder(environ)
-    return folder if exists(join(folder, STATE_FOLDER)) else ""
-
-
-def _folder(environ: "Mapping[str, str]") -> str:
+    """Return the container's directory."""
     return dirname(clean_path(environ.get("LXC_CONFIG_FILE", "")))
 
 

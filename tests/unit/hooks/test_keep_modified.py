@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import signal
+import subprocess
 import traceback
 import tracemalloc
 from functools import partialmethod
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from templater import oslite
 from templater.cli.run_command_line import main
+from templater.hooks import install
 from templater.hooks.run import run
 from templater.instances import changed_by_hand, record_of_written_files
 from templater.instances.changed_by_hand import status_of
@@ -200,6 +203,43 @@ def test_a_file_that_was_changed_after_a_failed_first_start_is_kept_if_the_conta
     assert ("/etc/a: the record does not list the file" in printed) == is_edited
     assert contents(container)["/etc/a"] == ("of the image\n" if is_edited else "a 1\n")
     assert not started.exists()
+
+
+@pytest.mark.parametrize("is_edited", [True, False])
+def test_only_the_time_of_the_content_counts_after_a_failed_first_start_of_the_original_of_a_copy(
+    container, is_edited
+):
+    """lxc-copy makes new inodes, and keeps the times of all contents."""
+    (container / "rootfs/etc/a").write_text("of the image\n")
+    os.utime(container / "rootfs/etc/a", (3, 3) if is_edited else (1, 1))
+    with StateDirectory(str(container)) as directory:
+        directory.replace("started", b"copied\n")
+    os.utime(container / ".templater/started", (2, 2))
+    assert start(container, KEEP)[0] == (KeptError.exit_code if is_edited else 0)
+    assert contents(container)["/etc/a"] == ("of the image\n" if is_edited else "a 1\n")
+
+
+def test_a_file_that_was_changed_after_a_first_start_with_an_invalid_lxc_configuration_is_kept(container):
+    """The hook failed before it opened the state directory, so it did not record the start."""
+    folder = shutil.copytree(container, container.parent / "c1", symlinks=True)
+    (folder / "rootfs/etc/a").write_text("of the image\n")
+    keys = f"lxc.uts.name = c1\nlxc.rootfs.path = dir:{folder}/rootfs\n"
+    environ = {
+        "LXC_NAME": "c1", "LXC_HOOK_TYPE": "pre-start", "LXC_CONFIG_FILE": f"{folder}/config",
+        "LXC_ROOTFS_PATH": f"{folder}/rootfs",
+    }  # fmt: skip
+    words = [*install.argv("lxc", []), KEEP, "--on-error", "keep-going"]
+    printed = []
+    for hook in ("lxc.hook.pre-mount = /bin/true\n", ""):
+        (folder / "config").write_text(keys + hook)
+        done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False, timeout=30)
+        assert done.returncode == 0
+        printed.append(done.stderr)
+        if hook:
+            os.utime(folder / ".templater/started", (1, 1))
+    assert "lxc.hook.pre-mount runs after" in printed[0]
+    assert "/etc/a: the record does not list the file" in printed[1]
+    assert (folder / "rootfs/etc/a").read_text() == "of the image\n"
 
 
 def test_a_failed_first_start_is_recorded_only_with_keep_modified_and_on_error_keep_going(container):

@@ -288,3 +288,17 @@ def test_the_copied_templates_are_synced_to_the_disk_before_metadata_yaml_is_wri
     assert syncs[-1] == ("fsync", number, False)
     assert (new / "metadata.yaml").exists()
     assert ("syncfs", number, False) in syncs or "syncfs" not in names
+
+
+def test_a_snapshot_keeps_the_time_of_a_failed_first_start(tmp_path):
+    """Otherwise, the first start after the snapshot was restored overwrites files that the user has edited."""
+    folder = tmp_path / "web/snaps/snap0"
+    folder.mkdir(parents=True)
+    with StateDirectory(str(tmp_path / "web")) as directory:
+        directory.replace("started", b"")
+    os.utime(tmp_path / "web/.templater/started", (7, 7))
+    notice = lxc_copies.clone(str(folder), "snap0", "web", Options())
+    assert notice.text == "snap0: made from web, which was never started"
+    mark = folder / ".templater/started"
+    assert (mark.read_text(), mark.stat().st_mtime) == ("copied\n", 7)
+    assert pending(folder) is None

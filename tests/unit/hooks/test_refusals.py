@@ -1,7 +1,10 @@
 """Refusals of hooks: exact texts of errors about options, input and names."""
 
+import ast
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -22,10 +25,11 @@ from templater.model.errors import (
 )
 from templater.model.metadata import TRIGGERS
 from templater.model.source import Source
-from templater.rendering.render import without_values
+from templater.rendering.render import _WITHOUT_VALUE, without_values
 from templater.rootfs.confined_root import Root
 from templater.rootfs.trusted_paths import open_folder
 
+ROOT = Path(__file__).parents[3]
 SECONDS = "give seconds: --time-limit 30"
 ON_ERROR = "use --on-error fail or --on-error keep-going"
 UNIT_LINE = "a systemd unit can't contain a line break, or bytes that are not UTF-8"
@@ -263,11 +267,37 @@ def test_the_log_quotes_an_error_message_that_contains_no_template_value(message
             "the template builds a value that is larger than the limit",
         ),
         ("one filter or operator needs 7 units", "one filter or operator exceeds its limit on work"),
+        (
+            "templater does not know the class \\p{secret} of a regular expression",
+            "templater does not know a class of a regular expression",
+        ),
         ("the template takes more than 7 steps", "the template takes more than 7 steps"),
     ],
 )
-def test_a_limit_error_in_the_log_does_not_contain_the_size_of_a_value(message, shown):
+def test_a_limit_error_in_the_log_contains_neither_a_value_nor_its_size(message, shown):
     assert without_values(LimitError(message)).message == shown
+
+
+def test_the_log_hides_each_limit_error_of_the_language_that_contains_more_than_a_limit():
+    """A new limit error whose message has another part than a constant needs a message without this part."""
+    found = []
+    for path in sorted((ROOT / "templater/pongo2").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "LimitError":
+                parts = node.args[0].values if isinstance(node.args[0], ast.JoinedStr) else []
+                values = [ast.unparse(part.value) for part in parts if isinstance(part, ast.FormattedValue)]
+                if not all(re.fullmatch(r"(\w+\.)*(limits\.\w+|_?MAX(_\w+)?)", value) for value in values):
+                    found.append(ast.unparse(node.args[0]).lstrip("f\"'"))
+    hidden = [text for text in found if text.startswith(tuple(_WITHOUT_VALUE))]
+    # these count or name parts of a template's source, or the time limit of the command
+    sources = {
+        "more than {limit} {what}",
+        "rendering all templates together takes longer than {self.total:g} seconds",
+        "the template is longer than {self.longest} characters",
+        "template {name!r} has more than {MAX_FILE} bytes",
+    }
+    assert {text.rstrip("\"'") for text in found if text not in hidden} == sources
+    assert len(hidden) == 3, hidden
 
 
 def test_the_log_does_not_quote_an_error_that_can_contain_a_value():
