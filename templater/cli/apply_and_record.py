@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..image.directory_image import identity_of, replaced_error
 from ..instances.changed_by_hand import changed_by_hand, recorded_content, without
 from ..instances.record_of_written_files import Record
-from ..instances.state_directory import StateDirectory
+from ..instances.state_directory import MAX_STATE, State, StateDirectory
 from ..model.errors import UsageError
 from ..model.file_names import ROOTFS, STATE, STATE_FOLDER
 from ..model.unprintable_characters import printable
@@ -36,7 +36,8 @@ def state_folder(src: str, rootfs: str | None) -> str:
 
     * SRC, if ``rootfs`` is None or is the root filesystem in SRC
     * the parent directory of ``rootfs``
-    * SRC, if SRC contains no root filesystem, such as the directory of an nspawn machine
+    * SRC, if SRC contains no root filesystem, such as the directory of an nspawn machine, unless a hook has
+      recorded there that the machine's last start had a different root directory
 
     Ignore a state directory unless its owner is root, the current user, or the owner of its parent directory.
     In a directory such as ``/tmp``, every user can create a state directory.
@@ -52,10 +53,21 @@ def state_folder(src: str, rootfs: str | None) -> str:
     place = printable(os.path.join(src, STATE_FOLDER))
     if os.path.isdir(own):
         output.note(f"'{place}' is ignored: it belongs to '{printable(own)}' (see --state)")
+    elif _has_state(src) and rootfs is not None and not _is_known(src, rootfs):
+        output.note(f"'{place}' is ignored: it belongs to another root directory (see --state)")
     elif _has_state(src):
         output.note(f"using the record of written files in '{place}'")
         return src
     return ""
+
+
+def _is_known(src: str, rootfs: str) -> bool:
+    """Return whether ``rootfs`` can be the root directory that a hook has recorded in SRC."""
+    from ..hooks.container_state_folder import directory_identity
+
+    with open(os.path.join(src, STATE_FOLDER, STATE), "rb") as file:
+        state = State.decode(file.read(MAX_STATE))
+    return state is None or directory_identity(rootfs).startswith(state.root)
 
 
 def _has_state(folder: str) -> bool:

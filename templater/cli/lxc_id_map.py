@@ -21,9 +21,11 @@ def use_id_map(rootfs: DirectoryRootfs, src: str) -> None:
     The configuration is the file ``config`` beside the root filesystem. If this file is missing, use
     ``config`` in SRC, unless SRC contains another root filesystem.
 
-    Ignore the map in two cases:
+    Ignore the map in three cases:
 
     * Other users can change the configuration. With the map, they could give files to any user of the host.
+    * The configuration names another root filesystem. An image can contain a file ``config``, but does not
+      know the directory in which it is unpacked.
     * The map contradicts the owner of the root directory.
     """
     if sys.platform != "linux":
@@ -49,7 +51,7 @@ def use_id_map(rootfs: DirectoryRootfs, src: str) -> None:
 
 def _use_map_in(config: str, fd: int, status: os.stat_result, rootfs: DirectoryRootfs) -> None:
     """Use the map in an open configuration. If templater ignores the map, print a note with the reason."""
-    from ..hooks.lxc_config import ids_on_disk
+    from ..hooks.lxc_config import ids_in, settings, without_prefix
 
     opened = f"/proc/self/fd/{fd}"  # another user could exchange the path
     place = printable(config)
@@ -59,8 +61,15 @@ def _use_map_in(config: str, fd: int, status: os.stat_result, rootfs: DirectoryR
             if guess.shifts:  # in the user namespace of lxc-usernsexec, ids are not shifted
                 output.note(f"'{place}' is ignored: other users can change it (owner uid {status.st_uid})")
             return
-        ids = ids_on_disk(opened)
+        found = list(settings(opened))
+        ids = ids_in(found, opened)
         if ids is None or (ids.uids, ids.gids) == (guess.uids, guess.gids):
+            return
+        path = without_prefix(dict(found).get("lxc.rootfs.path", ""))
+        if not (path.startswith("/") and os.path.exists(path) and os.path.samefile(path, rootfs.name)):
+            output.note(
+                f"the id map in '{place}' is ignored: lxc.rootfs.path is not '{printable(rootfs.name)}'"
+            )
             return
         root, owner = ids.on_disk(0, 0), guess.on_disk(0, 0)
     except TemplaterError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from templater.hooks.container_state_folder import directory_identity
 from templater.writing.mounted_file import MountedFile
 from tests.rootfs_builders import as_root
 
@@ -510,6 +511,18 @@ def test_apply_uses_the_record_of_an_instance_whose_root_filesystem_is_elsewhere
     code, _, err = run("apply", *words, "--keep-modified")
     assert (code, note in err, (state / "written").exists()) == (0, True, True)
     assert note in run("status", image, "--rootfs", tmp_path / "root")[2]
+    # a hook records the root directory: the files of a trial elsewhere are not those of the machine
+    (state / "state").write_text(f"name=web1\nroot={directory_identity(str(tmp_path / 'root'))}\n")
+    written = (state / "written").read_bytes()
+    (tmp_path / "trial/etc").mkdir(parents=True)
+    for root, said in (
+        ("trial", f"note: '{state}' is ignored: it belongs to another root directory"),
+        ("root", note),
+    ):
+        code, _, err = run("apply", image, tmp_path / root, "-t", "create")
+        assert (code, said in err) == (0, True)
+        assert root != "trial" or (state / "written").read_bytes() == written
+        assert said in run("status", image, "--rootfs", tmp_path / root)[2]
 
 
 def test_apply_ignores_the_record_of_an_instance_that_has_another_root_filesystem(run, image, tmp_path):
@@ -523,7 +536,7 @@ def test_apply_ignores_the_record_of_an_instance_that_has_another_root_filesyste
 
 
 IDS = "lxc.idmap = {0} 0 100000 1000\nlxc.idmap = {0} 1000 1000 1\nlxc.idmap = {0} 1001 101001 64535\n"
-RANGES = IDS.format("u") + IDS.format("g")
+RANGES = "lxc.rootfs.path = dir:ROOTFS\n" + IDS.format("u") + IDS.format("g")
 
 
 @as_root
@@ -536,18 +549,23 @@ RANGES = IDS.format("u") + IDS.format("g")
             RANGES.replace("0 100000", "0 200000"), 0o640, "the id map in '{}' is ignored: it gives root the"
             " ids 200000:200000, but the root directory belongs to 100000:100000", 101000,
         ),
-        ("lxc.idmap = u 0\n", 0o640, "the id map in '{}' is ignored: '{}' has an invalid lxc.idmap 'u 0'", 101000),
+        (
+            RANGES.replace("ROOTFS", "/elsewhere"), 0o640,
+            "the id map in '{0}' is ignored: lxc.rootfs.path is not '{1}'", 101000,
+        ),
+        (RANGES.partition("\n")[2], 0o640, "the id map in '{0}' is ignored: lxc.rootfs.path is not '{1}'", 101000),
+        ("lxc.idmap = u 0\n", 0o640, "the id map in '{0}' is ignored: '{0}' has an invalid lxc.idmap 'u 0'", 101000),
         ("lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n", 0o640, "", 101000),
         ("not of LXC\n", 0o640, "", 101000),
     ],
 )  # fmt: skip
 def test_apply_uses_the_id_map_of_a_container_of_lxc(run, image, tmp_path, config, mode, note, uid):
-    """Like other commands, it guessed one range from the owner of the root directory, where a hook used all ranges."""
+    """A map gives files to any user of the host, so a ``config`` in an unpacked image must not define it."""
     (image / "metadata.yaml").write_text(
         "templates:\n  /created: {when: [create], template: t.tpl, uid: 1000, gid: 1000}\n"
     )
     os.chown(image / "rootfs", 100000, 100000)
-    path = write(image / "config", config)
+    path = write(image / "config", config.replace("ROOTFS", f"{image}/rootfs"))
     path.chmod(mode)
     for src in (image, tmp_path / "image"):
         if src != image:
@@ -555,7 +573,7 @@ def test_apply_uses_the_id_map_of_a_container_of_lxc(run, image, tmp_path, confi
         code, _, err = run("apply", src, image / "rootfs", "-t", "create")
         made = (image / "rootfs/created").stat()
         assert (code, made.st_uid, made.st_gid) == (0, uid, uid)
-        assert f"note: {note.format(path, path)}\n" in err if note else "id map" not in err
+        assert f"note: {note.format(path, image / 'rootfs')}\n" in err if note else "id map" not in err
         os.unlink(image / "rootfs/created")
     os.mkfifo(tmp_path / "fifo")
     os.replace(tmp_path / "fifo", path)
