@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ..planning.follow_links import MAX_PATH, Steps, resolve
+from ..planning.follow_links import MAX_LINKS, MAX_PATH, Steps, resolve
 
 if TYPE_CHECKING:
     from ..model.entry import RootfsView
@@ -37,16 +37,21 @@ class LinkedNames:
     def of(self, path: str) -> list[str]:
         """Return the paths that lead to ``path`` through symlinks. ``path`` itself contains no links.
 
-        Paths that go through the same link twice are left out. Raises LimitError if there are too many paths.
+        Omit paths that go through the same link twice, or through more links than the kernel follows.
+        Raises LimitError if there are too many paths.
         """
         if path not in self._found:
-            used: dict[str, frozenset[str]] = {path: frozenset()}
+            # the link that leads from each path to another path, and that path
+            used: dict[str, tuple[str, str]] = {}
             names = [path]
             for name in names:
+                through = _links_of(name, used)
+                if len(through) == MAX_LINKS:
+                    continue
                 for place, link in self._links_above(name):
                     other = link + name[len(place) :]
-                    if other not in used and link not in used[name] and len(other) <= MAX_PATH:
-                        used[other] = used[name] | {link}
+                    if other not in used and other != path and link not in through and len(other) <= MAX_PATH:
+                        used[other] = (link, name)
                         names.append(other)
             self._found[path] = names[1:]
         return self._found[path]
@@ -81,6 +86,15 @@ class LinkedNames:
                 place = "/" + posixpath.normpath(path).lstrip("/")
             self._places[link] = place.rstrip("/")
         return self._places[link]
+
+
+def _links_of(name: str, used: dict[str, tuple[str, str]]) -> set[str]:
+    """Return the links of a path. ``used`` has the first link of each path, and the path after this link."""
+    links = set()
+    while name in used:
+        link, name = used[name]
+        links.add(link)
+    return links
 
 
 def _last_name(target: str) -> str:

@@ -35,10 +35,24 @@ INVISIBLE = "invisible characters"
         ("evil\b\b\b\bgood", "medium", IN_LINE, 5),
         ("a \u202e b", "medium", ORDER, 3),
         ("a \u2067 b", "medium", ORDER, 3),
-        ("good" + " " * 201 + "evil", "medium", FAR, 4),
-        ("good" + "\u00a0" * 201 + "evil", "medium", FAR, 4),
-        ("good" + "\t" * 201 + "evil", "medium", FAR, 4),
-        ("good" + " " * 199 + "\t" + " " * 199 + "evil", "medium", FAR, 4),
+        ("evil\r\r# good\n", "medium", IN_LINE, 4),
+        ("\x90evil\x9c", "medium", SEQUENCE, 1),
+        ("good \x8dbad", "medium", SEQUENCE, 6),
+        ("\x1b[38;5;16;40mevil", "medium", SEQUENCE, 1),
+        ("\x1b[38;5;231;48;5;255mevil", "medium", SEQUENCE, 1),
+        ("\x1b[38;2;0;0;0;48;2;0;0;31mevil", "medium", SEQUENCE, 1),
+        ("\x1b[38;2;0;0;0;40mevil", "medium", SEQUENCE, 1),
+        ("good" + " " * 200 + "evil", "medium", FAR, 5),
+        (" " * 200 + "evil", "medium", FAR, 1),
+        ("good" + "\u00a0" * 201 + "evil", "medium", FAR, 5),
+        ("good" + "\t" * 25 + "evil", "medium", FAR, 5),
+        ("good" + "\u3000" * 100 + "evil", "medium", FAR, 5),
+        ("good" + "\u2800" * 200 + "evil", "medium", FAR, 5),
+        ("good" + "\u3164" * 100 + "evil", "medium", FAR, 5),
+        ("good" + " " * 199 + "\t" + " " * 199 + "evil", "medium", FAR, 5),
+        ("a\u2062b", "low", INVISIBLE, 2),
+        ("a\U000e0165b", "low", INVISIBLE, 2),
+        ("a\u200c\u200c\u200c\u200cb", "low", INVISIBLE, 2),
         ("a\u200bb", "low", INVISIBLE, 2),
         ("a\ufeffb", "low", INVISIBLE, 2),
         ("a\U000e0041b", "low", INVISIBLE, 2),
@@ -49,17 +63,32 @@ def test_text_that_hides_other_text_is_found(text, severity, what, column):
     assert observed(CHECK, an_image(RULE, {"t": text})) == [
         (severity, f"image/templates/t:1:{column}", message)
     ]
-    if "\r" not in text and "\b" not in text and "\x1b" not in text and "\x9b" not in text:
+    if (
+        not text.startswith(" ")
+        and "\r" not in text
+        and "\b" not in text
+        and "\x1b" not in text
+        and not set("\x8d\x90\x9b") & set(text)
+    ):
         assert observed(CHECK, an_image(f"# {text}\n{RULE}")) == [
             (severity, f"image/metadata.yaml:1:{column + 2}", message)
         ]
+
+
+@pytest.mark.parametrize("line", ["\n", "\r\n", " \t\n"])
+def test_text_after_many_empty_lines_is_found(line):
+    message = "the file contains text after more than 200 empty lines, so a reader may see another text"
+    found = [("low", "image/templates/t:2:1", message)]
+    assert observed(CHECK, an_image(RULE, {"t": "good\n" + line * 200 + "evil\n"})) == found
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "a\r\nb\r\n", "a\r\r\n", "a\r", "\x1b[1;31mred\x1b[0m", "\x1b[38;5;8mgrey", "\x1b[1;48;5;8m",
      "\x1b[38;2;8;8;8m", "\x1b[38:5:8m", "\x1b[58;5;8m", "\x1b[30mx\x1b[0;40my", "\x1b[31;49m\x1b[39;41m", "\x1b[38;48m",
-     "\x1b[" + "9" * 200 + "m", "a\r\n\r\n" * 201 + "b", "\ufeffa", "a\u200db", "\u05d0\u200f", "a" + " " * 300, " " * 300 + "a"],
+     "\x1b[" + "9" * 200 + "m", "a\r\n\r\n" * 201 + "b", "\ufeffa", "a\u200db", "\u05d0\u200f", "a" + " " * 300, " " * 199 + "a", "a" + "\t" * 24 + "b",
+     "a\x85b", "\u05d0\u200c\u200d\u05d0", "\x1b[38;2;0;0;0;48;2;0;0;32ma", "\x1b[38;5;9;48;5;300ma", "\x1b[38;9;48;5;1ma",
+     "a" + "\n" * 200 + "b", "a" + "\n" * 300],
 )  # fmt: skip
 def test_ordinary_text_has_no_finding(text):
     assert observed(CHECK, an_image(RULE, {"t": text})) == []

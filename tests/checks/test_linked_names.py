@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from templater.checks.linked_names import LinkedNames
 from templater.checks.scanned_image import RootfsNames
 from templater.model.errors import LimitError
-from templater.planning.follow_links import clean, resolve
+from templater.planning.follow_links import MAX_LINKS, clean, resolve
 from tests.checks.builders import a_folder, a_link
 
 PLACES = ["a", "b", "a/b", "b/a", "a/a", "a/b/c", "c"]
@@ -58,6 +58,12 @@ def test_each_found_path_leads_to_the_file(links):
 def test_a_link_through_a_missing_directory_is_followed():
     found, _ = linked_names(a_link("rootfs/etc/sudoers", "../no/../srv/s"))
     assert found.of("/srv/s") == ["/etc/sudoers"]
+
+
+def test_a_path_through_more_links_than_the_kernel_follows_is_left_out():
+    """A chain of 10,000 links needed 2.4 GB."""
+    found, _ = linked_names(*(a_link(f"rootfs/l{number + 1}", f"l{number}") for number in range(10_000)))
+    assert found.of("/l0") == [f"/l{number}" for number in range(1, MAX_LINKS + 1)]
 
 
 def test_the_number_of_paths_through_links_has_a_limit():
