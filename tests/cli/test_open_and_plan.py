@@ -518,7 +518,7 @@ def test_apply_ignores_the_record_of_an_instance_that_has_another_root_filesyste
     (state / "state").write_text("name=web1\n")
     (tmp_path / "root/etc").mkdir(parents=True)
     code, _, err = run("apply", image, tmp_path / "root", "-t", "create")
-    note = f"note: '{state}' is ignored: it belongs to '{image}/rootfs' (see --state)\n"
+    note = f"note: '{state}' is ignored: it is for the root filesystem '{image}/rootfs' (see --state)\n"
     assert (code, note in err, (state / "written").exists()) == (0, True, False)
 
 
