@@ -62,9 +62,12 @@ class Result:
 class Fleet:
     """An image whose instances are planned one after the other. Similar instances share a plan.
 
-    ``show`` is ``json``, ``summary`` or ``patch``. If ``triggers`` is empty or has only ``next``,
-    templater chooses the triggers of each instance. ``rootfs`` is the image's root filesystem. ``pattern`` is
-    the path of each instance's own root filesystem, in which ``{name}`` stands for the instance's name.
+    * ``show`` is ``json``, ``summary`` or ``patch``.
+    * ``triggers`` are the triggers to run. If ``triggers`` is empty or has only ``next``, templater chooses
+      the triggers of each instance.
+    * ``rootfs`` is the image's root filesystem.
+    * ``pattern`` is the path of each instance's own root filesystem. In this path, ``{name}`` stands for the
+      instance's name.
     """
 
     def __init__(

@@ -172,7 +172,7 @@ def other_side_options(function: options.Command) -> options.Command:
         ),
         click.option(
             "--against-host", "against_host", metavar="HOST", type=click.Choice([*HOSTS]),
-            help="Compare with another host; see --as.",
+            help="Compare with another host. --as lists the hosts.",
         ),
     )  # fmt: skip
     @wraps(function)

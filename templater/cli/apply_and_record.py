@@ -36,8 +36,8 @@ def state_folder(src: str, rootfs: str | None) -> str:
 
     * SRC, if ``rootfs`` is None or is the root filesystem in SRC
     * the parent directory of ``rootfs``
-    * SRC, if SRC contains no root filesystem, such as the directory of an nspawn machine, unless a hook has
-      recorded there that the machine's last start had a different root directory
+    * SRC, if SRC contains no root filesystem (for example, the directory of an nspawn machine), unless a hook
+      has recorded in SRC that the machine's last start had a different root directory
 
     Ignore a state directory unless its owner is root, the current user, or the owner of its parent directory.
     In a directory such as ``/tmp``, every user can create a state directory.
@@ -52,9 +52,9 @@ def state_folder(src: str, rootfs: str | None) -> str:
         return found
     place = printable(os.path.join(src, STATE_FOLDER))
     if os.path.isdir(own):
-        output.note(f"'{place}' is ignored: it belongs to '{printable(own)}' (see --state)")
+        output.note(f"'{place}' is ignored: it is for the root filesystem '{printable(own)}' (see --state)")
     elif _has_state(src) and rootfs is not None and not _is_known(src, rootfs):
-        output.note(f"'{place}' is ignored: it belongs to another root directory (see --state)")
+        output.note(f"'{place}' is ignored: it is for another root directory (see --state)")
     elif _has_state(src):
         output.note(f"using the record of written files in '{place}'")
         return src
@@ -109,8 +109,8 @@ def opened_record(
 def _places(source: OpenedSource, rootfs: DirectoryRootfs) -> Collection[tuple[int, int] | None]:
     """Return the identities of SRC and of the parent directory of the root filesystem.
 
-    Both directories are already open, but templater opens the record later, by its path. In the meantime,
-    another user can move a different directory to this path. The identities reveal such a replacement.
+    Both directories are already open, but templater later opens the record by the path of its directory. In
+    the meantime, another user can move a different directory to this path. The identities reveal the change.
     """
     if not isinstance(rootfs.root, Root):
         return ()

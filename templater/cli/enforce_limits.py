@@ -377,7 +377,7 @@ def _stop(number: int, frame: object) -> None:
 def _bounded_memory(bounds: CommandLimits, *, threads: bool) -> Iterator[Callable[[int], None]]:
     """Let the process grow by at most ``bounds.memory`` bytes, if the system supports such limits.
 
-    Yield a function that replaces the limit by another number of bytes.
+    Yield a function that sets the limit to another number of bytes.
 
     If ``threads`` is true, the block starts threads. In this case, limit only writable memory: the C library
     reserves much address space for each thread.

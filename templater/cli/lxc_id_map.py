@@ -23,7 +23,8 @@ def use_id_map(rootfs: DirectoryRootfs, src: str) -> None:
 
     Ignore the map in three cases:
 
-    * Other users can change the configuration. With the map, they could give files to any user of the host.
+    * Other users can change the configuration. By changing the map, these users could give files to any user
+      of the host.
     * The configuration names another root filesystem. An image can contain a file ``config``, but does not
       know the directory in which it is unpacked.
     * The map contradicts the owner of the root directory.

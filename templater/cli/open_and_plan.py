@@ -70,9 +70,10 @@ class Opened(NamedTuple):
     ) -> list[Plan]:
         """Plan every run, and report assumptions about the image on stderr.
 
-        If ``placeholders`` is true, show placeholders for the keys that a daemon generates for a new
-        instance. Without ``for_patch``, the plans lack the old content of files. ``options`` overrides the
-        options of the request. ``memo`` has the results of earlier plans.
+        * ``placeholders``: Show placeholders for the keys that a daemon generates for a new instance.
+        * ``for_patch``: Read the old content of files, which a patch shows.
+        * ``options``: These options are used instead of the options of the request.
+        * ``memo``: It has results of earlier plans, which are used again.
         """
         from .plan_warnings import report_warnings
 
@@ -186,7 +187,7 @@ def open_request(request: Request) -> tuple[OpenedSource, Instance]:
 def choose_runs(
     request: Request, source: OpenedSource, instance: Instance, *, rootfs_of_instance: bool
 ) -> tuple[tuple[str, ...], ...]:
-    """Return the triggers of each plan. If the user did not name the triggers, report them on stderr."""
+    """Return the triggers of each plan. If the user named no triggers, report the choice on stderr."""
     from ..model.default_triggers import default_triggers, next_start
 
     if request.triggers == ("all",):

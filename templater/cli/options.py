@@ -192,9 +192,9 @@ def instance_options(function: Command) -> Command:
             "--instance",
             "file",
             metavar="FILE[#NAME]",
-            help="The instance: output of `incus config show` (also --expanded), `incus list -f json` "
-            "(select one with #NAME) or `incus query`, backup.yaml, or templater's short form. "
-            "[default: SRC if it is an instance, else a new container `c1`]",
+            help="File that describes the instance: backup.yaml, templater's short form, or the output of "
+            "`incus config show` (also --expanded), `incus query` or `incus list -f json`. #NAME selects one "
+            "instance of a list. [default: SRC if SRC is an instance, else a new container `c1`]",
             shell_complete=completers.instance,
         ),
         click.option("--name", help="Instance name."),
@@ -231,7 +231,8 @@ def instance_options(function: Command) -> Command:
         click.option(
             "--expanded/--no-expanded",
             default=None,
-            help="Whether FILE is output of `config show --expanded`. [default: detected from its devices]",
+            help="Whether the FILE of -i is output of `config show --expanded`. "
+            "[default: detected from the devices in FILE]",
         ),
     )
     @wraps(function)
@@ -351,10 +352,12 @@ def request_options(
 ) -> Callable[[Command], Command]:
     """Add SRC and every option of a ``Request``. The command receives the ``Request`` as ``request``.
 
-    ``rootfs`` is ``--rootfs`` for an option, or ``ROOTFS`` or ``[ROOTFS]`` for an argument. ``triggers`` is
-    ``optional``, ``required`` or ``none``. ``host`` is the default of ``--as``. With ``every_host``,
-    ``--as all`` is accepted. Without ``parameters``, the command adds ``-o KEY=VALUE`` itself. ``source`` is
-    the name of the argument SRC in the help.
+    * ``rootfs`` is ``--rootfs`` for an option, or ``ROOTFS`` or ``[ROOTFS]`` for an argument.
+    * ``triggers`` tells whether the option ``-t`` is ``optional`` or ``required``, or is left out (``none``).
+    * ``host`` is the default of ``--as``.
+    * ``every_host`` tells whether ``--as all`` is accepted.
+    * ``parameters`` tells whether to add ``-o KEY=VALUE``. If false, the command adds this option itself.
+    * ``source`` is the name of the argument SRC in the help.
     """
     options: list[Callable[[Command], Command]] = [
         click.argument("src", metavar=source, shell_complete=completers.source)
@@ -438,7 +441,7 @@ parameter_option = click.option(
     "parameters",
     metavar="KEY=VALUE",
     multiple=True,
-    help="If SRC is a definition: set one of its fields, e.g. image.release=noble. Repeatable.",
+    help="If SRC is a definition: set a field of SRC, e.g. image.release=noble. Repeatable.",
 )
 
 project_options = decorate(

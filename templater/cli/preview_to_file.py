@@ -34,7 +34,7 @@ def write_tree(plan: Plan, target: str) -> None:
 
     A tar file records the owners of the files even if templater does not run as root.
 
-    The directory must be new or empty. Only the caller can read the tar file, or enter the directory.
+    The directory must be new or empty. Only the current user can read the tar file, or enter the directory.
     Setuid and setgid bits are removed, because an untrusted image decides the content of the files. Raises
     WriteError if writing fails.
     """

@@ -128,7 +128,7 @@ def preview(
     body: Callable[[Block], str],
     colour: bool,
 ) -> Iterator[str]:
-    """Yield the report about each file. Then, for each trigger, yield a line that lists its unchanged files.
+    """Yield the report about each file. For each trigger, also list its unchanged files.
 
     ``body`` returns the text below a heading, with colours.
     """

@@ -94,7 +94,7 @@ def instance_cache(state_directory: StateDirectory) -> "CompileCache | None":
     """Open the cache in ``.templater``, or return None if another user may have put a directory there.
 
     The owner of the instance's directory could put any other directory of root at the path of ``cache``, such
-    as one that root has unpacked from an image. Its files would then count as cache entries.
+    as a directory that root has unpacked from an image. The image's files would then count as cache entries.
     """
     try:
         if not state_directory.is_own:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 def real_places(mounts: "Collection[str]", rootfs: Root, empty: "Collection[str]" = ()) -> "dict[str, str]":
     """Return a dict that maps the real path of each mount point to the path in ``mounts``.
 
-    To find the real path, follow the links of the root filesystem, as the runtime does. A mount point in
-    ``empty`` shows an empty directory, which hides the links of the root filesystem below it. So the paths of
-    later mounts do not follow the hidden links.
+    To find the real path, follow the links of the root filesystem, as the runtime does.
+
+    A mount point in ``empty`` shows an empty directory. Below such a mount point, the links of the root
+    filesystem are hidden, so do not follow these links for later mounts.
     """
     tree = Root(rootfs.name, mechanism=rootfs.mechanism, cross_mounts=True, fd=rootfs.fd)
     steps = Steps()
@@ -43,9 +44,9 @@ def _real(mount: str, tree: Root, steps: Steps, places: "Collection[str]", witho
 
     Unlike ``resolve``, this function follows the links of any user, as runtimes do.
 
-    ``without_links`` contains directories that have no links. If the path leads through a subdirectory of
-    such a directory, this function adds the subdirectory to ``without_links``. Mount points in ``places`` are
-    not added here: ``real_places`` adds the mount points that show an empty directory.
+    ``without_links`` contains directories in which no name is a link. If the path leads through a
+    subdirectory of such a directory, add the subdirectory to ``without_links``, unless it is in ``places``.
+    ``places`` has the earlier mount points, for which ``real_places`` updates ``without_links``.
     """
     place, pending, links = "", mount.split("/")[::-1], 0
     while pending:

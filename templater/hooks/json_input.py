@@ -12,8 +12,8 @@ def parse_json(data: bytes, what: str) -> "dict[str, Any]":
     """Parse a JSON object. Raises InputError for invalid JSON; ``what`` names the text in the message.
 
     Also raises InputError if an object has a name twice, or a name with a NUL, because the runtimes read such
-    names differently. For a repeated name, crun reads the first value, and runc merges both. crun reads a
-    name up to the NUL.
+    names differently. For a repeated name, crun reads the first value, and runc merges both values. crun
+    reads a name up to the NUL.
 
     This function calls the C scanner of the json package directly, because importing json takes eight
     milliseconds.

@@ -80,8 +80,8 @@ def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
 
     ``found`` has the keys and values of the configuration. ``config`` is the file that error messages name.
 
-    If LXC mounts the root filesystem with the map of ``lxc.idmap``, the files on the disk have the ids of the
-    container. In this case, the result maps each id of the container to itself, and is never None.
+    If LXC itself maps the ids when it mounts the root filesystem, the files on the disk have the ids of the
+    container. In this case, return a map from each id of the container to the same id.
     """
     from ..rootfs.id_map import IDENTITY, IdMap
 
@@ -113,13 +113,13 @@ def overlay_options(found: "Iterable[tuple[str, str]]") -> "list[str]":
     """Return mount options with which the hook's overlay shows the same files as LXC's mount of the overlay.
 
     With ``lxc.idmap``, LXC mounts the overlay in the container's user namespace. In such a mount, the kernel
-    ignores its defaults, and disables two features:
+    disables two features of overlayfs, even if its defaults enable them:
 
     * redirects for renamed directories,
     * copies that contain only the metadata of a file.
 
-    If the hook's overlay copied only the metadata of a file, the container would see zeros instead of the
-    file's content.
+    The hook's overlay must disable both features, too. If it copied only the metadata of a file, the
+    container would see zeros instead of the file's content.
     """
     given: list[str] = []
     is_mapped = False
@@ -148,11 +148,11 @@ def or_identity(ids: "IdMap | None") -> "IdMap | None":
     """Return ``ids``, or the identity map for a container without lxc.idmap.
 
     Without lxc.idmap, the container has the ids of the host. Do not guess the map from the owner of the
-    container's root directory. The container's root can change the owner, and the option -s of lxc-start can
-    add an id map.
+    container's root directory. ``lxc-start -s`` can give the container an id map that is not in the file, and
+    the container's root can then change the owner.
 
-    If ``ids`` is None and this process does not run as root, return None: this process could not give files
-    to other users anyway.
+    If ``ids`` is None and this process does not run as root, return None. Such a process can't give files to
+    other users anyway.
     """
     from ..rootfs.id_map import IDENTITY
 

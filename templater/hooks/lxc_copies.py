@@ -45,12 +45,12 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
     """Record that lxc-copy, lxc-copy -R or lxc-snapshot has made this container's directory.
 
     A snapshot keeps the container's pending trigger, and restoring the snapshot in place restores the
-    trigger. Any other new directory is recorded as a copy. If the destroy hook later detects that the copy
-    was a rename, it corrects the record. ``rootfs`` is the copy's ``lxc.rootfs.path``.
+    trigger. Any other new directory is recorded as a copy. If the destroy hook later detects a rename, the
+    destroy hook corrects the record. ``rootfs`` is the copy's ``lxc.rootfs.path``.
 
-    Raises InputError if it is not certain which container is the original. There is one exception: the hook
-    line has ``--source``, and the likely original has neither an image nor a description. The function then
-    copies nothing from the likely original, and records only the trigger.
+    If it is not certain which container is the original, raise InputError. But if the hook line has
+    ``--source``, and the likely original has neither an image nor a description, record only the trigger. In
+    this case, copy nothing from the likely original.
     """
     source, exact = find_source(folder, source_name)
     if options.if_present and is_missing(join(options.source or source, METADATA)):
@@ -156,9 +156,10 @@ def _snapshots(above: str, name: str) -> "list[str]":
 
 
 def require_copyable(options: "Options", rootfs: str) -> None:
-    """Raise RefusedError if the hook line, which LXC copies unchanged, names a directory of the original.
+    """Raise RefusedError if the copied hook line names a directory of the original.
 
-    The start of the copy would use the state of the original, or write into its root filesystem.
+    LXC copies the hook line unchanged. The start of the copy would use the original's state, or write into
+    the original's root filesystem.
     """
     is_own = without_prefix(options.rootfs) == without_prefix(rootfs)
     for option, path in (("--state", options.state), ("--rootfs", "" if is_own else options.rootfs)):
@@ -186,10 +187,9 @@ def require_new(made: Root) -> None:
 def is_original(original: Root, made: Root, *, exact: bool) -> bool:
     """Return whether it is certain that LXC copies the container in ``original``.
 
-    LXC gives only the original's name. With ``lxc-copy --newpath``, or with another program that uses liblxc,
-    the original and the copy can be in different directories. The directory of the copy can then contain a
-    different container with the original's name. The copy must not get the description and the passwords of
-    that container.
+    LXC gives only the original's name. ``lxc-copy --newpath``, and other programs that use liblxc, can write
+    the copy into another lxcpath. This lxcpath can also contain a different container with the original's
+    name. The copy must not get the description and the passwords of that different container.
     """
     return not copies_elsewhere() and (exact or bool(copying_program() and _same_settings(original, made)))
 
@@ -220,7 +220,8 @@ def copies_elsewhere() -> bool:
 def may_rename() -> bool:
     """Return whether the program that runs this hook can destroy the original afterwards.
 
-    lxc-copy does so only with the option ``-R`` or ``--rename``, and lxc-snapshot never does.
+    lxc-copy destroys the original only with the option ``-R`` or ``--rename``. lxc-snapshot never destroys
+    the original.
     """
     return not copying_program() or any(
         _has_option(words, "R", "--r") for words in map(_words_of, ancestors(DEPTH))
@@ -384,8 +385,11 @@ def copied_record(original: StateDirectory, name: str) -> "bytes | None":
 def with_hostname(written: "bytes | None", staged: "bytes | None", name: str) -> "bytes | None":
     """Return the staged record of a copy, with the content that LXC writes to /etc/hostname.
 
-    LXC writes the name of the copy, without a line feed, unless lxc-copy has the option ``--keepname``. The
-    next start compares the file with both records, so neither content counts as a change by hand.
+    LXC writes the name of the copy, without a line feed. With the option ``--keepname`` of lxc-copy, LXC
+    leaves the file unchanged.
+
+    The next start compares the file with two records: ``written``, which has the old content, and the
+    returned record. So neither the old nor the new content counts as a change by hand.
     """
     both = [entries_of(text_of(data or b"")) or {} for data in (written, staged)]
     of_copy = both[1]

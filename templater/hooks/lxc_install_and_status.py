@@ -80,7 +80,7 @@ def owner_words(config: str) -> "list[str]":
 def _namespace(config: str) -> "tuple[Ranges, Ranges, int]":
     """Return the uid ranges and the gid ranges of the user namespace that the hook enters, and one uid.
 
-    The uid belongs to the user who starts the container, as seen in this namespace. For a container that root
+    The uid is the id, in this namespace, of the user who starts the container. For a container that root
     starts, the ranges are empty, and the uid is 0.
     """
     from os import getegid, getuid
@@ -106,7 +106,7 @@ def _namespace(config: str) -> "tuple[Ranges, Ranges, int]":
 
 
 def _with(ranges: "Ranges", own: int) -> "Ranges":
-    """Return ``ranges``. If none of them contains the caller's id ``own``, add a range for this id.
+    """Return ``ranges``, with a range for the caller's id ``own`` if no range contains this id.
 
     As in LXC, the added range maps the caller's id to the first free id of the namespace.
     """
@@ -224,8 +224,8 @@ def line_status(line: str, config: str, install: str) -> "Finding":
     if sorted(namespace.split()) != sorted(own):  # the order of the maps has no meaning
         return Finding(
             None,
-            "the hook line was not run: for this user, `hook install` would write a line with another user"
-            " namespace",
+            "the hook line was not run: its user namespace differs from the user namespace that `hook"
+            " install` would write for this user",
             f"run this command as the user who starts the container, or write the line again: {install}",
         )
     if owner and option_of(inside, "--owner") != owner[1]:

@@ -192,10 +192,10 @@ def _require_trusted(
 ) -> None:
     """Raise RefusedError if another user can change a file or directory.
 
-    With ``or_sticky``, other users may write to a sticky directory. ``named`` is true if the hook line names
-    ``directory`` or a path below it. In this case, ``directory`` may also belong to the owner of ``/``,
-    unless other users can write to the directory above. ``at`` is the descriptor of the directory in which to
-    look up ``name``.
+    * ``or_sticky``: Other users may write to ``directory`` if it is sticky.
+    * ``named``: The hook line names ``directory`` or a path below ``directory``. So ``directory`` may also
+      belong to the owner of ``/``, unless other users can write to the parent of ``directory``.
+    * ``at``: If given, this is the descriptor of the directory in which to look up ``name``.
     """
     try:
         status = os.stat(name, dir_fd=at, follow_symlinks=False) if at is not None else os.lstat(directory)
@@ -230,13 +230,13 @@ def _require_owner(
 def _hint(status: os.stat_result, path: str) -> str:
     """Return a hint: a command, or advice if the user of ``podman --userns=keep-id`` owns the file.
 
-    With this option, the hook in the stage createContainer runs as the container's root, and the user of
-    podman is an ordinary user of the container.
+    With ``--userns=keep-id``, the user of podman is an ordinary user of the container. But the hook in the
+    stage createContainer runs as the container's root.
     """
     from ..rootfs.writable_by_others import namespace_creator
 
     if status.st_uid and status.st_uid == namespace_creator():
-        return "--in-place does not work in rootless podman with --userns=keep-id: leave out one of them"
+        return "use --in-place or --userns=keep-id, not both: together, they do not work in rootless podman"
     return f"chown root '{printable(path)}'; chmod go-w '{printable(path)}'"
 
 

@@ -113,8 +113,8 @@ usage: templater hook RUNTIME [OPTION …] [NAME]
   --instance FILE       description of the instance [default: instance.yaml beside the image]
   --rootfs DIR          root filesystem [default: the one that the runtime names]
   --state DIR           directory for .templater [default: the instance's directory]
-  --owner UID           lxc: also trust the user who starts the container, whose id in the
-                        container's user namespace is UID
+  --owner UID           lxc: also trust the user who starts the container. UID is this user's id in
+                        the container's user namespace
   --on-error fail|keep-going
                         stop or continue the start after an error [default: fail]
   --time-limit SECONDS  time limit for the whole hook [default: 60]

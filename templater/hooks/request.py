@@ -1,4 +1,7 @@
-"""Requests to a hook, made from the hook line's options and the runtime's data, and the files they name."""
+"""Requests to a hook, and functions that read the files of a request.
+
+A request is made from the options of the hook line and the data of the runtime.
+"""
 
 from ..instances.instance_directory import MAX_INSTANCE, InstanceDirectory
 from ..model.source import Source
@@ -17,35 +20,35 @@ if TYPE_CHECKING:
 class HookRequest:
     """A request to render an image for a container and to write the files into its root filesystem.
 
-    Attributes are not changed after ``__init__``:
+    The attributes are not changed after ``__init__``. ``Options`` describes the attributes that are not in
+    this list:
 
-    ``name``: the container's name from the runtime; empty to use the name in the description.
-    ``rootfs``: the root filesystem.
-    ``mount``: called before the root filesystem is opened; returns whether it has mounted the root filesystem
-    in a new mount namespace.
-    ``image``: the directory with metadata.yaml and templates.
-    ``open_image``: the same directory, already open, if an annotation names it. Then the hook does not open
-    the directory by name again, and ignores an instance.yaml in it.
-    ``state_folder``: the directory that contains ``.templater``.
-    ``open_folders``: directories that are already open, by path. The hook does not open them again by name.
-    ``instance_file``: the description's file; empty for instance.yaml in ``state_folder`` or ``image``.
-    ``description``: the parsed instance description, if an annotation names its file.
-    ``config``: configuration keys from the runtime.
-    ``triggers``: the triggers to run; empty for the pending trigger followed by start.
-    ``pending_in_config``: read the pending trigger from the instance's volatile.apply_template.
-    ``compare``: write nothing, and fail if the files in the root filesystem differ from the result.
-    ``ids``: the id map; None to guess it from the root filesystem's owner.
-    ``owner``: the uid and gid of the root directory, which the runtime has checked; None without a check.
-    ``cross_mounts``: follow paths through mount points.
-    ``mounts``: the clean paths in the container at which the runtime mounts file systems after the hook.
-    ``empty_mounts``: those of ``mounts`` that show an empty directory.
-    ``spare_hidden``: do not write a file if one of the mounts is exactly at its path. runc and crun have
-    already made this mount, in a namespace that the hook does not see. If the hook replaced the file, the
-    kernel would remove the mount.
-    ``mounts_hint``: advice about the hook line, for the error message about a mount that would hide a file.
-    ``use_cache``: keep compiled templates, unless an option forbids it.
-    ``root``: the identity of the root directory; empty if the state can't outlive the container.
-    ``Options`` describes the other attributes.
+    * ``name``: the container's name from the runtime, or "" to use the name in the description
+    * ``rootfs``: the path of the root filesystem
+    * ``mount``: a function that is called before the root filesystem is opened. It returns whether it has
+      mounted the root filesystem in a new mount namespace.
+    * ``image``: the directory with metadata.yaml and templates
+    * ``open_image``: if an annotation names the image, the open directory ``image``. The hook does not open
+      the directory again by name, and ignores an instance.yaml in the directory.
+    * ``state_folder``: the directory that contains ``.templater``
+    * ``open_folders``: a dict from paths to open directories. The hook does not open them again by name.
+    * ``instance_file``: the description's file, or "" for instance.yaml in ``state_folder`` or ``image``
+    * ``description``: the text of the instance's description, if an annotation names the file
+    * ``config``: configuration keys from the runtime
+    * ``triggers``: the triggers to run; if empty, the pending trigger and then start
+    * ``pending_in_config``: read the pending trigger from the instance's volatile.apply_template
+    * ``compare``: write nothing, and fail if the files in the root filesystem differ from the result
+    * ``ids``: the id map, or None to guess the map from the root filesystem's owner
+    * ``owner``: the checked uid and gid of the root directory, or None if they were not checked
+    * ``cross_mounts``: follow paths through mount points
+    * ``mounts``: the clean paths in the container at which the runtime mounts file systems after the hook
+    * ``empty_mounts``: the paths in ``mounts`` that show an empty directory
+    * ``spare_hidden``: do not write a file if its path is one of ``mounts``. runc and crun have already made
+      this mount, in a namespace that the hook does not see. If the hook replaced the file, the kernel would
+      remove the mount.
+    * ``mounts_hint``: advice about the hook line, for the error message about a mount that would hide a file
+    * ``use_cache``: keep compiled templates, unless an option forbids it
+    * ``root``: the identity of the root directory, or "" if the state can't outlive the container
     """
 
     __slots__ = (

@@ -102,7 +102,7 @@ class StoppedError(BaseException):
     """Raised by a signal that ends the hook, such as SIGTERM. Files are restored as after an error."""
 
 
-#: whether the next signal raises an error: only the first one does, and only until the hook has its result
+#: whether the next signal raises an error: true until the first signal, or until the hook has its result
 _can_stop = False
 #: whether the timer of the processor time ends shortly before the hard limit of the runtime
 _is_limited = False
@@ -234,7 +234,8 @@ def reset_process() -> None:
 def start_timer(seconds: float) -> None:
     """Start a timer that raises TimeUpError after ``seconds``. The signals ``_STOP`` raise StoppedError.
 
-    Only the first signal raises an error. A second one would interrupt the rollback or the report.
+    Only the first signal raises an error. An error of a later signal would interrupt the rollback or the
+    report.
     """
     global _can_stop  # noqa: PLW0603
 
@@ -271,12 +272,12 @@ def time_left() -> float:
 def start_processor_timer(seconds: float, changes: int = 0) -> None:
     """Start a timer that raises TimeUpError after this process has used ``seconds`` of processor time.
 
-    At the hard limit that the runtime has set (RLIMIT_CPU), the kernel kills the process. If the soft limit
-    is equal, the kernel does not send SIGXCPU first.
+    If the hard limit of the runtime (RLIMIT_CPU) comes before ``seconds``, the timer ends before the hard
+    limit, and raises the error of SIGXCPU. The time until the hard limit is enough for three steps: put
+    ``changes`` files in place, restore these files, and report the error.
 
-    If the hard limit comes before ``seconds``, the timer ends before the hard limit, and raises the error of
-    SIGXCPU. The time until the hard limit is enough for three steps: put ``changes`` files in place, restore
-    them, and report the error.
+    This timer is necessary: at the hard limit, the kernel kills the process. The kernel sends SIGXCPU earlier
+    only if the soft limit is lower than the hard limit.
     """
     global _is_limited  # noqa: PLW0603
     reserved = REPORT_SECONDS + 2 * changes * COMMIT_SECONDS
@@ -312,8 +313,8 @@ def _ignore_stop_signals() -> None:
 def _ignored(number: int, frame: object) -> None:
     """Ignore a signal.
 
-    This handler is used in place of SIG_IGN. While a program sets SIG_IGN, a signal can make Python print a
-    traceback.
+    The hook sets this handler instead of SIG_IGN. A signal that arrives while a program sets SIG_IGN can make
+    Python print a traceback.
     """
 
 
@@ -455,9 +456,12 @@ def _write_files(
 ) -> "tuple[Answer, Mapping[str, str]]":
     """Write the files.
 
-    ``records_state`` tells whether the caller records afterwards, in the journal's directory, that the
-    trigger is done. Return the child's answer, and a dict of the files that were kept because they were
-    changed by hand. The values of the dict are the reasons.
+    Return two values:
+
+    * The child's answer.
+    * A dict of the files that were kept because they were changed by hand. The values are the reasons.
+
+    If ``records_state`` is true, the caller later writes to the journal's directory that the trigger is done.
     """
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.decide_changes import plan_of
@@ -525,7 +529,11 @@ def _write_files(
 
 
 def _first_times(folder: Root, journal: "Journal", request: HookRequest) -> "dict[str, Any]":
-    """Return the times of a first start, as arguments of ``changed_by_hand``."""
+    """Return the arguments ``made``, ``since`` and ``is_copy`` of ``changed_by_hand``.
+
+    ``made`` is the time at which the container's directory was created, or 0 without ``--in-place``.
+    ``since`` is the time of a first start at which the hook failed but the container started.
+    """
     started = journal.directory.lstat(STARTED)
     made = int(birth_time(folder.fd) or "0", 16) if request.in_place else 0
     if started is None:
@@ -554,11 +562,11 @@ def _open_rootfs(request: HookRequest, folder: Root, *, in_new_namespace: bool =
     """Open the container's root filesystem. ``folder`` is the open directory of the container.
 
     With ``in_new_namespace``, the hook has mounted the root filesystem in a mount namespace of its own.
-    Descriptors that were opened earlier do not show this mount, but the host's directory under the mount.
+    From directories that were opened earlier, a path leads to the host's directory under this mount. So the
+    function does not use these directories.
 
-    Raises RefusedError if ``request.rootfs`` leads to the root filesystem of the host.
-
-    Many paths can lead to the host's root, so the function compares inodes, not paths.
+    Raises RefusedError if ``request.rootfs`` leads to the root filesystem of the host. Many paths can lead to
+    the host's root, so the function compares inodes, not paths.
     """
     path = clean_path(request.rootfs)
     above, name = split(path)
@@ -609,8 +617,8 @@ def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", request: HookRequest)
 
     Raises RefusedError if one of the mounts would hide a file of the plan.
 
-    To find the paths, the function follows links, which takes time at each start. So it returns () without a
-    search if the plan writes no file and has no file below a mount point.
+    To find the paths, the function follows links, which takes time at each start. If the plan writes no file,
+    and no file of the plan is below a mount point, the function returns () without following links.
     """
     from ..model.plan import WRITING
 

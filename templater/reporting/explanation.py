@@ -195,7 +195,7 @@ def kind_of(origins: Sequence[Origin]) -> str:
     """Return the kind of origin that decides a value's colour.
 
     The last origin decides, but origins of the kinds "default" and "undefined" count only if there are no
-    others. Of these two kinds, "default" has priority.
+    other origins. Of these two kinds, "default" has priority.
     """
     kinds = [origin.kind for origin in origins if origin.kind != "undefined"]
     kinds = [kind for kind in kinds if kind != "default"] or kinds

@@ -26,6 +26,6 @@ def safe_json(text: str) -> str:
 def _is_basic(c: str) -> bool:
     """Return whether JSON can write a character as one ``\\u`` and four digits.
 
-    It can write each character up to U+FFFF that is not a surrogate in this way.
+    This is possible for each character up to U+FFFF, except for surrogates.
     """
     return ord(c) < 0xD800 or 0xE000 <= ord(c) < 0x10000

@@ -191,8 +191,8 @@ def compiled(file: str, name: str, functions: bytearray) -> "tuple[File, CodeTyp
     """Return path, mtime (ns) and size of a source, its code, and the places of its late definitions.
 
     The code has no docstrings and no annotations. The code of the late definitions, and of the module's
-    functions in ``RARE``, is marshalled separately and added to ``functions``. Names that the file does not
-    have are ignored.
+    functions in ``RARE``, is marshalled separately and added to ``functions``. If a list has a name that the
+    source does not define, the name is ignored.
     """
     status = posix.stat(file)
     tree, late = _parsed(file, name)
@@ -211,10 +211,10 @@ def compiled(file: str, name: str, functions: bytearray) -> "tuple[File, CodeTyp
 
 
 def _with_short_names(code: "CodeType") -> "CodeType":
-    """Return code whose local variables have numbers as names, and whose functions have no qualified names.
+    """Return code with numbers as the names of local variables, and without qualified names of functions.
 
-    Python makes an object of each different name when it loads the code, and nothing uses these names.
-    Parameters keep their names, because callers use them.
+    Nothing uses these names, but Python makes an object of each different name when it loads the code.
+    Parameters keep their names, because callers use the names of parameters.
     """
     count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
     names = [
@@ -226,10 +226,10 @@ def _with_short_names(code: "CodeType") -> "CodeType":
 
 
 def _parsed(file: str, name: str) -> "tuple[ast.Module, list[Definition]]":
-    """Return the syntax tree of a module without its late definitions, and the late definitions.
+    """Return the syntax tree of a module without its late definitions, and the trees of these definitions.
 
-    In all of these trees, an attribute of a module replaces each name of a late definition. The
-    ``__getattr__`` of that module loads the definition.
+    In these trees, each use of a late definition becomes ``module.name``, where ``module`` is the module that
+    defines ``name``. At the first use, the ``__getattr__`` of ``module`` loads the definition.
     """
     fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
@@ -253,9 +253,11 @@ def _without_late_imports(
 ) -> "Iterator[ast.stmt]":
     """Yield the statements that replace a statement of the module ``name``.
 
-    An import from a module with late definitions becomes an import of the module. The late definitions are
-    added to ``names``. Every other imported name becomes an assignment: a ``from`` import would also look for
-    ``__path__``, which calls ``__getattr__``.
+    ``from module import name`` is replaced if ``module`` has late definitions. The replacement imports
+    ``module`` itself. If ``name`` is a late definition, it is added to ``names``. Any other ``name`` becomes
+    an assignment.
+
+    A ``from`` import would look for ``module.__path__``, and thus call the module's ``__getattr__``.
     """
     level = node.level if isinstance(node, ast.ImportFrom) else 0
     parts = name.split(".")[: -level or None] if level else []
@@ -275,10 +277,10 @@ def _without_late_imports(
 
 
 class _LateNames(ast.NodeTransformer):
-    """Replaces names by attributes of modules, except in functions that have a variable of this name."""
+    """Replaces names by attributes of modules, except in functions that have a variable of the same name."""
 
     def __init__(self, names: "dict[str, tuple[str, str]]") -> None:
-        #: the variable of the module and the attribute, by name
+        #: for each name, the variable that has the module, and the name of the attribute
         self.names = names
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
@@ -300,8 +302,8 @@ class _LateNames(ast.NodeTransformer):
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.ExceptHandler:
         """Do not load a class for an ``except`` clause.
 
-        While the class is not loaded, no exception of this class exists. Loading the class could also raise
-        MemoryError. Later clauses of the same ``try`` would then not run.
+        While the class is not loaded, no exception of this class exists, so the clause can't match.
+        Loading the class could raise MemoryError. Later clauses of the same ``try`` would then not run.
         """
         if node.type is not None:
             if isinstance(node.type, ast.Tuple):

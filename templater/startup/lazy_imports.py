@@ -1,9 +1,9 @@
 """A finder that imports third-party modules lazily in templater's own processes.
 
-Importing any part of Jinja2 imports all of it: loaders, lexer, filters, and a dozen modules of the standard
-library. The code generator needs a fifth of these modules. In templater's own processes, Python finds these
-modules as usual but runs a module only when code reads one of its attributes. Programs that use templater as
-a library do not install this finder and import as usual.
+Importing any part of Jinja2 imports all of Jinja2, and a dozen modules of the standard library. templater's
+code generator needs only a fifth of these modules. With this finder, Python runs a module in ``NAMES`` only
+when code reads an attribute of the module. Programs that use templater as a library do not install this
+finder.
 """
 
 import sys

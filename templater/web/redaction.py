@@ -21,7 +21,7 @@ SHORTEST_LINE: Final = 8
 #: maximum number of characters of the image's texts in which secret lines are searched
 MOST_SEARCHED: Final = 10_000_000
 #: Maximum number of characters that are compared with secret lines, in the image's texts and in other texts.
-#: Each comparison counts as 200 more characters, because the comparison itself takes about as long.
+#: Each comparison counts as 200 more characters, because its start takes as long as comparing 200 characters.
 MOST_COMPARED: Final = 500_000_000
 _COMPARISON: Final = 200
 

@@ -516,7 +516,7 @@ def test_apply_uses_the_record_of_an_instance_whose_root_filesystem_is_elsewhere
     written = (state / "written").read_bytes()
     (tmp_path / "trial/etc").mkdir(parents=True)
     for root, said in (
-        ("trial", f"note: '{state}' is ignored: it belongs to another root directory"),
+        ("trial", f"note: '{state}' is ignored: it is for another root directory"),
         ("root", note),
     ):
         code, _, err = run("apply", image, tmp_path / root, "-t", "create")
@@ -531,7 +531,7 @@ def test_apply_ignores_the_record_of_an_instance_that_has_another_root_filesyste
     (state / "state").write_text("name=web1\n")
     (tmp_path / "root/etc").mkdir(parents=True)
     code, _, err = run("apply", image, tmp_path / "root", "-t", "create")
-    note = f"note: '{state}' is ignored: it belongs to '{image}/rootfs' (see --state)\n"
+    note = f"note: '{state}' is ignored: it is for the root filesystem '{image}/rootfs' (see --state)\n"
     assert (code, note in err, (state / "written").exists()) == (0, True, False)
 
 

@@ -21,8 +21,8 @@ or a file can't be written safely, nothing is written. A file that already has t
 not touched and keeps its modification time.
 
 If `.templater` exists beside ROOTFS or in SRC, templater records there which files it has written. If
-SRC has another root filesystem, its `.templater` is ignored. With `--keep-modified`, templater keeps files
-that were changed by hand after templater wrote them, writes the other files, and exits with 1. A
+SRC has another root filesystem, the `.templater` in SRC is ignored. With `--keep-modified`, templater keeps
+files that were changed by hand after templater wrote them, writes the other files, and exits with 1. A
 `.templater` of another user in a directory such as `/tmp` is ignored.
 
 \b

@@ -134,7 +134,8 @@ def number_of_sources(sources: tuple[str, ...], **_: Any) -> int:
 @click.option(
     "--all-variants",
     is_flag=True,
-    help="If SRC is a definition: check one build for each combination of the values in the filters.",
+    help="If SRC is a definition: check one build for each combination of release, architecture, variant and"
+    " type in its filters.",
 )
 @options.limit_option()
 @click.option("--json", "as_json", is_flag=True, help="Short for --report json.")

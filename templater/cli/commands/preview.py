@@ -57,7 +57,8 @@ Examples:
 @click.option(
     "--all-variants",
     is_flag=True,
-    help="If SRC is a definition: show one build for each combination of the values in the filters.",
+    help="If SRC is a definition: show one build for each combination of release, architecture, variant and"
+    " type in its filters.",
 )
 @instances_option
 @html_options

@@ -25,10 +25,10 @@ HELP = """Show what each step of an instance's life changes, and why.
 Nothing is started and nothing is written. If SRC is an image, the instance is created first. If SRC is an
 instance, or -i describes an instance, the simulation begins with its current state; `create` as the
 first step makes a new instance instead. The steps behave as on the chosen host. After a failed start, the
-simulation continues with the files that the failed start leaves on this host. Random results are shown as
-unknown.
+simulation continues with the files that the failed start leaves. Random results are shown as unknown.
 
-A step is [NAME:]VERB[=ARGUMENT]. Without NAME it applies to the first instance, even after a rename.
+A step is [NAME:]VERB[=ARGUMENT]. Without NAME, the step applies to the first instance, even if an earlier
+step has renamed this instance.
 
 \b
   create   start   stop   restart   reboot   rebuild   rebuild=IMAGE

@@ -7,12 +7,14 @@ LXC passes the event in the environment (hook version 1), or in three words at t
 (version 0). The container's directory, which contains its ``config``, is its instance directory.
 
 If the root filesystem is a directory or an overlay, the pre-start hook renders the templates. LXC has not yet
-mounted the overlay at that stage, so the pre-start hook mounts it in a mount namespace of its own.
+mounted the overlay at that stage, so the pre-start hook mounts the overlay in a new mount namespace.
 
-For any other root filesystem, such as a block device, the mount hook renders the templates. It runs after LXC
-has mounted the root filesystem. In an unprivileged container, the mount hook runs as the container's root
-user, who can read neither the interpreter nor templater's state. So directories and overlays are left to the
-pre-start hook, unless the hook line has the option ``--stage mount``.
+For any other root filesystem, such as a block device, the mount hook renders the templates. LXC runs this
+hook after LXC has mounted the root filesystem.
+
+In an unprivileged container, the mount hook runs as the container's root user, who can read neither the
+interpreter nor templater's state. So directories and overlays are left to the pre-start hook, unless the hook
+line has the option ``--stage mount``.
 """
 
 from ...instances.state_directory import StateDirectory, make
@@ -163,15 +165,15 @@ def _start(
     )  # fmt: skip
 
 
-#: the file by which the pre-start hook leaves a start to the mount hook
+#: The pre-start hook makes this file if it leaves the rendering to the mount hook.
 DEFERRED = "deferred"
 
 
 def defer(folder: str) -> None:
     """Record that the mount hook, not the pre-start hook, renders the templates in this start.
 
-    The mount hook can't detect this by itself: another hook may have mounted a volume before the mount stage,
-    and then the root filesystem is a directory.
+    The mount hook can't detect this from the path of the root filesystem. Between the two hooks of templater,
+    another hook can mount a volume at this path. The path is then a directory only for the mount hook.
     """
     with open_unshared(folder) as opened, StateDirectory(opened) as directory:
         directory.replace(DEFERRED, b"", sync=False)  # each start writes it again
@@ -181,7 +183,7 @@ def is_deferred(folder: str) -> bool:
     """Return whether the pre-start hook of this start has left the rendering to the mount hook.
 
     Raises RefusedError if this process can't read the record. For example, the root user of an unprivileged
-    container can't read it.
+    container can't read the record.
     """
     try:
         os.lstat(join(folder, STATE_FOLDER, DEFERRED))
@@ -225,9 +227,10 @@ def in_namespace(ids: "IdMap | None") -> "IdMap | None":
     """Return the id map of a hook that lxc-usernsexec has started, or None for any other hook.
 
     In the user namespace of lxc-usernsexec, each id of the container has the same number as inside the
-    container. The user who owns the container also has an id there. It is higher than the container's ids,
-    unless lxc.idmap contains this user. The map has only the container's ids, because no other id may own
-    files of the container.
+    container. The returned map has only these ids, because no other id may own files of the container.
+
+    The namespace also has an id for the user who owns the container. Unless lxc.idmap contains this user,
+    the user's id is higher than the container's ids.
     """
     if ids is None or not ids.shifts or not set(ids.uids) <= set(own_map("uid_map")):
         return None
@@ -254,11 +257,13 @@ _MOUNT_HINT = "in the container's configuration, set lxc.hook.mount to the same 
 
 
 def require_mount_hook(path: str, config: str, stage: str = "") -> None:
-    """Raise RefusedError if the container needs a mount hook that calls templater, but lacks it.
+    """Raise RefusedError if the container needs a mount hook that calls templater, but lacks this hook.
 
-    A root filesystem that only LXC can mount needs the hook. If ``stage`` is "mount", a directory or an
-    overlay also needs the hook, because the pre-start hook does not render. In this case, the mount hook must
-    have the option ``--stage mount``, too.
+    The mount hook is necessary in two cases:
+
+    * Only LXC can mount the root filesystem.
+    * The root filesystem is a directory or an overlay, and ``stage`` is "mount": the pre-start hook then does
+      not render. In this case, the mount hook must have the option ``--stage mount``, too.
     """
     found = list(settings(config))
     for key, value in found:
@@ -344,25 +349,24 @@ MS_REC_PRIVATE = 0x44000
 def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[str, str]]" = ()) -> bool:
     """Enter a private mount namespace, and mount the overlay there as LXC mounts it later.
 
-    The overlay stays mounted until the hook ends. Return True, because this process is then in a new mount
-    namespace.
-
+    The overlay stays mounted until the hook ends. Return True: this process has entered a mount namespace.
     ``found`` has the keys and values of the container's configuration.
 
-    The hook keeps the layers open until the overlay is unmounted. Meanwhile, their owner can remove them. The
-    last close of a removed directory can take minutes, so another process closes the layers, see
-    ``close_in_another_process``.
+    The owner of the layers can remove the layers while the hook has them open. The last close of a removed
+    directory can take minutes, so another process closes the layers (see ``close_in_another_process``).
 
-    Without the option ``volatile``, the kernel syncs the file system when it unmounts the overlay. On btrfs,
-    this sync is a commit, which can stop every change of the file system for minutes. The hook does not need
-    the sync: ``disk_sync`` keeps the order of changes, and uses the upper layer to wait for the disk.
+    On btrfs, the hook uses the option ``volatile``. Without this option, the kernel syncs the file system
+    when it unmounts the overlay. The sync can stop every change of the file system for minutes, because it is
+    a commit. The hook does not need the sync: ``disk_sync`` keeps the order of changes, and uses the upper
+    layer to wait for the disk.
 
-    But with ``volatile``, the kernel does not sync the files that it copies to the upper layer. In an overlay
-    with an index, the kernel also copies files with several hard links. So the hook mounts an overlay with an
-    index without ``volatile``.
+    An overlay with an index is mounted without ``volatile``. With an index, the kernel also copies files with
+    several hard links to the upper layer. With ``volatile``, the kernel would not sync these copies.
 
-    Raises RefusedError for a layer or a mount point that is a link, or if another user can exchange the mount
-    point or the upper layer. Raises WriteError if mounting fails.
+    Raises:
+        RefusedError: a layer or the mount point is a link, or another user can exchange the mount point or
+            the upper layer.
+        WriteError: mounting fails.
     """
 
     def call(name: str, *arguments: "bytes | int | None") -> None:
@@ -434,9 +438,9 @@ def _remove_volatile_mark(work: Root) -> None:
 
 
 def _refuses_second_mount() -> bool:
-    """Return whether the kernel may refuse to let LXC mount an overlay while this hook has it mounted.
+    """Return whether the kernel may refuse to let LXC mount an overlay that this hook has already mounted.
 
-    The kernel refuses this only for an overlay with an index, so the result tells whether overlays may have
+    The kernel refuses a second mount only for an overlay with an index. So return whether overlays may have
     an index by default.
     """
     try:
@@ -494,10 +498,10 @@ def _require_own(work: Root) -> None:
 
 
 def _make_layer(directory: Directory, name: str, lower: "os.stat_result") -> None:
-    """Make a directory with the owner of the lower layer, who is the container's root. LXC does the same.
+    """Make a directory that belongs to the container's root, the owner of the lower layer. LXC does the same.
 
     If another user can replace names in ``directory``, that user could exchange the new directory right
-    before a chown. So make the directory with the ids of the container's root.
+    before a chown. In this case, do not call chown, but make the directory as the container's root.
     """
     try:
         if not is_replaceable(directory.fd):

@@ -41,7 +41,7 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
             return Notice()
         hint = "give the image with --source, and a directory for the state with --state"
         raise UsageError(
-            f"'{own}' can't belong to a machine: templater itself uses this directory", hint=hint
+            f"reserved machine name '{name}': templater itself uses the directory '{own}'", hint=hint
         )
     is_other = options.if_present and not options.state and is_missing(own)
     if is_other or (options.if_present and is_missing(join(image, METADATA))):
@@ -68,8 +68,8 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
 
     Raises RefusedError if the owner or the group is not the first id of a machine's range.
 
-    The root user of the machine can give the top directory to any other id of the machine. The range that
-    begins at the other id also contains ids of another machine, so templater must not use this range.
+    The root user of the machine can give the top directory to any other id of the machine. If templater took
+    such an id as the first id of the range, the range would also contain ids of another machine.
     """
     try:
         status = os.stat(rootfs)

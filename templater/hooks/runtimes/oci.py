@@ -38,8 +38,8 @@ STAGES = (CREATE_RUNTIME, CREATE_CONTAINER, "prestart")
 #: the default directory of the image sources that annotations may name
 ALLOWED = "/var/lib/templater/images"
 
-#: If the uid or gid of a root filesystem is at least this number, its owner counts as the root user of a
-#: container with shifted ids.
+#: If the uid or gid of a root filesystem's directory is at least this number, the container has shifted ids:
+#: the owner counts as the container's root user.
 FIRST_SHIFTED = 65536
 
 MAX_STATE = 1 << 20
@@ -193,8 +193,8 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
     """Return the owner and group of the root filesystem of a container without a user namespace.
 
     Return None if they can't be read. Raises RefusedError if the owner looks like the root of a container
-    with a user namespace. The container's root can give the directory to any id, and would thus choose the
-    id map.
+    with a user namespace. templater does not guess an id map from such an owner: the container's root can
+    change the owner, and would thus choose the id map.
     """
     try:
         status = os.stat(rootfs)
@@ -456,7 +456,7 @@ def merged(before: "str | None", file: str, stage: str, ours: "dict[str, Any]") 
 
 
 def hooks_of(config: "Mapping[str, Any]", file: str) -> "dict[str, list[Any]]":
-    """Return a bundle's hooks by stage. Raises InputError if they are invalid.
+    """Return a bundle's hooks by stage. Raises InputError if the hooks are invalid.
 
     A null counts as an empty list, as in the runtimes.
     """

@@ -4,13 +4,14 @@ Finding and reading forty files takes longer than running them. So a hook loads 
 adds them to ``sys.modules`` group by group, without the import system.
 
 The file is in the package's ``__pycache__`` and is trusted like the compiled modules there. A group is used
-only if each of its sources has the recorded mtime and size. If the file is missing or out of date, ``hook
-install`` and ``hook status`` call a hook with ``--probe``, and this hook writes the file
-(``startup.bundle``).
+only if each of its sources has the recorded mtime and size. ``hook install`` and ``hook status`` call a hook
+with ``--probe``. If the file is missing or out of date, this hook writes the file (``startup.bundle``).
 
-A hook of a container writes neither this file nor Python's compiled modules, for two reasons. A user who
-reads the directory can delay the write for ever. A process that continues after the hook can be moved to the
-container's root filesystem.
+A hook of a container writes neither this file nor Python's compiled modules, for two reasons:
+
+* A user who reads ``__pycache__`` can delay the write for ever.
+* If the hook left the write to another process, the runtime could move this process to the container's root
+  filesystem.
 """
 
 import marshal
@@ -99,7 +100,7 @@ def belongs_to_this_user() -> bool:
     """Return whether this process belongs to root or to the owner of the package.
 
     Only these users may write compiled modules, because the owner of the package will run them. The root user
-    of a user namespace does not count as root here, because its files belong to a user of a container.
+    of a user namespace does not count as root here: files that it writes belong to a user of a container.
     """
     try:
         if posix.stat(PACKAGE).st_uid == posix.geteuid():
@@ -117,7 +118,10 @@ def place() -> str:
 
 
 def opened() -> int:
-    """Return a descriptor of the file, or -1 if it is missing or if another user could have written it."""
+    """Open the file with the hook's modules, and return its descriptor.
+
+    Return -1 if the file is missing, or if another user could have written it.
+    """
     try:
         fd = posix.open(place(), posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     except OSError:

@@ -277,7 +277,7 @@ def test_the_hint_mentions_keep_id_if_the_creator_of_the_user_namespace_owns_the
     status = os.stat_result((stat.S_IFDIR | 0o755, 1, 1, 2, 5001, 5001, 0, 0, 0, 0))
     with pytest.raises(RefusedError) as caught:
         oci_annotated_paths._require_owner(status, "/x")
-    keep_id = "--in-place does not work in rootless podman with --userns=keep-id: leave out one of them"
+    keep_id = "use --in-place or --userns=keep-id, not both: together, they do not work in rootless podman"
     assert caught.value.hint == (keep_id if creator == 5001 else "chown root '/x'; chmod go-w '/x'")
 
 

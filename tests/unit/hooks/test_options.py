@@ -1481,7 +1481,7 @@ def test_machines_that_share_an_image_have_separate_state_directories(tmp_path, 
 def test_a_machine_named_like_a_templater_directory_requires_the_source_and_state_options(tmp_path, name):
     options = Options()
     options.words, options.source = (name,), str(tmp_path)
-    with pytest.raises(UsageError, match=f"'/var/lib/templater/{name}' can't belong to a machine"):
+    with pytest.raises(UsageError, match=f"reserved machine name '{name}': templater itself"):
         nspawn.read_request(options, {})
     options.state = str(tmp_path)
     assert isinstance(nspawn.read_request(options, {}), HookRequest)

@@ -129,7 +129,7 @@ def lxc_name(name):
         (lambda: nspawn.read_request(words(".."), {}), UsageError, "invalid machine name '..'", ""),
         (
             lambda: nspawn.read_request(words("images"), {}), UsageError,
-            "'/var/lib/templater/images' can't belong to a machine: templater itself uses this directory",
+            "reserved machine name 'images': templater itself uses the directory '/var/lib/templater/images'",
             "give the image with --source, and a directory for the state with --state",
         ),
         (

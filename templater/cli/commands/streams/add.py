@@ -39,14 +39,14 @@ Examples:
     "aliases",
     metavar="NAME",
     multiple=True,
-    help="Additional alias. It moves from any other product of the same architecture and type.",
+    help="Additional alias. The command removes it from other products of the same architecture and type.",
 )
 @click.option(
     "--requirement",
     "requirements",
     metavar="KEY=VALUE",
     multiple=True,
-    help="A requirement, e.g. secureboot=false. It replaces the requirement in metadata.yaml.",
+    help="Requirement of the image, e.g. secureboot=false. Overrides requirements.KEY in metadata.yaml.",
 )
 @click.option(
     "--split", is_flag=True, help="Store a unified image as two files: metadata, and squashfs or disk image."

@@ -31,7 +31,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 @click.command(help=HELP)
 @tree_argument
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Keep the N newest versions of a product.")
-@click.option("--older-than", metavar="AGE", help="Keep versions younger than this, e.g. 30d.")
+@click.option("--older-than", metavar="AGE", help="Keep versions younger than AGE, e.g. 30d.")
 @click.option(
     "--grace",
     default="24h",

@@ -32,8 +32,8 @@ Incus can't list a stream that is made for LXD, such as Ubuntu's, and LXD can't 
 command writes the stream at URL into TREE, so that Incus and LXD can read it. Files and hashes stay the same.
 Aliases become OS/ALIAS. Run the command again to update the tree.
 
-With --redirect, the files stay at the origin, and redirect rules for nginx, for Caddy and as JSON are written
-into DIR. With --copy, the files are downloaded and checked.
+With --redirect, the files stay at the origin, and the command writes redirect rules into DIR: for nginx, for
+Caddy, and as JSON. With --copy, the command downloads and checks the files.
 
 The command prints a table for each image, as `templater preview --as all` does. The table shows how each
 release of Incus and LXD would render the templates. For these tables, the command downloads the metadata of
