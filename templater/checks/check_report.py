@@ -51,22 +51,25 @@ def check_report(
 ) -> dict[str, Any]:
     """Check an image for its author. Return a JSON object.
 
-    The object has the keys that ``audit_report`` returns, and further keys.
+    The object has the keys that ``audit_report`` returns, and these keys:
 
-    ``suppressed`` lists the findings that the author ignores. ``not_validated`` lists the validators that
-    left at least one file unchecked, and ``notes`` lists the reasons. If the image has no root filesystem,
-    ``not_run`` lists the checks that need one.
+    * ``suppressed`` lists the findings that the author ignores.
+    * ``not_validated`` lists the validators that left at least one file unchecked. ``notes`` has the reasons.
+    * ``not_run`` lists the checks that need a root filesystem, if the image has no root filesystem.
+    * ``redacted`` lists the findings without the secrets of the given instances, if the parameter
+      ``redacted`` is true.
 
-    If ``trusted`` is true, the image's templater.toml is read. ``hosts`` and ``instances`` override the hosts
-    and instances in templater.toml. The instances of templater.toml are rendered in addition to the built-in
-    instances.
+    Parameters:
 
-    If ``redacted`` is true, the object also has a second list of the findings under the key ``redacted``. In
-    this list, the findings do not contain the secrets of the given instances.
+    * If ``trusted`` is true, the image's templater.toml is read.
+    * ``hosts`` and ``instances`` replace the hosts and instances of templater.toml.
+    * If the image is a definition, ``choice`` is the build to check. Otherwise, ``choice`` is None.
+    * If ``all_variants`` is true, one build is checked for each combination of the values in the
+      definition's filters.
+    * ``memo`` has the texts that earlier checks have rendered.
 
-    If the image is a definition, ``choice`` is the build to check. Otherwise, ``choice`` is None. If
-    ``all_variants`` is true, one build is checked for each combination of the values in the definition's
-    filters. ``memo`` has the texts that earlier checks have rendered.
+    Without ``instances``, the templates are rendered for the built-in instances and for the instances of
+    templater.toml.
 
     Raises TemplaterError if the image or its templater.toml cannot be read.
     """

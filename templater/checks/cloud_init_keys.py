@@ -35,8 +35,8 @@ def key_with_power(paths: Iterable[str], rule: Rule, source: Source | None) -> t
     or if no such key is found.
 
     The search includes strings in the template's tags, but not the values of the instance. A key in the
-    rule's properties has the severity low: real images set a default user-data there, and the user can
-    replace it.
+    rule's properties has the severity low, because real images set a default user-data in a property, and
+    users can replace this default.
     """
     if not any(map(_PATHS.fullmatch, paths)):
         return "", ""

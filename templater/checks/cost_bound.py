@@ -1,4 +1,4 @@
-"""An upper bound of what a template costs a daemon, for an instance with long texts.
+"""An upper bound of the work and the memory that a daemon needs to render a template.
 
 The daemons do not limit a render, and no list of slow templates can be complete. So ``bound`` accepts only
 parts of the language whose cost is easy to bound, and raises NoBoundError for all other parts. Real templates
@@ -95,11 +95,13 @@ _TAGS = (first, differs, no_else, ratio, fixed_ratio)
 
 
 class Texts(NamedTuple):
-    """The number and the lengths in bytes of texts that the author of the image chooses.
+    """The number and the lengths in bytes of the texts that the author of the image chooses.
 
-    ``number`` is the number of properties of the image and of a rule. ``total`` is the length of all their
-    names and values together, and ``longest`` the length of the longest of these texts. ``path`` is the
-    length of the longest path of a rule.
+    * ``number`` is the number of the image's properties, plus the highest number of properties of one rule.
+    * ``longest`` is the length of the longest name or value of a property.
+    * ``total`` is the length of all names and values of the image's properties, plus the highest such length
+      for one rule.
+    * ``path`` is the length of the longest path of a rule.
     """
 
     number: int = 0
@@ -129,8 +131,9 @@ def texts_of(image: ScannedImage) -> Texts:
 class Bound(NamedTuple):
     """Upper bounds for a render.
 
-    ``work`` is the work, in units of the work to copy a character. ``held`` is the number of characters in
-    memory at the end. ``token`` is in the part of the template that needs the most work.
+    * ``work`` is the work, in units of the work to copy a character.
+    * ``held`` is the number of characters in memory at the end.
+    * ``token`` is a token of the part of the template that needs the most work.
     """
 
     work: int
@@ -146,10 +149,11 @@ def bound(document: tree.Document, texts: Texts = NO_TEXTS) -> Bound:
 class _Measure(NamedTuple):
     """Upper bounds for an expression: the characters of the value, and the work to compute it.
 
-    ``variables`` is the number of variables in the expression. A loop over a text gives its variable one
-    piece of the text at a time: ``pieces`` has the variables of such loops from which the value is computed.
-    ``changed`` has the variables that the value can contain and that a loop changes. ``copies`` is the number
-    of copies of these changed variables in the value.
+    * ``variables`` is the number of variables in the expression.
+    * ``pieces`` has the variables of loops over a text from which the value is computed. Such a loop gives
+      its variable one piece of the text at a time.
+    * ``changed`` has the variables that a loop changes and that the value can contain.
+    * ``copies`` is the number of copies of these changed variables in the value.
     """
 
     size: int
@@ -163,14 +167,17 @@ class _Measure(NamedTuple):
 class _Position(NamedTuple):
     """The position of a part of a template.
 
-    ``runs`` is how often a render runs the part. The filters around the part make its output ``longer`` times
-    longer, and copy the output ``weight`` times. ``macro`` is true in a macro. ``escaped`` is true if
-    autoescape is on at the position.
+    * ``runs`` is the number of times that a render runs the part.
+    * ``longer`` is the factor by which the filters around the part lengthen the output of the part.
+    * ``weight`` is the number of times that these filters copy the output.
+    * ``macro`` is true in a macro.
+    * ``escaped`` is true if autoescape is on at the position.
+    * ``pieces`` has the variables that contain only a piece of a text.
 
-    ``pieces`` describes the loops over a text around the position. In each run of its body, such a loop gives
-    its variable only a piece of the text. So all values of the loop variable together are only as long as the
-    text. ``pieces`` maps the loop variable, and each variable that contains it, to a pair. The pair has the
-    loop variable, and the length of the mapped variable's value in one run.
+    A loop over a text gives its variable one piece of the text in each run of the body. So all values of the
+    loop variable together are only as long as the text. ``pieces`` maps the loop variable to a pair, and also
+    each variable that contains the loop variable. The pair has the loop variable, and the length of the
+    mapped variable's value in one run.
     """
 
     runs: int = 1

@@ -212,9 +212,12 @@ class FilesOfUsers:
         """Find targets that users can replace by a link before a later start writes the template's text.
 
         The daemon follows the link as root, to any file of the instance. A new instance has no users yet, so
-        rules that only have the trigger ``create`` are safe. If no root filesystem is known, a directory in
-        ``/home`` may belong to root, so the severity is low. The severity is also low if only the user of a
-        service can replace the target.
+        rules that only have the trigger ``create`` are safe.
+
+        The severity is low in two cases:
+
+        * No root filesystem is known: a directory in ``/home`` may belong to root.
+        * Only the user of a service can replace the target.
         """
         for rule, path, resolved in self.image.targets:
             if not set(rule.when) & _LATER or resolved.error is not None:
@@ -336,9 +339,9 @@ class FilesOfUsers:
     def _belongs_to(self, entry: Entry, first: int, path: str = "") -> bool:
         """Return whether a user or a group with an id of at least ``first`` can write a file.
 
-        The owner counts as a user who can write the file, except for a file of jobs below ``/var/spool``:
-        each user may own such a file. If ``first`` is 1000, the users and groups of services, such as
-        www-data, do not count, because their ids are below 1000.
+        The owner counts as a user who can write the file. The exception is a file of jobs below
+        ``/var/spool``, because each user may own such a file. If ``first`` is 1000, the users and groups of
+        services, such as www-data, do not count: their ids are below 1000.
         """
         image = self.image
         by_group = entry.mode & 0o020 and (entry.gid >= first or entry.gid == USERS)

@@ -422,7 +422,7 @@ def below_rootfs(name: str) -> str:
 
 
 def _entry_and_inode(top: Root | ByName, path: str) -> tuple[Entry | None, tuple[int, int] | None]:
-    """Return the entry of the file at a path, and the device and inode of a file with several hard links."""
+    """Return the entry of a file, and its device and inode if the file has several hard links."""
     if not isinstance(top, Root):
         return top.entry(path), None
     found = top.lstat(path)

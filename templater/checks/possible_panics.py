@@ -1,9 +1,12 @@
 """A search for the parts of a template that make a daemon panic for some values.
 
-A render finds only the panics for the values that the render computes. An error in one part of an expression
-also hides the panics in the other parts of the expression. So this search never relies on a render. The
-search knows each place in ``templater/pongo2`` that raises Panic, and finds all parts of a template whose
-render may reach the place. The search uses the kinds of the values that a template can compute, and the
+The search does not render the template, for two reasons:
+
+* A render finds only the panics for the values that the render computes.
+* An error in one part of an expression hides the panics in the other parts of the expression.
+
+The search knows each place in ``templater/pongo2`` that raises Panic. It finds all parts of a template whose
+render may reach such a place. The search uses the kinds of the values that a template can compute, and the
 variables that a tag has certainly set.
 """
 

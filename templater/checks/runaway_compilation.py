@@ -1,10 +1,13 @@
 """The compiled templates and the variables with which the check ``runaway`` finds slow templates.
 
-pongo2 renders some templates much more slowly than templater does. Some filters are slower (see
-`counted_filters`), and ``for``, ``with``, ``block`` and calls of macros copy all variables.
+pongo2 renders some templates much more slowly than templater does, for two reasons:
+
+* Some filters are slower, see `counted_filters`.
+* ``for``, ``with``, ``block`` and calls of macros copy all variables.
+
 `CountedCompilation` counts these operations. Other renders do not count them, because counting makes a render
-slower. In an `EveryBranchCompilation`, every branch and each loop also runs at least once.
-With `with_every_key`, each key that a template reads has a value.
+slower. `EveryBranchCompilation` counts them, too, and runs each branch and each loop at least once.
+`with_every_key` gives a value to each key that a template reads.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Conditions that show more of a secret than whether it is set. Each of them can show one more bit."""
+"""Conditions that reveal more than whether a secret is set. Each condition can reveal one more bit."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def hold(holders: dict[str, list[Token]], name: str, tokens: list[Token]) -> Non
     """Add secrets to the secrets that a variable can hold.
 
     A variable can hold several secrets, because a condition can decide which of several tags sets the
-    variable. At most ``MOST_HELD`` secrets are recorded. If the secret number ``MOST_HELD`` is a string, its
-    token becomes a token of the kind ``SUM``.
+    variable. At most ``MOST_HELD`` secrets are recorded. If the secret that reaches this limit is a string,
+    its token becomes a token of the kind ``SUM``.
     """
     held = holders.setdefault(name, [])
     for token in tokens:
@@ -68,10 +68,11 @@ _UNSELECTIVE = (
 class Place(NamedTuple):
     """The brackets around a token of a tag.
 
-    ``keys`` is the number of keys around the token. A key is the first argument of ``config_get``, or a
-    subscript of a map. ``is_argument`` is true in a list, and in the brackets of a call or a subscript.
-    ``is_selection`` is true if the token is the opening bracket of a list, or of a call or a subscript
-    without a key.
+    * ``keys`` is the number of keys around the token. A key is the first argument of ``config_get``, or a
+      subscript of a map.
+    * ``is_argument`` is true in a list, and in the brackets of a call or a subscript.
+    * ``is_selection`` is true for the opening bracket of a list. It is also true for the opening bracket of a
+      call or a subscript that contains no key.
     """
 
     keys: int
@@ -82,9 +83,11 @@ class Place(NamedTuple):
 def places_in(kind: str, part: list[Token], bound: Collection[str], secrets: Collection[str]) -> list[Place]:
     """Return the place of each token of a tag. ``bound`` has the variables and macros of the template.
 
-    A subscript is a key, unless the subscript follows another subscript or a variable in ``secrets``. Then
-    the subscript selects a part of a text. Of the arguments of calls, only the first argument of
-    ``config_get`` is a key.
+    Two kinds of values are keys:
+
+    * the first argument of ``config_get``
+    * a subscript, unless it follows another subscript or a variable in ``secrets``: such a subscript selects
+      a part of a text
     """
     places: list[Place] = []
     opened: list[Place] = []
@@ -110,11 +113,14 @@ def places_in(kind: str, part: list[Token], bound: Collection[str], secrets: Col
 
 
 class SecretTests:
-    """The conditions that show more of a secret than whether it is set. Each of them can show one more bit.
+    """The conditions that reveal more than whether a secret is set. Each condition can reveal one more bit.
 
-    ``template`` is the name of the template. ``secrets`` and ``values`` have the variables that hold secrets,
-    ``keys`` the variables that hold keys, and ``bound`` all variables of the template. ``changes`` has the
-    variables whose values change. ``texts`` has the tests of each secret in earlier templates.
+    * ``template`` is the name of the template.
+    * ``secrets`` and ``values`` have the variables that hold secrets.
+    * ``keys`` has the variables that hold keys.
+    * ``bound`` has all variables of the template.
+    * ``changes`` has the variables whose values change.
+    * ``texts`` has the tests of each secret in earlier templates.
     """
 
     def __init__(
@@ -227,10 +233,12 @@ class SecretTests:
     def _secrets_at(
         self, name: Token | None, place: Place, found: Token | None
     ) -> Iterator[tuple[list[Token], bool]]:
-        """Yield the secrets of a token, and whether the token is only a key that selects these secrets.
+        """Yield lists of the secrets that a token can stand for.
 
-        ``name`` is the token if it names a variable, which can hold secrets or keys. ``found`` is the secret
-        that the token refers to without a variable.
+        With each list, yield whether the token is only a key that selects these secrets.
+
+        ``name`` is the token if the token is a variable, which can hold secrets or keys. ``found`` is the
+        secret that the token names without a variable.
         """
         if found is not None:
             yield [found], found.kind != IDENTIFIER
@@ -240,9 +248,9 @@ class SecretTests:
             yield from ((tokens, is_key) for tokens, is_key in ((held, False), (keys, True)) if tokens)
 
     def bind(self, kind: str, names: list[str]) -> None:
-        """Record the names that a macro binds: its parameters. Each parameter holds the secrets of all calls.
+        """Record the parameters of a macro. Each parameter holds the secrets of all calls.
 
-        Ignore the names that other tags bind.
+        Do nothing for other tags.
         """
         if kind == "macro":
             self.parameters.update(names)

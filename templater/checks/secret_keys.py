@@ -71,7 +71,7 @@ class SecretKeys:
         return bool(self.values) and (names is None or any(map(self._is_secret, names)))
 
     def _is_secret(self, name: Name) -> bool:
-        root, *keys = normal({}, name)  # no devices are given, so a method stands for all of them
+        root, *keys = normal({}, name)  # no devices are given, so a method counts as all devices
         if root == "config":
             return (keys[0] if keys else ALL_KEYS) in self._names
         return root == "devices" and (".".join((root, *keys)) if keys else ALL_DEVICES) in self._names

@@ -77,10 +77,11 @@ def _tokens(source: Source, dialect: Dialect) -> list[Token]:
 def _parts(tokens: list[Token]) -> tuple[list[Part], bool]:
     """Return the texts, expressions and tags of a template: the kind of each part, and its tokens.
 
-    The kind is ``TEXT``, ``{{`` or the name of a tag. The attribute ``shown`` of a text has the characters
-    that pongo2 prints. The contents of a ``comment`` tag are omitted. A tag ends only at ``%}``, and not at
-    ``}}``, ``{{`` or ``{%``. The reason is that pongo2 ignores all tokens between the name of some end tags
-    and the ``%}``.
+    * The kind is ``TEXT``, ``{{`` or the name of a tag.
+    * The attribute ``shown`` of a text has the characters that pongo2 prints.
+    * The contents of a ``comment`` tag are omitted.
+    * A tag ends only at ``%}``, and not at ``}}``, ``{{`` or ``{%``. For some end tags, pongo2 ignores all
+      tokens between the name and the ``%}``.
 
     Also return whether a daemon may render the template. No daemon renders a template in which an expression,
     or a tag other than an end tag, contains a ``TEXT`` token.

@@ -40,12 +40,15 @@ MOST_NAMES = 10_000
 class Guest:
     """Facts about a guest. Empty texts and None stand for facts that could not be read.
 
-    ``version`` is the version of the guest's cloud-init, and ``sources`` is its setting `datasource_list`.
-    ``last_id`` and ``last_source`` are the instance-id and the datasource of the guest's last boot, or ""
-    before the first boot. ``earlier`` has the instance-ids of all boots. ``known`` tells whether the state of
-    cloud-init was readable. ``trusts_cache`` is the value of cloud-init's setting `manual_cache_clean`.
-    ``updates_at_boot`` tells whether `updates: network: when` lists an event that happens at each boot.
-    ``disabled_network`` tells whether `network: {config: disabled}` is set.
+    * ``version`` is the version of the guest's cloud-init.
+    * ``sources`` is cloud-init's setting `datasource_list`.
+    * ``last_id`` and ``last_source`` are the instance-id and the datasource of the guest's last boot, or ""
+      before the first boot.
+    * ``earlier`` has the instance-ids of all boots.
+    * ``known`` tells whether the state of cloud-init was readable.
+    * ``trusts_cache`` is the value of cloud-init's setting `manual_cache_clean`.
+    * ``updates_at_boot`` tells whether `updates: network: when` lists an event that happens at each boot.
+    * ``disabled_network`` tells whether `network: {config: disabled}` is set.
     """
 
     known: bool = False

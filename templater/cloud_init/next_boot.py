@@ -38,11 +38,12 @@ KEYS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """Facts about the daemon. ``product`` is ``incus``, ``lxd`` or "" if it is unknown.
+    """Facts about the daemon.
 
-    ``instance_id`` is the instance-id that the guest's API serves (``volatile.cloud-init.instance-id``).
-    ``has_socket`` tells whether the guest has `/dev/lxd/sock`, and is None if the answer is unknown. Guests
-    of Incus never have this socket.
+    * ``product`` is ``incus`` or ``lxd``, or "" if the daemon is unknown.
+    * ``instance_id`` is the instance-id that the guest's API serves (``volatile.cloud-init.instance-id``).
+    * ``has_socket`` tells whether the guest has `/dev/lxd/sock`, or is None if that is unknown. Guests of
+      Incus never have this socket.
     """
 
     product: str = ""
@@ -66,10 +67,11 @@ class Reason:
 class Verdict:
     """A prediction of cloud-init's next boot. A field that is None is unknown.
 
-    ``reads`` tells whether cloud-init reads the datasource's data again, or uses the data of its last boot.
-    ``per_instance`` tells whether cloud-init runs the modules and scripts that run once per instance-id, such
-    as runcmd, write_files and users. Modules and scripts of each boot, such as bootcmd, always run.
-    ``network`` tells whether cloud-init writes the guest's network configuration from network-config.
+    * ``reads`` is true if cloud-init reads the datasource's data again, and false if cloud-init uses the data
+      of its last boot.
+    * ``per_instance`` tells whether cloud-init runs the modules and scripts that run once per instance-id,
+      such as runcmd, write_files and users. Modules and scripts of each boot, such as bootcmd, always run.
+    * ``network`` tells whether cloud-init writes the guest's network configuration from network-config.
     """
 
     datasource: str

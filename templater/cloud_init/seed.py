@@ -35,7 +35,7 @@ class Seed:
     files: Mapping[str, bytes]
 
     def get(self, name: str) -> bytes | None:
-        """Return the contents of a file in the folder that cloud-init uses, or None if it is missing."""
+        """Return the contents of a file in the folder that cloud-init uses, or None for a missing file."""
         return self.files.get(f"{self.folder}/{name}") if self.folder else None
 
     @property

@@ -21,9 +21,12 @@ SECONDS = 10.0
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
     """Return one choice for each combination of release, architecture, variant and type.
 
-    The values of a field are the value in ``choice`` (or else in the definition), and all values in the
-    filters of the section ``files``. If a filter names a type, use both types. Raises LimitError for too many
-    builds.
+    Each field has these values:
+
+    * the value in ``choice``, or else the value in the definition
+    * all values in the filters of the section ``files``
+
+    If a filter names a type, use both types. Raises LimitError for too many builds.
     """
     source = read_source(path)
     image = build(source, choice, limits)
@@ -63,9 +66,9 @@ def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Cho
 
 
 def in_time(choices: Iterable[Choice], seconds: float | None) -> Iterator[Choice]:
-    """Yield the choices. The caller builds each choice before the next one is yielded.
+    """Yield the choices. The caller builds each choice before it asks for the next choice.
 
-    Raises LimitError if all builds so far took too much processor time. The limit is the larger one of
+    Raises LimitError if all builds so far took too much processor time. The limit is the larger number of
     ``SECONDS`` and ``seconds``.
     """
     seconds = max(SECONDS, seconds or 0)

@@ -16,11 +16,14 @@ MOST_NAMED = 5
 class Choice(NamedTuple):
     """The user's options for a build: ``-o KEY=VALUE``, the type, and the root filesystem to unpack.
 
-    ``rootfs`` is a directory, or the text ``none`` for an empty root filesystem. If ``rootfs`` is None, the
-    root filesystem is assumed to have every path that the build looks up.
+    ``rootfs`` has one of these values:
 
-    If ``files`` is not None, it has the paths and contents of the files in the root filesystem, and
-    ``rootfs`` is ignored.
+    * a directory
+    * the text ``none`` for an empty root filesystem
+    * None: the root filesystem is assumed to have every path that the build looks up
+
+    ``files`` has the paths and contents of the files in the root filesystem, or is None. If ``files`` is not
+    None, ``rootfs`` is ignored.
     """
 
     parameters: tuple[str, ...] = ()

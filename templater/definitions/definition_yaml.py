@@ -150,7 +150,7 @@ class Definition:
     def span(self, *paths: str) -> Span:
         """Return the position of the first of ``paths`` that the file contains.
 
-        If the file contains none of them, return the position of its beginning.
+        If the file contains none of these paths, return the position of the beginning of the file.
         """
         node = next((self.nodes[path] for path in paths if path in self.nodes), None)
         return self.source.span(0) if node is None else node.span
@@ -387,7 +387,7 @@ def _check_name(definition: Definition, path: str, what: str, name: str, known: 
 def _check_family(definition: Definition) -> None:
     """Record whether only distrobuilder or only lxd-imagebuilder accepts the definition.
 
-    Raises InputError if neither of them accepts it.
+    Raises InputError if neither program accepts the definition.
     """
     first: tuple[str, str, Span] | None = None
     marks = [(path, family) for path, family in FAMILY_OF.items() if path in definition.nodes]
@@ -409,7 +409,7 @@ def _check_family(definition: Definition) -> None:
             raise InputError(
                 f"only {PROGRAMS[family]} accepts {what}, and only {PROGRAMS[first[1]]} accepts {first[0]}",
                 span,
-                "remove one of the two: neither program builds a definition that contains both",
+                f"remove {what} or {first[0]}: neither program builds a definition that contains both",
                 (f"{first[2].place}: {first[0]}",),
             )
     if first:

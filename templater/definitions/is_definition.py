@@ -31,7 +31,7 @@ def is_definition(path: str) -> bool:
 def is_certainly_definition(path: str) -> bool:
     """Return whether a file is certainly a definition.
 
-    The key ``image`` is not enough, as many YAML files have it.
+    The key ``image`` is not enough, as many YAML files have this key.
     """
     try:
         if not is_definition(path):

@@ -158,7 +158,7 @@ class Folder:
 def folder_of(source: str) -> str:
     """Return the folder of an image's tests. For a definition NAME.yaml, this is ``tests/NAME`` or ``tests``.
 
-    Raises InputError if it does not exist, and UsageError for an archive.
+    Raises InputError if the folder does not exist, and UsageError if the image is an archive.
     """
     from ..model.errors import UsageError
 
@@ -184,7 +184,7 @@ def folder_of(source: str) -> str:
 
 
 def source_of(file: str) -> str | None:
-    """Return the image or definition to which a test file belongs, or None if it is not a test file."""
+    """Return the image or definition to which a test file belongs, or None if ``file`` is not a test file."""
     folder = os.path.dirname(os.path.abspath(file))
     above, name = os.path.split(folder)
     if name == TESTS:

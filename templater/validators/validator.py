@@ -60,9 +60,12 @@ def program(
     The program finds the text in a file in ``folder``. ``{name}`` in ``words`` stands for the file's name.
     ``read`` receives the lines of the output and the file's name.
 
-    The validator raises Failure if three conditions are true: the program fails, ``read`` finds no mistake,
-    and no line of the output matches the regular expression ``harmless``. A harmless line can say, for
-    example, that another file is missing.
+    The validator raises Failure if three conditions are true:
+
+    * The program fails.
+    * ``read`` finds no mistake.
+    * No line of the output matches the regular expression ``harmless``. A harmless line can say, for example,
+      that another file is missing.
     """
     excuse = re.compile(harmless)
 

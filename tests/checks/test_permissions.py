@@ -31,7 +31,7 @@ def test_attack_31_a_decimal_mode_is_found():
         CHECK, an_image(rules("/etc/a: {when: [create], template: t, mode: 4755}"))
     )
     assert (severity, place) == ("medium", "image/metadata.yaml:4:47")
-    assert message == "mode '4755' is decimal, not octal: the file gets mode 0223"
+    assert message == "the daemons read mode '4755' as decimal, not octal: the file gets mode 0223"
 
 
 @pytest.mark.parametrize("mode", ["04755", "01777", "0o2755"])

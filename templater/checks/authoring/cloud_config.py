@@ -4,10 +4,11 @@ After `#cloud-config`, the file must be YAML with a mapping at the top level. cl
 file.
 
 If cloud-init's JSON schema is installed, the check compares keys and values with the schema. When an instance
-starts, cloud-init only warns about a wrong key or value, and may ignore the key. If cloud-init is not
-installed, the environment variable `TEMPLATER_CLOUD_INIT_SCHEMAS` can name a folder with cloud-init's
-`schema-*.json` files. The comparison with the schema also needs templater's extra `check`, which installs
-`jsonschema`.
+starts, cloud-init only warns about a wrong key or value, and may ignore the key.
+
+If cloud-init is not installed, set the environment variable `TEMPLATER_CLOUD_INIT_SCHEMAS` to a folder with
+cloud-init's `schema-*.json` files. The comparison with the schema also needs templater's extra `check`, which
+installs `jsonschema`.
 """
 
 from __future__ import annotations

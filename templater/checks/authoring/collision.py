@@ -1,4 +1,4 @@
-"""Two rules with the same trigger write the same file, or one writes a file below the other's target.
+"""Two rules with the same trigger write the same file, or one path is below the other path.
 
 The daemons run the rules of a trigger in random order, so the result differs from start to start.
 """

@@ -2,8 +2,10 @@
 
 `mode`, `uid` and `gid` apply only to files that the generators `dump` and `copy` write. These fields never
 reach metadata.yaml. So a `template` entry can't set the owner or the mode of the file that the daemon writes.
-The generator `cloud-init` always uses the triggers `create` and `copy`, and ignores `template.when`. Many
-authors use `name` as a comment, so an ignored `name` has only the severity `info`.
+
+The generator `cloud-init` always uses the triggers `create` and `copy`, and ignores `template.when`.
+
+Many authors use `name` as a comment, so an ignored `name` has only the severity `info`.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 hint = ""
                 if field in _FILE and entry.generator == "template":
                     hint = (
-                        "also create the file with the generator 'dump', this owner and this mode:"
-                        " the daemon keeps both"
+                        "add an entry with the generator 'dump' that creates the file with the owner and"
+                        " mode: the daemon keeps the owner and mode of an existing file"
                     )
                 severity = "info" if field == "name" else ""
                 message = f"the generator '{entry.generator}' ignores '{field}'"

@@ -1,11 +1,15 @@
-"""The mode of a rule is decimal or invalid, or does not let the owner read the file.
+"""The mode of a rule is invalid or probably unintended, or does not let the owner read the file.
 
-The daemons read a mode of three digits as octal. The daemons read a longer mode as octal only if it begins
-with `0`. A program that writes YAML can turn `0644` without quotes into the decimal number 420.
+The daemons read a mode of three digits as octal. They also read a longer mode as octal if it begins with `0`.
+The daemons read all other numbers as decimal.
 
-    mode: 4755        wrong: decimal, which gives 0223
+    mode: 4755        wrong: the daemons read a decimal number, and the file gets 0223
     mode: 0755        right
-    mode: 420         wrong: octal, which gives 0420
+
+A program that writes YAML can turn `0644` without quotes into its decimal value 420. The daemons read `420`
+as octal:
+
+    mode: 420         wrong: the file gets 0420
     mode: "0644"      right
 """
 
@@ -47,7 +51,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         shown = printable(rule.mode)
         message = ""
         if len(rule.mode) > 3 and rule.mode[0] in "123456789" and rule.mode.isdigit():
-            message = f"mode '{shown}' is decimal: the file gets {mode:04o}"
+            message = f"the daemons read mode '{shown}' as a decimal number: the file gets {mode:04o}"
         elif not mode & 0o400:
             message = f"mode '{shown}' gives {mode:04o}: the file's owner cannot read it"
         elif not is_plausible(mode) and fix:

@@ -1,8 +1,8 @@
 """A network configuration for cloud-init is not valid: wrong YAML, version, type or key.
 
-Version 1 has a list `config`, whose items have a `type`. The `type` of a subnet says whether it uses IPv4
-or IPv6. Version 2 has the mappings of netplan, such as `ethernets`, and the keys of netplan. netplan has no
-key `ipv4`.
+In version 1, each item of the list `config` has a `type`. The `type` of a subnet says whether the subnet uses
+IPv4 or IPv6. Version 2 has the mappings of netplan, such as `ethernets`, and the keys of netplan. netplan has
+no key `ipv4`.
 
     version: 1
     config:

@@ -2,8 +2,8 @@
 
 With `pongo: true`, the build renders the content, and the image gets the result. The build knows the
 definition, but no instance. So `{{ container.name }}` becomes empty text, and an `if` chooses one branch for
-all instances. An author can't escape such an expression: the build renders the result again and again, until
-it contains neither `{{` nor `{%`.
+all instances. An author can't escape such an expression. The build renders its own result again, until the
+result contains neither `{{` nor `{%`.
 
 Without `pongo: true`, the build copies the content unchanged into the template.
 """

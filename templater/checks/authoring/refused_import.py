@@ -1,8 +1,8 @@
 """No daemon imports the image, for example because metadata.yaml lacks a field.
 
-The fields `architecture` and `creation_date` are required. The two fields belong to the top level of
-metadata.yaml: the daemons do not look for them in `properties`. They treat a `creation_date` of 0 as missing.
-metadata.yaml must not be empty or `null` either.
+The fields `architecture` and `creation_date` are required at the top level of metadata.yaml. The daemons do
+not look for these fields in `properties`. A `creation_date` of 0 counts as missing. metadata.yaml must not be
+empty, and must not be `null`.
 
     architecture: x86-64          wrong: unknown
     architecture: x86_64          right
@@ -17,9 +17,9 @@ neither `.//metadata.yaml` nor `././rootfs`. Programs that unpack the archive tr
 The daemons detect an uncompressed archive by the magic bytes `ustar` in its first header. An archive in the
 old format v7 has no magic bytes, so the daemons read such an archive only if it is compressed.
 
-If a directory has no root filesystem, and its metadata.yaml has only templates, the directory may be only a
-part of an image. A later step may add the missing fields, so the finding about missing fields has the
-severity `info`.
+A directory may be only a part of an image: it has no root filesystem, and its metadata.yaml has only
+templates. A later step may add the missing fields. So for such a directory, the finding about missing fields
+has only the severity `info`.
 """
 
 from __future__ import annotations

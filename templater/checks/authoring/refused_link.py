@@ -97,8 +97,9 @@ def _odd_step(image: AuthoredImage, path: str, steps: Steps) -> _OddStep | None:
     The function follows the whole path if the path ends in a slash. Otherwise, it follows the path only up to
     the last ``..``.
 
-    Hosts that use Go's os.Root follow a path name by name. So a ``..`` after a link leads to the directory
-    above the link's target. Other hosts first remove each ``..`` from the text of the path.
+    Hosts that use Go's os.Root look up the names of a path one after the other. So a ``..`` after a link
+    leads to the directory above the link's target. Other hosts first remove each ``..`` from the text of the
+    path.
     """
     names = path.split("/")
     last = len(names) - 1

@@ -6,8 +6,8 @@ rule with only unknown words never writes its file.
     when: [boot]       wrong: never written
     when: [start]      right
 
-For an empty word, as in `when: [""]`, the finding has only the severity `info`: the author has probably
-switched off the rule on purpose.
+An author can switch off a rule with an empty word, as in `when: [""]`. For an empty word, the finding has
+only the severity `info`.
 """
 
 from __future__ import annotations

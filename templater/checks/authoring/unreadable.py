@@ -3,9 +3,9 @@
 For example, metadata.yaml is not valid YAML, or a value has a type that the daemons reject. No instance of an
 unreadable image starts.
 
-Some daemons read a metadata.yaml that others reject. Incus 7 has a stricter YAML library than the others: it
+Some daemons read a metadata.yaml that other daemons reject. Incus 7 has the strictest YAML library: it
 rejects a key that occurs twice in a mapping, and a second document after `---`. This check reports such a
-file if one of the hosts of the option `--as` rejects it.
+file if at least one host of the option `--as` rejects the file.
 """
 
 from __future__ import annotations

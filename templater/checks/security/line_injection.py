@@ -191,9 +191,9 @@ def _follows_body(part: list[Token]) -> bool:
 def is_inside_text(part: list[Token], inner: Collection[str], *names: Collection[str]) -> bool:
     """Return whether an expression writes text before the value of a name, as in ``"key=" + config.a``.
 
-    Only the names in ``names`` count. The variables in ``inner`` have values in which text already comes
-    before a configuration value. A string in a template can't contain a line break, so the text and the
-    configuration value are on the same line.
+    Only the names in ``names`` count. ``inner`` has variables whose values already have text before a
+    configuration value. A string in a template can't contain a line break. So the text and the configuration
+    value are on the same line.
     """
     follows = adds_prefix(part)
     for number, token in enumerate(part[1:], 1):

@@ -73,11 +73,13 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def _compared_names(image: ScannedImage) -> int:
     """Return how many names GNU tar compares while it unpacks an archive.
 
-    For security, GNU tar creates each symlink whose target is absolute or contains ``..`` after all other
-    members. Until then, it keeps a list of these links, and a list of the directories above them. Any other
-    directory is in the second list only while GNU tar unpacks its contents. GNU tar searches the first list
-    for each hard link. GNU tar searches the second list for each directory. It also searches the second list
-    for each such symlink, unless the symlink's directory is the newest in the list.
+    For security, GNU tar delays each symlink with an absolute target, or with ``..`` in its target. GNU tar
+    creates these symlinks after all other members. Until then, it keeps two lists:
+
+    * The first list has the delayed symlinks. GNU tar searches this list for each hard link.
+    * The second list has the directories above the delayed symlinks. Any other directory is in this list only
+      while GNU tar unpacks the contents of the directory. GNU tar searches this list for each directory. It
+      also searches this list for each delayed symlink whose directory is not the newest entry.
     """
     links = compared = 0
     made, kept = {""}, set[str]()

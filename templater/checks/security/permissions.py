@@ -40,7 +40,7 @@ def of_mode(rule: Rule) -> Iterator[Observation]:
     number = go_integer(rule.mode if len(rule.mode) != 3 else f"0{rule.mode}") or 0
     if rule.mode.isdigit() and len(rule.mode) == 4 and not rule.mode.startswith("0"):
         yield Observation(
-            f"mode '{rule.mode}' is decimal, not octal: the file gets mode {mode:04o}",
+            f"the daemons read mode '{rule.mode}' as decimal, not octal: the file gets mode {mode:04o}",
             at,
             hint=f"write 0{rule.mode[-3:]}",
         )

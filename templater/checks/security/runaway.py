@@ -84,18 +84,18 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     6.0 or LXD, the check also renders the template as Incus 6.0 and LXD do. All renders count the operations
     that take longer in pongo2 than in templater.
 
-    A false condition can prevent a loop from running. So the check also renders each template in a special
-    way: all branches of a condition run, one after the other, and each loop runs at least once. A template
-    can make the value of a key many times longer. So the check repeats this special render for an instance
-    that sets every key.
+    Some loops do not run in such a render. So the check adds three steps for each template:
 
-    An error can still prevent a loop from running. So the check also computes an upper bound of the work for
-    each template, without a render. The check reports each template with a large bound, and each template
-    without a bound. It also adds up the bounds of all rules with the same trigger.
+    * It runs all branches of each condition, one after the other, and each loop at least once.
+    * It repeats this special render for an instance that sets every key.
+    * It computes an upper bound of the work without a render, because an error can end a render before a
+      loop. The check reports a large bound, and a template without a bound.
 
-    The check reports each panic of these renders. The check also reports parts of templates that panic only
-    for some values, such as a division. If the image is for a virtual machine, a panic ends the daemon. If
-    the image is for a container, a panic only fails the start.
+    The check also adds up the bounds of all rules with the same trigger.
+
+    The check reports each panic of these renders, and parts of templates that panic only for some values,
+    such as a division. For a virtual machine, a panic ends the daemon. For a container, a panic only fails
+    the start.
     """
     if image.metadata is None:
         return
@@ -116,9 +116,10 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
     """Render all templates as Incus does, and some templates also as Incus 6.0 and LXD do.
 
-    Incus 6.0 and LXD can give another result for some templates, so these templates are rendered again. For
-    example, an error in a macro does not end the render on LXD. Templates that fail on Incus are rendered
-    again, too.
+    A template is also rendered as Incus 6.0 and LXD do in two cases:
+
+    * The template fails on Incus. For example, an error in a macro does not end the render on LXD.
+    * The template can give another result on Incus 6.0 or LXD.
     """
     used = {rule.template for rule in metadata.rules}
     numbers = _numbers_of_rules(image, metadata)
@@ -214,9 +215,9 @@ def _dangers(
 ) -> tuple[list[Observation], int]:
     """Return findings about a template's possible panics and its cost, and an upper bound of the cost.
 
-    The function searches the template without rendering it, because a render finds only the panics that the
-    values of the rendered instance cause. If ``is_panicking`` is true, a render has already found a panic, so
-    the function does not search for panics. If the cost is a finding, the bound is 0.
+    The function does not render the template, because a render finds only the panics for the values of one
+    instance. If ``is_panicking`` is true, a render has already found a panic, so the function does not search
+    for panics. If the cost is a finding, the bound is 0.
     """
     if b"{" not in source.data:
         return [], 0

@@ -80,30 +80,30 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def secrets_of(source: Source, tested: Tests | None = None) -> Iterator[Token]:
     """Yield each string in a printed expression that contains one of ``WORDS``, such as ``"user.token"``.
 
-    A sum of strings, such as ``"user.to" + "ken"``, counts as one string.
-
-    If the template prints a variable, the search covers the tag that sets the variable, too.
+    * A sum of strings, such as ``"user.to" + "ken"``, counts as one string.
+    * For a printed variable, the search includes the tag that sets the variable.
+    * A loop over a secret counts as printing the secret, because conditions in the loop can show each
+      character.
 
     If the template can print all values of the configuration or of a device, yield the name of the map. If a
     tag gives a map to a variable, or reads a map in a loop, the search follows the map. Any other use of a
     map without a key counts as printing the map.
 
-    A loop over a secret counts as printing the secret, because conditions in the loop can show each
-    character. Other conditions can show each character, too. So yield a token of the kind ``TESTED`` for a
-    secret in these cases:
+    Conditions can also show each character of a secret. Yield a token of the kind ``TESTED`` in these cases:
 
     * The template compares the secret with a variable.
     * The template changes the secret in a loop.
-    * The template tests the secret in more than ``MOST_TESTS`` ways.
+    * The template tests the secret in more than ``MOST_TESTS`` ways. Calls with the same ``tested`` count the
+      tests of all their templates together.
 
-    Several calls with the same ``tested`` count the tests of all their templates together. If a condition, or
-    a tag that sets variables, passes a secret to a macro, then the parameters of all macros count as this
-    secret.
+    A condition, or a tag that sets variables, can pass a secret to a macro. Then the parameters of all macros
+    count as this secret.
 
-    If no string is found, but the template computes the name of a configuration key, such as
-    ``"user.paXssword"|cut:"X"``, yield a token of the kind ``COMPUTED`` for this name.
+    Yield a token of another kind in two cases:
 
-    If the search can't follow all variables of the template, yield a token of the kind ``UNFOLLOWED``.
+    * ``COMPUTED``: no string is found, but the template computes the name of a configuration key, such as
+      ``"user.paXssword"|cut:"X"``.
+    * ``UNFOLLOWED``: the search can't follow all variables of the template.
     """
     secrets: dict[str, list[Token]] = {}
     values: dict[str, list[Token]] = {}  # values of computed keys

@@ -17,6 +17,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             f"{content} follows the end marker of '{printable(trailing.file)}', at byte {trailing.position}"
             f" of the {trailing.counted}",
             "",
-            hint="no tool writes data there; a reader that ignores the end marker may find other files",
+            hint="no tool writes data after the end marker; a reader that ignores the marker may find"
+            " other files",
             severity="high" if trailing.is_archive else "",
         )

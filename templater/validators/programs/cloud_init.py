@@ -64,7 +64,7 @@ _SCHEMAS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], int]]] = {
 
 
 def _schemas(folder: str | None, names: tuple[str, ...]) -> list[Any]:
-    """Return the parsed schemas from the first folder that has all of them, or [] if no folder does."""
+    """Return the parsed schemas from the first folder with all schemas, or [] without such a folder."""
     for place in [folder] if folder else sorted(glob(_FOLDERS)):
         schemas = []
         try:
@@ -81,7 +81,7 @@ def _schemas(folder: str | None, names: tuple[str, ...]) -> list[Any]:
 def _judges(folder: str | None, names: tuple[str, ...]) -> list[Any]:
     """Return an evaluator for each installed schema.
 
-    Raises Missing if a schema or jsonschema is missing. The hint names only the missing ones.
+    Raises Missing if a schema or jsonschema is missing. The hint names only the missing parts.
     """
     schemas = _schemas(folder, names)
     hints = [] if schemas else [f"install cloud-init or set {VARIABLE}"]

@@ -104,19 +104,19 @@ def test_yaml_merge_keys_add_the_fields_of_an_anchor_to_an_entry():
             IMAGE + "targets: {incus: {}}\nsimplestream: {}",
             "3:1",
             "only lxd-imagebuilder accepts 'simplestream', and only distrobuilder accepts 'targets.incus'",
-            "remove one of the two: neither program builds a definition that contains both",
+            "remove 'simplestream' or 'targets.incus': neither program builds a definition that contains both",
         ),
         (
             IMAGE + "targets: {lxd: {}}\nfiles:\n- generator: incus-agent",
             "4:14",
             "only distrobuilder accepts the generator 'incus-agent', and only lxd-imagebuilder accepts 'targets.lxd'",
-            "remove one of the two: neither program builds a definition that contains both",
+            "remove the generator 'incus-agent' or 'targets.lxd': neither program builds a definition that contains both",
         ),
         (
             "image: {distribution: a}\nsource: {downloader: alpaquita-http}\ntargets: {lxd: {}}",
             "3:11",
             "only lxd-imagebuilder accepts 'targets.lxd', and only distrobuilder accepts the downloader 'alpaquita-http'",
-            "remove one of the two: neither program builds a definition that contains both",
+            "remove 'targets.lxd' or the downloader 'alpaquita-http': neither program builds a definition that contains both",
         ),
         (
             IMAGE + "source: {downloader: debotstrap}",
