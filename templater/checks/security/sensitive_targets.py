@@ -15,6 +15,7 @@ from ...model.unprintable_characters import printable
 from ..base import Observation, check, mode_of
 from ..cloud_init_keys import key_with_power
 from ..scanned_image import ScannedImage
+from ..target_kinds import SEEDS
 
 #: the lowest uid and gid of ordinary users, and the gid of the group "users"
 FIRST_USER, USERS = 1000, 100
@@ -33,7 +34,20 @@ _LIB = r"(?:/usr(?:/local)?)?/lib"
 #: the directories in which systemd searches for each kind of settings
 _SETTINGS = rf"(?:/etc|/run|{_LIB})"
 _CREDENTIALS = rf"{_SETTINGS}/credstore(?:\.encrypted)?"
+UNUSUAL = "a file that templates of most images do not write"
+#: the files that templates of most images write: names and addresses, and the seed files of cloud-init
+_ORDINARY = rf"""/etc/(?:hostname|HOSTNAME|hosts|machine-id|motd|issue|resolv\.conf|timezone|conf\.d/hostname)
+            |/etc/(?:network/interfaces|netplan/[^/]*\.yaml|sysconfig/network(?:-scripts/ifcfg-[^/]*)?|rc\.conf\.d/hostname)
+            |/etc/(?:config/system|systemd/network/.*)|/var/lib/dbus/machine-id
+            |(?:{"|".join(SEEDS)})/[^/]*"""
 _OF_USERS = r"(?:.*/\.config|.*/\.local/share|/etc/xdg|/usr(?:/local)?/share)"
+
+_SERVICES = rf"""(?:{_SETTINGS}|{_OF_USERS})/systemd/(?:system|user)[^/]*/.*
+            |{_ETC}/(?:inittab|rc(?:[0-6S]\.d|\.(?!conf)[^/]*)?(?:/.*)?|finit\.conf)
+            |{_ETC}/(?:init|init\.d|runit|runlevels|sv|s6[^/]*|service|dinit\.d|finit\.d|local\.d)/.*
+            |/var/service/.*|/etc/uci-defaults/.*|/etc/kubernetes/manifests/.*|/etc/alternatives/.*
+            |/etc/(?:apt/sources\.list.*|(?:yum\.repos\.d|zypp|nixos|portage)/.*|apk/repositories|pacman\.conf)
+            |(?:/usr(?:/local)?|/opt)?/s?bin/.*|/usr/libexec/.*"""
 
 #: Each entry has a description of the file, the severity, words, and a pattern of paths. Each path that
 #: matches the pattern contains one of the words. Compiling all patterns takes five milliseconds. So a pattern
@@ -179,15 +193,34 @@ SENSITIVE = (
             |{_LIB}.*\.(?:so[0-9.]*|pyc?|pth|p[lm])""",
     ),
     (
+        "a file that programs of root run, load or trust",
+        "low",
+        ("/",),
+        # programs and libraries, then settings that name commands or libraries, then keys
+        rf"""(?!(?:{_ORDINARY}|{_SERVICES})\Z)(?:
+             /usr/(?:local/)?lib.*|/lib.*|/init(?:/.*)?|/root/.*|/usr/(?:local/)?games/.*|/snap/bin/.*
+            |/usr/(?:local/)?share/(?:perl|python|initramfs-tools|debconf|bash-completion|p11-kit|pam-configs)[^/]*/.*
+            |/etc/(?:perl|python|default|conf\.d|rc\.conf|sysconfig|NetworkManager|network|netplan|selinux|xdg)[^/]*(?:/.*)?
+            |/etc/(?:systemd|udev|cloud|init|apt|cron|rsyslog|syslog|audit|audisp|logrotate|snmp|cups|zfs)[^/]*(?:/.*)?
+            |/etc/(?:wireguard|openvpn|libvirt|containers|docker|lxc|qemu|vmware|letsencrypt|fail2ban|monit)[^/]*/.*
+            |/etc/(?:apache2|httpd|nginx|mysql|postfix|exim|keepalived|dnsmasq|chrony|ImageMagick|apcupsd|nut)[^/]*/.*
+            |/etc/(?:crypttab|fstab|hosts\.(?:allow|deny)|firewall\.user|opkg|portage/|makepkg|abuild|eclean)[^/]*(?:/.*)?
+            |/etc/(?:vim|gdb|inputrc|screenrc|tmux|nanorc|less|mailcap|procmail|wgetrc|curlrc|gitconfig)[^/]*(?:/.*)?
+            |/etc/(?:pki|ssl|ca-certificates|crypto-policies|apt|ssh|gss|sasl2|pkcs11|dconf|pacman|usbguard|ppp)[^/]*(?:/.*)?
+            |/usr/(?:local/)?share/(?:keyrings|ca-certificates|polkit|zoneinfo|locale|misc)[^/]*/.*
+            |/var/lib/(?:alternatives|apt|cloud|dkms|NetworkManager|portables|snapd|systemd)/.*)""",
+    ),
+    (
         "a file that decides which services and programs the system runs",
         "info",  # templates of ordinary images write such files
         ("/",),
-        rf"""(?:{_SETTINGS}|{_OF_USERS})/systemd/(?:system|user)[^/]*/.*
-            |{_ETC}/(?:inittab|rc(?:[0-6S]\.d|\.(?!conf)[^/]*)?(?:/.*)?|finit\.conf)
-            |{_ETC}/(?:init|init\.d|runit|runlevels|sv|s6[^/]*|service|dinit\.d|finit\.d|local\.d)/.*
-            |/var/service/.*|/etc/uci-defaults/.*|/etc/kubernetes/manifests/.*|/etc/alternatives/.*
-            |/etc/(?:apt/sources\.list.*|(?:yum\.repos\.d|zypp|nixos|portage)/.*|apk/repositories|pacman\.conf)
-            |(?:/usr(?:/local)?|/opt)?/s?bin/.*|/usr/libexec/.*""",
+        _SERVICES,
+    ),
+    (
+        UNUSUAL,
+        "info",
+        ("/",),
+        rf"(?!(?:{_ORDINARY})\Z)/.*",
     ),
 )
 #: an entry for files in /proc and /sys of a running system, to which the agent of a virtual machine writes
@@ -249,7 +282,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                 how = f"which leads to '{printable(real)}'"
             subject = f"'{printable(path)}', {how}," if how else f"'{printable(path)}'"
             message = f"{subject} is {effect}: review its template"
-            if who := _writers(image, rule, name):
+            if effect != UNUSUAL and (who := _writers(image, rule, name)):
                 message += f", and its uid, gid and mode, with which {who} can write it"
                 severity = "medium" if severity in ("info", "low") else severity
             yield Observation(message, rule.spans["path"], severity=severity)
