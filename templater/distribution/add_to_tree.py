@@ -515,7 +515,7 @@ def _refuse_fingerprints(catalog: Catalog, new: NewImage, name: str, version: st
 def _describe_product(
     product: dict[str, Any], fields: Mapping[str, str], requirements: Mapping[str, str], warnings: list[str]
 ) -> bool:
-    """Copy the newest version's fields to its product. Return whether the product changed."""
+    """Set a product's fields and requirements to the new image's. Return whether the product changed."""
     before = {key: product.get(key) for key in (*fields, "requirements")}
     if before["arch"] and (before["requirements"] or {}) != requirements:
         warnings.append("the new requirements apply to all versions of the product")

@@ -45,7 +45,7 @@ MOST_ITEMS = 200
 MOST_PATH, MOST_TEXT = 4096, 512
 #: limits on the requirements of a product, on the aliases of all products, and on the characters in aliases
 MOST_REQUIREMENTS, MOST_ALIASES, MOST_ALIAS_TEXT = 20, 200_000, 4 << 20
-#: maximum number of odd keys, and of mismatches for the same clients, that are kept in memory
+#: maximum number of keys with capital letters, and of values of a wrong type for the same clients, in memory
 _MOST_KEPT = 1000
 _EMPTY: Mapping[str, Any] = MappingProxyType({})
 #: The place of a value: either the path of the value's file, or the kind and name of each object around the

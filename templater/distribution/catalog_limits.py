@@ -47,7 +47,7 @@ _FIRSTS = tuple((metadata_ftype(client), unified_ftype(client)) for client in LI
 _UNIFIED = frozenset(unified for _, unified in _FIRSTS)
 #: upper bound on the bytes of an image's architecture, kind, type and size in a list
 _SHORT_TEXTS = 100
-#: maximum number of images of a product with its aliases: for each client, a container and a virtual machine
+#: maximum number of images that get the aliases of one product: a container and a virtual machine per client
 _MOST_WITH_ALIASES = 2 * len(LISTED_CLIENTS)
 
 
@@ -75,7 +75,7 @@ class ServedSize:
 
     def __init__(self) -> None:
         self.bytes = 0
-        #: Python's hash() of each fingerprint: a server lists only the first image with a fingerprint
+        #: Python's hash() of each fingerprint: if several images share one, a server lists only the first
         self._seen: set[int] = set()
 
     def add(self, images: Iterable[Image], client: str) -> None:

@@ -24,8 +24,9 @@ Type = Literal["container", "virtual-machine"]
 class RootKind:
     """The properties of a root filesystem's ``ftype``.
 
-    ``combined`` lists the keys of a metadata item that can hold the fingerprint of an image with this root
-    filesystem. Clients prefer earlier keys.
+    ``combined`` lists the keys under which a metadata item can have the fingerprint of an image with this
+    root filesystem. Clients prefer earlier keys.
+
     Among the images of one version, the image with the lowest ``rank`` gets the aliases.
     """
 
@@ -47,8 +48,8 @@ UNIFIED = "tar.gz"
 #: Clients combine every metadata item with every root filesystem.
 MOST_IMAGES = 50_000
 MOST_OF_A_VERSION = 1000
-#: Limit in bytes of JSON on the texts of products: each image counts the texts of its product again. An emoji
-#: has 12 bytes in JSON. A server lists the texts twice for Incus, and twice for LXD.
+#: Limit on the texts of products, in bytes of JSON. The texts of a product count once for each of its images.
+#: An emoji has 12 bytes in JSON. A server lists the texts twice for Incus, and twice for LXD.
 MOST_TEXTS = 16 << 20
 
 
@@ -137,7 +138,8 @@ class Unsorted:
     """
 
     def __init__(self) -> None:
-        #: two sets: hashes of the parts in which a product lacks the property, and in which a product has it
+        #: hashes of parts: first the parts with a product that lacks the property, then the parts with a
+        #: product that has it
         self._seen: tuple[set[int], set[int]] = set(), set()
 
     def add(self, product: Product) -> None:
@@ -150,16 +152,16 @@ class Unsorted:
 
 
 def _parts(product: Product) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield each part of the stream that contains the product, and the value by which clients sort it there.
+    """Yield the parts of the stream to which a product belongs, the largest first.
 
-    The largest part comes first. The value is the product's os, release or variant.
+    Also yield the value by which clients sort the product in each part: its os, release or variant.
     """
     names = (product.os, product.release, product.variant)
     return ((names[:number], value) for number, value in enumerate(names))
 
 
 def unsorted_part(product: Product, unsorted: set[int]) -> tuple[str, ...] | None:
-    """Return the largest part that contains the product and that clients list in a random order, or None.
+    """Return the largest part of the product that clients list in a random order, or None.
 
     ``unsorted`` contains the hashes of the parts that clients list in a random order.
     """

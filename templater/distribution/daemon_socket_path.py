@@ -16,7 +16,7 @@ _USER_SOCKETS = {"lxd": ("/var/snap/lxd/common/lxd-user/unix.socket",)}
 
 
 class Socket(NamedTuple):
-    """The path of a daemon's socket. ``variable`` names the environment variable that overrides it."""
+    """The path of a daemon's socket. The environment variable ``variable`` overrides this path."""
 
     path: str
     variable: str

@@ -85,7 +85,7 @@ def _open_range(
     """Request a file from byte ``start`` on. ``headers`` name this range.
 
     Yield the answer, and the position of the answer's first byte. If the server does not send this range,
-    request the whole file. The first part may come from another server with another version of the file.
+    request the whole file: the earlier part may come from another server with another version of the file.
     """
     with ExitStack() as opened:
         try:

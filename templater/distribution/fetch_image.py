@@ -214,8 +214,8 @@ class _Fetcher:
     def _fetch_unified(self, server: RangeServer, image: ServerImage, content: UrlPieces, name: str) -> str:
         """Fetch a unified image, whose fingerprint is the hash of its only file.
 
-        ``content`` is the server's answer to the request for the whole file. If an earlier download was
-        interrupted, request only the rest.
+        ``content`` is the server's answer to a request for the whole file. If an earlier download was
+        interrupted, leave ``content`` unread, and request only the rest of the file.
         """
         is_new = True
 

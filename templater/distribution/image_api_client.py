@@ -181,7 +181,8 @@ def export(server: Server, image: ServerImage) -> Iterator[Iterator[tuple[str, U
     """Yield an iterator over the files of an image, as pairs of kind and content.
 
     A split image has the kinds "metadata" and "rootfs", in this order; a unified image has the kind "image".
-    The caller need not read a file to its end. The ``total`` of each content is the size of all files.
+    The caller need not read a file to its end. The attribute ``total`` of each content is the size of all
+    files together.
     """
     with server.get(_export_path(image)) as (headers, content):
         kind, total = headers.get("Content-Type") or "", length_in(headers) or 0

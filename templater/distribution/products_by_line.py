@@ -70,7 +70,7 @@ _VERSION_NAMES = re.compile(rb'"([0-9]{8}_[0-9]{4})":')
 
 
 class PlainProduct(NamedTuple):
-    """The facts about a product on which limits depend.
+    """Facts about a product that are compared with the limits.
 
     Each number is an upper bound:
 
@@ -122,7 +122,7 @@ def ignore(name: str, product: Any) -> None:
 class ProductLines(MutableMapping[str, RawProduct]):
     """The products of a file with the content ``data``.
 
-    A caller may change a product after a look-up. So ``text`` encodes every product that was looked up.
+    A caller may change a product after a look-up. So after a look-up, ``text`` encodes the product again.
 
     ``document`` has all values of the file except the products. ``visit`` is called once for each product,
     with the product's name and either its value or a ``PlainProduct``. Raises ValueError if the file does not

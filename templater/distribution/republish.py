@@ -67,7 +67,7 @@ class Reindexed:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A republished image with its metadata file. ``copy`` is the file's copy in the tree, or ""."""
+    """A republished image. ``copy`` is the path of its metadata file in the tree, or "" without a copy."""
 
     image: Image
     copy: str

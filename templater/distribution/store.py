@@ -196,8 +196,8 @@ class Store:
         Raises InputError if the image is invalid.
 
         Raises UsageError if the user imported the same image from another source before, and one of the two
-        imports asks for refreshes. Otherwise, a refresh from one source could also replace the image that the
-        user imported from the other source.
+        imports asks for refreshes. Without this error, a refresh from one source could replace the image that
+        the user imported from the other source.
         """
         image = self._describe(hashes, limits)
         image = replace(image, source=source, public=public, auto_update=auto_update)
@@ -281,8 +281,8 @@ class Store:
         """Replace an image by its newer version, whose files are in the store. Move its aliases and flags.
 
         Raises InputError if the new image is invalid, or if the old image was deleted or has another source
-        now. Raises UsageError if the user also imported the new image from another source. Otherwise, a
-        refresh from either source could move the aliases of the new image.
+        now. Raises UsageError if the user also imported the new image from another source. Without this
+        error, a refresh from either source could move the aliases of the new image.
         """
         after = self._describe(hashes, limits)
         with self._transaction() as records:

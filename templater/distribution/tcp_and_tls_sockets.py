@@ -129,7 +129,7 @@ class TlsSocket:
     def close(self) -> None:
         """Remove one user of the connection: http.client, or a file of ``makefile``.
 
-        After the last user, close the connection.
+        When no user is left, close the connection.
         """
         self._users -= 1
         if not self._users:

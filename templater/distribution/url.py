@@ -15,7 +15,7 @@ def split_url(url: str) -> SplitResult:
     """
     if is_ambiguous(url):
         raise UsageError(
-            "the URL is ambiguous: with '/', '?' or '#' before '@', this can be a password or a path",
+            "the URL is ambiguous: the text with '/', '?' or '#' before '@' can be a password or a path",
             hint="in a password, write these characters as %2F, %3F and %23; in a path, write '@' as %40",
         )
     try:

@@ -35,7 +35,7 @@ MOST_COMBINED = 16
 
 
 class _UncheckedError(InputError):
-    """The error for a file that clients may accept, but whose check would take too long."""
+    """The error for a file that takes too long to check, although clients may accept the file."""
 
 
 @dataclass(slots=True)
@@ -73,9 +73,9 @@ class ContentReader:
         self._report, self._progress = report, progress
         #: the hashes of files with several paths, by the key of ``LocalPieces``
         self._seen: dict[tuple[int, ...], _Content] = {}
-        #: how many bytes more of holes than of data may still be hashed
+        #: the number of bytes by which the hashed holes may still exceed the hashed data
         self._most_holes = _MOST_HOLES
-        #: the number of hashed decompressed bytes, and the bytes that the process had received before them
+        #: the number of hashed bytes of decompressed responses, and ``input_size()`` at the start
         self._decompressed, self._input = 0, input_size()
 
     def size(self, path: str) -> _Content | None:
@@ -87,8 +87,8 @@ class ContentReader:
 
         The fingerprint of a split image is one hash over two files: the metadata file, then the root
         filesystem. ``starts`` maps the hash of each metadata file to a hash object that was updated with the
-        metadata file. The result has the fingerprint of each metadata file followed by this file. At most
-        ``MOST_COMBINED`` metadata files count.
+        metadata file. For each metadata file, the result has the fingerprint of the image with this root
+        filesystem. After ``MOST_COMBINED`` metadata files, further metadata files are ignored.
         """
         with self.stream.pieces(path) as pieces:
             key = pieces.key if isinstance(pieces, LocalPieces) else None

@@ -123,10 +123,13 @@ class Output:
     def may_replace(self, path: str) -> bool:
         """Return whether the output may replace a file at ``path``.
 
-        In a directory such as ``/tmp``, root may replace only its own files. Every user can make a file with
-        the name of an expected output there, and the kernel can need minutes to remove a file with many
-        blocks or extended attributes. If root writes to such a directory, return False for a missing file,
-        because another user could make the file meanwhile. Raises RefusedError for a file of another user.
+        In a directory such as ``/tmp``, root may replace only its own files, for two reasons:
+
+        * Every user can make a file there that has the name of an expected output.
+        * The kernel can need minutes to remove a file with many blocks or extended attributes.
+
+        If root writes to such a directory, return False for a missing file, because another user could make
+        the file meanwhile. Raises RefusedError for a file of another user.
         """
         if self._root is None or os.geteuid() != 0 or not is_shared(self._root.fd, os.fstat(self._root.fd)):
             return True

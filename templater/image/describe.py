@@ -86,10 +86,11 @@ class Description:
 def describe(
     path: str, rootfs: str | None = None, limits: Limits = DEFAULT, *, squashfs: bool = False
 ) -> Description:
-    """Describe an image after reading its archives completely. Read a squashfs file only with ``squashfs``.
+    """Describe an image after reading its archives completely.
 
-    ``rootfs`` is the second file of a split image. Raises TemplaterError if the image is unreadable, or if
-    ``path`` is a directory and ``rootfs`` is given.
+    ``rootfs`` is the second file of a split image. Read the members of a squashfs file only if ``squashfs``
+    is true. Raises TemplaterError if the image is unreadable, or if ``path`` is a directory and ``rootfs`` is
+    given.
     """
     if os.path.isdir(path):
         if rootfs is not None:

@@ -63,8 +63,8 @@ class Tree:
     gid: Unshift = int
     left_out: list[str] = field(default_factory=list)
     mounts: list[str] = field(default_factory=list)
-    #: whether another user's directory contains a private file or directory of this process's user or of
-    #: root, which the other user may have moved there
+    #: Whether a directory of another user contains a private file or directory of root or of this process's
+    #: user. The other user may have moved it there.
     has_secrets: bool = False
     #: the first name of each file by (device, inode), to detect hard links; None to store each name as a file
     _names: dict[tuple[int, int], str] | None = None
@@ -76,8 +76,8 @@ class Tree:
     def members(self, path: str, name: str, *, links: bool = True) -> Iterator[tuple[Member, Data]]:
         """Yield the directory ``path`` and the members below it. ``name`` replaces ``path`` in their names.
 
-        If ``links`` is true and the walk finds a file again under another path, it yields a hard link to the
-        file's first member. Otherwise, it yields another member with the same content.
+        If the walk finds a file again under another path, and ``links`` is true, it yields a hard link to the
+        file's first member. If ``links`` is false, it yields another member with the same content.
         """
         self._names = {} if links else None
         found = self.root.lstat(path)
@@ -132,7 +132,7 @@ class Tree:
         return member
 
     def _look(self, opened: _Opened, entry: str) -> _Opened | tuple[Member, Data] | None:
-        """Return the directory to enter next, or the member, for a name. Return None to skip the name."""
+        """Look up a name. Return the directory to enter next, or the member, or None to skip the name."""
         directory = opened.directory
         status = directory.lstat(entry)
         if status is None:
@@ -157,7 +157,7 @@ class Tree:
         """Set ``has_secrets`` for a private file or directory in the directory of another user.
 
         Call this for each descriptor from which content is read, because the owner of the directory can
-        exchange names at any time.
+        replace a file at any time.
         """
         own, status = (0, os.geteuid()), os.fstat(fd)
         needed = 0o005 if stat.S_ISDIR(status.st_mode) else 0o004

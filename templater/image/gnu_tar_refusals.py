@@ -44,12 +44,13 @@ class UnpackedTree:
     ) -> str:
         """Record that GNU tar unpacks a member, and return "". If GNU tar can't unpack it, return the reason.
 
-        Names are cleaned, so they are relative. ``target`` is the target of a symlink, and ``hard_link`` that
-        of a hard link. ``is_inside`` is true for a directory whose stored name ends in "/.": GNU tar can't
-        replace a file by such a directory.
+        Names are cleaned, so they are relative. ``target`` is the target of a symlink, and ``hard_link`` is
+        the target of a hard link. ``is_inside`` is true for a directory whose stored name ends in "/.": GNU
+        tar can't replace a file by such a directory.
 
-        GNU tar makes symlinks with an absolute target or ".." after all other members. A directory with the
-        name of such a symlink also gives "", because GNU tar can make the directory on some file systems.
+        If the target of a symlink is absolute or contains "..", GNU tar makes the symlink after all other
+        members. For a directory with the name of such a symlink, also return "": on some file systems, GNU
+        tar can make the directory.
 
         Raises LimitError if too many directories have no member of their own.
         """

@@ -77,7 +77,7 @@ class Layout:
         if before is not None and not before == member.kind == DIRECTORY:
             raise RefusedError(
                 f"'{self.image}' contains '{printable(name)}' twice: first a {before}, then a {member.kind}",
-                hint="the daemons would use the last copy; pack the image again",
+                hint="the daemons would use the last member of this name; pack the image again",
             )
         if before is None:
             self._held.add(memory_of(name))

@@ -25,8 +25,8 @@ from .yaml_text_edit import add, has, move, put, take
 ALL_RULES: tuple[Rules, ...] = ("v2", "v4")
 #: alternative edits of a text, in order of preference
 Ways = tuple[Callable[[str], str], ...]
-#: Limit on the work of several edits that can't be made together. All edits may parse this many characters in
-#: total, and this many nodes after aliases are expanded.
+#: Limit on the work of several edits, because each edit parses the whole text. All edits together may parse
+#: this many characters, and this many nodes after aliases are expanded.
 _MOST_PARSED = 1 << 18
 Change = Callable[["_Meaning"], object]
 Field = str | bool | tuple[str, ...]

@@ -44,7 +44,7 @@ def squash(
 ) -> int:
     """Write a squashfs file: pass the root filesystem to mksquashfs as a tar stream.
 
-    ``made`` is the creation time. If squashfs has no ``compression`` of this name, the file gets xz.
+    ``made`` is the creation time. If squashfs has no ``compression`` of this name, mksquashfs uses xz.
     """
     first = next(members, None)
     top = first[0] if first is not None and not first[0].name else None

@@ -58,7 +58,7 @@ class Contents(Protocol):
 
     @property
     def disk_size(self) -> int:
-        """The sum of ``disk_size`` over all members, or 0 if ``parts`` did not count it."""
+        """The disk size of a unified image's root filesystem, set by ``parts``; 0 for other images."""
 
     @property
     def bytes_read(self) -> int:
@@ -184,7 +184,7 @@ class DirectoryContents:
 class _Packed:
     """An image stored in archives, with a count of the bytes read from the root filesystem's archive.
 
-    Each file is opened once, so another user cannot exchange it with a private file between two reads.
+    Each file is opened once, so another user cannot replace the file by a private file between two reads.
     """
 
     disk_size = 0
@@ -370,4 +370,4 @@ def _clean_target(member: Member) -> str:
 
 def _outside(member: Member) -> RefusedError:
     name, target = printable(member.name), printable(member.target)
-    return RefusedError(f"'{name}' is a hard link to '{target}', outside the root filesystem")
+    return RefusedError(f"'{name}' is a hard link to '{target}', which is outside the root filesystem")

@@ -134,7 +134,7 @@ def _refuse_hard_link(member: Member) -> None:
     if member.kind == HARD_LINK and (parts[:1] != [ROOTFS] or ".." in parts):
         raise RefusedError(
             f"'{printable(member.name)}' is a hard link to '{printable(member.target)}', "
-            "outside the root filesystem",
+            "which is outside the root filesystem",
             hint="pack the image again: templater image export",
         )
 

@@ -33,12 +33,12 @@ _DIRECTORY, _FILE, _SOCKET, _LONG_DIRECTORY = 1, 2, 7, 8
 #: For each type of inode, the offset in bytes of the number of its attribute list. In a link's inode, the
 #: target of the link precedes the number.
 _LINK, _PLACES_OF_ATTRIBUTES = 10, {10: 24, 11: 24, 12: 24, 13: 20, 14: 20}
-#: An inode has a word for each block: the block's size in the squashfs file, and this bit if the block is not
-#: compressed.
+#: An inode has a word for each block. The word is the block's size in the squashfs file, plus this bit if the
+#: block is not compressed.
 _STORED = 1 << 24
 _NO_FRAGMENT = 0xFFFFFFFF
-#: One block of inodes or directories is allowed for this many of ``Limits.members``; about 150 is usual. LZO
-#: is decompressed in Python, which takes a millisecond for a block.
+#: The limit on blocks of inodes and directories is ``Limits.members`` divided by this number. A block usually
+#: describes about 150 members. Python decompresses LZO itself, which takes a millisecond for a block.
 _MEMBERS_OF_BLOCK, _MEMBERS_OF_LZO_BLOCK = 20, 150
 _KEPT_BLOCKS = 2048
 #: maximum size of file data that Python decompresses with LZO, which takes four seconds
@@ -93,9 +93,9 @@ class _Walk:
         self._inodes, self._directories = unpack_from("<QQ", head, 64)
         (self._fragment_count,) = unpack_from("<I", head, 16)
         (self._fragment_table,) = unpack_from("<Q", head, 80)
-        #: decompressed size of each block that contains the ends of several files, by the block's number
+        #: decompressed size of each fragment block (with the ends of several files), by the block's number
         self._fragments: dict[int, int] = {}
-        #: the numbers of the lists of attributes with a name that only files and directories can have
+        #: the numbers of the lists with an attribute ``user.…``, which only files and directories can have
         self._user_lists: frozenset[int] = frozenset()
         self._blocks = self._names = self._data = self._fragment_data = self._lzo_data = 0
         self._read_block = lru_cache(_KEPT_BLOCKS)(self._decompressed)
@@ -200,7 +200,7 @@ class _Walk:
         """Refuse a file if the size of one of its blocks does not match the file's size.
 
         sqfs2tar copies a block of a wrong size to its archive. If the block is too short, readers of the
-        archive take the next headers for data of the file.
+        archive read the next headers as data of the file.
 
         The end of a file can be in a block that several files share. If the shared block is too short,
         sqfs2tar and unsquashfs append different bytes to the file.
@@ -228,7 +228,7 @@ class _Walk:
             size -= required
 
     def _fragment_size(self, number: int) -> int:
-        """Return the decompressed size of a block that contains the ends of several files."""
+        """Return the decompressed size of a fragment block, which contains the ends of several files."""
         if number not in self._fragments:
             if number >= self._fragment_count:
                 raise ValueError("a block is outside of the table")
@@ -249,7 +249,8 @@ class _Walk:
             self._lzo_data += most
             if self._lzo_data > _MOST_LZO:
                 raise LimitError(
-                    f"'{self._path}' has more than {_MOST_LZO >> 20} MiB of data with LZO compression",
+                    f"templater decompresses at most {_MOST_LZO >> 20} MiB of LZO data, but"
+                    f" '{self._path}' has more",
                     hint="pack the file again with another compression",
                 )
         packed = self._read(begin, stored)

@@ -1,9 +1,13 @@
-"""A check of the tables of a squashfs file: owners, blocks with ends of files, and extended attributes.
+"""A check of the tables of a squashfs file: ids, fragments (blocks with the ends of files), attributes.
 
-unsquashfs, which the daemons run, ends with an error in two cases: a table does not begin right after the
-table before it, or its size does not match the number of its entries. If an extended attribute continues
-after the end of its table, unsquashfs and sqfs2tar read the rest from different memory. So a file could get
-capabilities that no audit sees. unsquashfs also ends with an error for an attribute that Linux refuses.
+The daemons run unsquashfs, which fails, for example, in these cases:
+
+* A table does not begin right after the table before it.
+* The size of a table does not match the number of its entries.
+* Linux refuses an extended attribute.
+
+If an extended attribute continues after the end of its table, unsquashfs and sqfs2tar read the rest from
+different memory. So a file could get capabilities that no audit sees.
 """
 
 from __future__ import annotations
@@ -17,13 +21,13 @@ from ..model.errors import LimitError
 
 BLOCK = 8192
 ABSENT = (1 << 64) - 1
-#: The flag of a file whose first block contains options of the compression. For LZ4: the number of the
-#: compression, and the size and the first value of its options, which are required.
+#: The flag of a squashfs file that begins with a block of options for the compression. LZ4 requires options.
+#: Then the number of LZ4, the minimum size of its options, and the first value in them.
 _OPTIONS, _LZ4, _LZ4_OPTIONS, _LZ4_LEGACY = 0x400, 5, 8, 1
 _HEAD = 96
 #: the bytes of an entry of each table
 _OWNER, _NUMBER, _FRAGMENT, _LIST = 4, 8, 16, 16
-#: masks for the type of an attribute: the number of its name's prefix, and a bit for a value stored elsewhere
+#: masks for an attribute's type: the number of the name's prefix, and the bit for a value stored elsewhere
 _PREFIX, _ELSEWHERE = 0xFF, 0x100
 _PREFIXES = (b"user.", b"trusted.", b"security.")
 #: maximum lengths of a name and a value in Linux

@@ -71,7 +71,7 @@ class Header:
 
 
 def has_pax_format(block: bytes) -> bool:
-    """Return whether GNU tar applies sparse records to a header, which ``Header`` accepted.
+    """Return whether GNU tar applies sparse records to a header that ``Header`` has accepted.
 
     GNU tar ignores sparse records in the format gnu. It also ignores them in the format star, which
     ``_prefix`` refuses.
@@ -82,9 +82,9 @@ def has_pax_format(block: bytes) -> bool:
 def _prefix(block: bytes) -> bytes:
     """Return the name prefix of a header, without the zero bytes after it.
 
-    In the format star, the prefix is shorter, and two times follow the prefix. Go detects this format by the
-    last bytes of the header, but GNU tar by the two times. Go and GNU tar may also refuse the times. So this
-    function refuses any text after the prefix.
+    In the format star, the prefix is shorter, and two timestamps follow the prefix. Go detects this format by
+    the last bytes of the header, but GNU tar detects the format by the timestamps. Go and GNU tar may also
+    refuse the timestamps. So this function refuses any text after the prefix.
     """
     size = _STAR_PREFIX if block[508:] == _STAR else len(_NO_PREFIX)
     prefix = block[345 : 345 + size].partition(b"\0")[0]

@@ -639,7 +639,7 @@ def _is_time(seconds: int) -> bool:
 
 
 def decoded_attribute(name: str) -> str:
-    """Return the name of an extended attribute, which GNU tar encodes because "=" ends a record's name."""
+    """Decode the name of an extended attribute. GNU tar encodes "=", because it ends the name of a record."""
     return name.replace("%3D", "=").replace("%25", "%")
 
 

@@ -28,7 +28,7 @@ from .read_whole_image import Contents, Part
 from .tar_reader import HARD_LINK, Member
 from .xattrs import set_xattr
 
-#: the name of the temporary directory if the target is an existing empty directory, which then contains it
+#: the name of the temporary directory inside the target, if the target is an existing empty directory
 _INSIDE = ".unpacking"
 _HELD = 64
 _SPECIAL = {CHAR_DEVICE: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}

@@ -47,7 +47,7 @@ def move(text: str, names: tuple[str, ...], value: Value) -> str:
 
 
 def add(text: str, names: tuple[str, ...], value: Value) -> str:
-    """Add a second mapping with the same key at the end of the text, and set the value in this mapping.
+    """Add a second top-level mapping ``names[0]`` at the end of the text, and set the value in this mapping.
 
     yaml.v2 merges the two mappings.
     """

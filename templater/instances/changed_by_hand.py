@@ -220,7 +220,7 @@ def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable
         if file is not None and change.action != CREATE and not has_content(rootfs, file):
             raise RefusedError(
                 f"{change.real!r} was changed by hand since the plan was made",
-                hint="plan again: --keep-modified then keeps the file",
+                hint="try again: --keep-modified then keeps the file",
             )
 
     return check
@@ -235,7 +235,7 @@ def without(plan: Plan, files: Mapping[str, str]) -> Plan:
 
 
 def files_kept(kept: Mapping[str, str]) -> KeptError:
-    """Return the error that lists the files that were kept because they were changed by hand."""
+    """Return the error for files that ``--keep-modified`` kept. The error's notes list the files."""
     names = tuple(f"{printable(path)}: {reason}" for path, reason in kept.items())
     return KeptError(
         f"--keep-modified kept {len(kept)} files" if len(kept) > 1 else "--keep-modified kept one file",

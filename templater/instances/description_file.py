@@ -24,15 +24,18 @@ def read_instance(
     devices: Mapping[str, Mapping[str, str]] | None = None,
     expanded: bool | None = None,
 ) -> Instance:
-    """Return the instance that ``file`` describes, with the values of the other arguments set on it.
+    """Return the instance that ``file`` describes. The other arguments override its values.
 
     Without ``file``, the instance is a container named ``c1``.
 
-    ``file`` is ``FILE``, ``FILE#NAME`` to select one of several instances, ``-`` for standard input, or a
-    ``Source``. ``profiles`` are files; later files override earlier files. Values in ``config`` and
-    ``devices`` are strings, as in the daemons; an empty value unsets a key. ``expanded`` tells whether the
-    file is from ``config show --expanded``. If ``expanded`` is None, this is inferred from the devices. The
-    instance's ``notes`` list assumptions.
+    * ``file`` is ``FILE``, ``FILE#NAME`` to select one of several instances, ``-`` for standard input, or a
+      ``Source``.
+    * ``profiles`` are files. Later files override earlier files.
+    * ``config`` and ``devices`` have strings as values, as in the daemons. An empty value unsets a key.
+    * ``expanded`` tells whether the file is from ``config show --expanded``. If ``expanded`` is None, this is
+      inferred from the devices.
+
+    The instance's ``notes`` list assumptions.
 
     Raises:
         InputError: the file is missing or invalid.

@@ -230,7 +230,7 @@ class Record:
         self.problem, self._staged, self._text, self._entries = None, None, b"", None
 
     def settle(self, rootfs: "RootfsView", *, save: bool = True) -> None:
-        """Use the staged entry of each file whose content matches that entry. If ``save``, write the record.
+        """Use the staged entry of each file that has this entry's content. With ``save``, write the record.
 
         An earlier run has left the staged record. If the content of a file matches its staged entry, the
         earlier run wrote the file, and was killed before it replaced the record.

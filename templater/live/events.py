@@ -164,7 +164,7 @@ def add_actions(
 
 
 def concerns(event: Event, address: Address, profiles: frozenset[str]) -> bool:
-    """Return whether an event can change the result for an instance.
+    """Return whether an event can change the result that templater shows for an instance.
 
     The event must concern the instance, one of its profiles or its project. Retrievals, backups, logs,
     consoles and snapshots never change the result.

@@ -295,7 +295,7 @@ class _Names(dict[str, Any]):
         return node
 
     def spelled(self, target: str) -> str:
-        """Return the target of a link as this copy treats it: absolute or relative.
+        """Return a link's target in the form that this root filesystem uses for links: absolute or relative.
 
         A daemon can send an empty target, although Linux does not allow an empty target.
         """

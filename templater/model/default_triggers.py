@@ -63,7 +63,7 @@ def default_triggers(
 
     ``pending`` is the pending trigger if SRC is an instance, and None if SRC is an image.
     ``rootfs_of_instance`` is true if the command reads a root filesystem. If a daemon has already created the
-    instance, this root filesystem probably belongs to it. This function then returns the triggers of the
+    instance, this root filesystem is probably the instance's own. In this case, return the triggers of the
     instance's next start.
     """
     if pending is not None:
@@ -83,7 +83,7 @@ def _doubts(instance: "Instance", pending: str) -> "tuple[str, ...]":
     if pending and instance.status in ("Running", "Frozen"):
         notes += (
             f"the description has the status '{instance.status}' and the pending trigger"
-            f" '{printable(pending)}', but a start clears the pending trigger: either a user has set the"
-            " trigger by hand, or the description mixes older and newer data",
+            f" '{printable(pending)}', which a start clears: a user has set the trigger by hand, or the"
+            " description mixes older and newer data",
         )
     return notes

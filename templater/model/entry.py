@@ -89,9 +89,9 @@ class TemplateFile:
     def source(self, name: str) -> "Source":
         """Return the text of a readable file as a Source. ``name`` is the file's path for messages.
 
-        If the Source of an earlier call still exists and has the same name, return this Source again. If it
-        has another name, the new Source shares its decoded text. This saves memory, because the text can need
-        four times as much memory as the data.
+        If the Source of an earlier call still exists and has the same name, return this Source again. If the
+        earlier Source has another name, return a new Source that shares the decoded text. This saves memory,
+        because the text can need four times as much memory as the data.
         """
         from _weakref import ref
 

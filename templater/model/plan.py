@@ -107,7 +107,7 @@ class Change:
         self.error: TemplaterError | None = None
         #: the error of a failed render, even if create_only skips the rule and ``error`` is None
         self.render_error: TemplaterError | None = None
-        #: another rule of the pass whose target is the same file, a parent of the file, or below the file
+        #: another rule of the same pass that writes to the same file, a parent path, or a path below the file
         self.collides: Rule | None = None
 
     def __repr__(self) -> str:

@@ -4,9 +4,11 @@ The command line replaces the password of each URL by ``***`` before any command
 report, file or log can contain the password. Only the code that sends a request asks for the password again.
 
 Users make mistakes in URLs: they misspell ``https://``, or forget to escape the ``/`` of a password. So a
-text that begins like a URL counts as a URL with a password if it has a ``:`` before its last ``@``. An https
-URL whose port is not a number counts, too: the user may have forgotten the host, so the port may be a
-password.
+text that begins like a URL counts as a URL with a password in two cases:
+
+* The text has a ``:`` before its last ``@``.
+* The text is an http or https URL without ``@``, and its port is not a number. The user may have forgotten
+  the host, so the port may be a password.
 """
 
 from __future__ import annotations

@@ -69,9 +69,9 @@ def sentence(file: FileVerdict) -> str:
 
 
 def also_runs(found: NextStart) -> dict[str, list[FileVerdict]]:
-    """Return the files that the next start does not write, by the trigger that writes them.
+    """Group the files that the next start does not write by the triggers of their rules.
 
-    A file with several triggers occurs once for each trigger.
+    A file is in several groups if its rule has several triggers.
     """
     runs: dict[str, list[FileVerdict]] = {}
     for file in found.files:

@@ -245,7 +245,7 @@ class _Judgement:
         return FileVerdict(rule, last.path, last.real, verdict, reason, change)
 
     def judged(self, attempt: _Attempt, changes: list[Change]) -> tuple[str, str, Change | None]:
-        """Return the verdict on the file of a rule that the start runs, the reason, and the file's change."""
+        """Judge the file of a rule that the start runs. Return verdict, reason and change of the file."""
         plan, last = attempt.plan, changes[-1]
         if last.real in attempt.unknown:
             return UNKNOWN, attempt.unknown[last.real], None
@@ -299,7 +299,7 @@ class _Judgement:
         return replace(file, remarks=tuple(self.remarks(file)))
 
     def compared(self, index: int, file: FileVerdict) -> FileVerdict:
-        """Compare a file, which the next start does not write, with the current configuration.
+        """Compare a file that the next start does not write with the current configuration.
 
         The comparison uses the text that another trigger would write.
         """

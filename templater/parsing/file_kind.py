@@ -101,9 +101,9 @@ def is_disk(head: bytes) -> bool:
 def is_also_tar(head: bytes) -> bool:
     """Return whether a compressed file begins with bytes that a tar archive can begin with.
 
-    Two tools can then read different archives from the file. For example, LXD, and Incus before version 7, do
-    not know lz4, and look for a tar archive before they look for zstd. So they can read an lz4 or zstd file
-    as a tar archive.
+    Two tools can then read different archives from the file. For example, LXD and the releases of Incus
+    before 7 do not know lz4. These daemons look for a tar archive before they look for zstd. So they can read
+    an lz4 or zstd file as a tar archive.
     """
     return head.startswith(b"ustar", 257) or _is_old_tar(head)
 
@@ -113,7 +113,8 @@ def is_detected_tar(head: bytes) -> bool:
 
     As in shared/archive/detect.go of Incus and shared/archive.go of LXD, the first header must have the magic
     bytes ``ustar``. But the daemons look for the magic bytes of compressed files first. A tar archive begins
-    with the name of its first member. If this name begins like a compressed file, the result is False:
+    with the name of its first member. If this name begins like a compressed file, the result is False. Few
+    bytes are enough for that:
 
     * For bzip2, the daemons compare only the first two bytes, ``BZ``.
     * For xz, the daemons ignore the first byte.

@@ -34,7 +34,7 @@ from .yaml_nodes import Sequence as SequenceNode
 #: In backup.yaml, each snapshot repeats the cloud-init documents.
 LIMITS: Final = Limits(bytes=32 * MIB, nodes=1_000_000, expanded=1_000_000, compared=1 << 62)
 MOST_PROFILES: Final = 10_000
-#: with fewer commas and opening brackets in a JSON text than this, `count_values` includes those in strings
+#: If a JSON text has fewer commas and opening brackets, `count_values` counts even those inside strings.
 _MOST_UNCOUNTED: Final = 100_000
 #: the maximum number of names that a message lists
 MOST_SHOWN: Final = 20
@@ -511,10 +511,9 @@ class _Description:
             _devices(self.value.get("expanded_devices"), (*self.path, "expanded_devices")),
         )
         notes = tuple(
-            f"profile '{printable(profile.name)}' overrides all other profiles, even later ones, because the"
-            " description already contains the merged keys of all profiles; if a key was removed from this"
-            " profile, the merged value remains"
-            for profile in given
+            f"profile '{name}' overrides all other profiles, because the description already contains their"
+            f" merged keys; keys that were removed from '{name}' keep their merged values"
+            for name in (printable(profile.name) for profile in given)
         )
         return (below, *given), notes
 

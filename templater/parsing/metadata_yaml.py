@@ -261,10 +261,12 @@ class _Decoder:
     ) -> "list[tuple[Node, Node]]":
         """Return pairs of key and value in the order in which Go assigns them, including merged mappings.
 
-        A later pair overrides an earlier pair with the same key. In yaml.v2, ``<<`` overrides the keys above
-        it, and the keys below it override ``<<``. In yaml.v4, the mapping's own keys have precedence, then
-        the keys of the first merged mapping. But an own key that is not a text does not override a merged
-        key: if the own key is the number 12, a merged key "12" is also assigned.
+        A later pair overrides an earlier pair with the same key:
+
+        * In yaml.v2, ``<<`` overrides the keys above it, and the keys below it override ``<<``.
+        * In yaml.v4, the mapping's own keys have precedence, then the keys of the first merged mapping. There
+          is one exception: an own key that is not a text, such as the number 12, does not override a merged
+          key "12". yaml.v4 assigns both.
 
         If Go decodes the mapping into a struct, ``fields`` are the fields of the struct. yaml.v4 sets each
         field only once.

@@ -1,9 +1,12 @@
 """A YAML parser that enforces limits. Its nodes contain their text and their source position.
 
-This module uses only PyYAML's parser events, for three reasons. PyYAML's loaders convert ``0755``, ``no`` or
-``22.10`` before the type of the field is known. They expand aliases without a limit. And libyaml's loader
-overflows the C stack if it reads 53 kB of ``[``. The callers decode each node by the type of its field, as Go
-does.
+This module uses only PyYAML's parser events, and not its loaders, for three reasons:
+
+* The loaders convert ``0755``, ``no`` or ``22.10`` before the type of the field is known.
+* The loaders expand aliases without a limit.
+* libyaml's loader overflows the C stack if it reads 53 kB of ``[``.
+
+The callers decode each node by the type of its field, as Go does.
 """
 
 import re
@@ -179,7 +182,7 @@ class Mapping(Collection):
     def compared_pairs(self) -> int:
         """Return the number of comparisons of two keys that yaml.v4 makes, as a measure of its work.
 
-        Two equal keys count as many comparisons, because yaml.v4 also writes a message about them. If a key
+        Two equal keys count as more than 500 comparisons: yaml.v4 also writes a message about them. If a key
         is an alias, yaml.v4 compares the alias's name. For yaml.v4, all keys that are mappings or lists are
         equal.
         """
@@ -198,9 +201,9 @@ class Mapping(Collection):
 def merged_nodes(key: Node, value: Node) -> list[Node]:
     """Return the nodes that a merge key ``<<`` merges.
 
-    If ``value`` is a list, the result has the items of the list. Otherwise, the result has ``value`` itself,
-    also if ``value`` is an alias of a list, which Go refuses. An alias of a list is recognised by its
-    position: the list begins before ``key``.
+    If ``value`` is a list after ``key``, return the items of the list. Otherwise, return only ``value``.
+
+    If ``value`` is a list that begins before ``key``, the list comes from an alias. Go refuses such an alias.
     """
     return value.children if isinstance(value, Sequence) and value.start > key.start else [value]
 
@@ -513,7 +516,7 @@ class _Composer:
         self.compared += pairs
         if self.compared > self.limits.compared:
             raise LimitError(
-                f"the mappings have more than {self.limits.compared} pairs of keys",
+                f"the mappings need more than {self.limits.compared} comparisons of keys",
                 span,
                 hint="use fewer keys: Incus 7 compares each key with every other key of its mapping",
             )

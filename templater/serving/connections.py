@@ -33,10 +33,10 @@ _COLLECT = 32
 #: Maximum number of requests that a client may send without waiting for the answers. Common clients always
 #: wait. aiohttp would answer all these requests before it serves another client.
 _MOST_PIPELINED = 4
-#: Maximum number of TLS records in a handshake or a request, and the number of bytes that allow one more.
+#: Maximum number of TLS records in a handshake or a request. One more record is allowed for this many bytes.
 #: Some records without content cost much processor time: OpenSSL needs 0.2 ms for a new key of 27 bytes.
 _MOST_RECORDS, _RECORD = 16, 2 << 10
-#: If an address has more connections than this, the server closes them before those of other addresses.
+#: If an address has more connections, the server closes these before the connections of other addresses.
 _CROWD = 8
 #: maximum number of TLS handshakes of one address at once: each can need 8 ms of processor time
 _MOST_HANDSHAKES = 16
@@ -53,7 +53,7 @@ _SHUTDOWN = 5
 class Bounds:
     """Limits on clients. Times are in seconds."""
 
-    #: maximum number of connections; for a further one, the server closes one (see ``_Listener._close_one``)
+    #: maximum number of connections; before a further connection, the server closes one (see ``_close_one``)
     connections: int = 400
     #: maximum bytes of a request
     request: int = 32 << 10
@@ -313,7 +313,7 @@ class _Listener:
     def _refuses(self, address: str) -> bool:
         """Return whether to close a new connection from ``address`` before its TLS handshake.
 
-        Each handshake costs processor time. The result is True under three conditions:
+        Each handshake costs processor time. The result is True if all three conditions are met:
 
         * ``address`` has more than ``_CROWD`` connections
         * no other address has more connections than ``address``
@@ -336,8 +336,8 @@ class _Listener:
         1. the longest-idle connection of the busiest address, if that address has more than ``_CROWD``
            connections
         2. the longest-idle connection of all, if it has been idle for at least ``Bounds.stalled`` seconds
-        3. the newest connection of the busiest address, if that address has more connections than the
-           address ``newcomer``, and there are other addresses
+        3. the newest connection of the busiest address, if other addresses have connections, too, and the
+           address ``newcomer`` has fewer connections than the busiest address
         4. the longest-idle connection of all
         """
         address, number = self._clients.most_common(1)[0] if self._clients else ("", 0)
@@ -424,8 +424,7 @@ def exempt_from_collection(*, again: bool = False) -> None:
 
     A long list of images would slow down every collection.
 
-    If ``again`` is true, first include the objects of earlier calls again, and collect the unused ones, such
-    as an old list.
+    If ``again`` is true, first undo the earlier calls, and collect unused objects, such as an old list.
     """
     if again:
         gc.unfreeze()

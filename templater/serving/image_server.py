@@ -85,7 +85,7 @@ class ImageServer:
         self._loading, self._filtering = asyncio.Lock(), asyncio.Lock()
         #: the elements of the replaced lists, from which slow clients still receive answers
         self._earlier: list[weakref.ref[Elements]] = []
-        #: the next check for changes, on which requests wait; None if that check has begun
+        #: the next check for changes, for which requests wait; None if no request waits for a check to begin
         self._next_check: asyncio.Task[None] | None = None
         #: the number of waiting requests with a filter, by network; the networks take turns
         self._waiting_filters: Counter[str] = Counter()

@@ -46,7 +46,7 @@ class Access:
         return f"{self.origin}/?token={self._token}"
 
     def problem(self, method: str, headers: Mapping[str, str]) -> str:
-        """Return why the server must refuse a request, or "". Do not check the cookie: ``is_member`` does."""
+        """Return why the server must refuse a request, or "". Only ``is_member`` checks the cookie."""
         if headers.get("Host", "") != self.authority:
             return f"the header Host must be {self.authority}"  # a host name of an attacker can lead here
         origin = headers.get("Origin")

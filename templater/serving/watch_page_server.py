@@ -49,7 +49,8 @@ class PageServer:
     def __init__(self, access: Access, assets: Mapping[str, bytes], ask: Ask) -> None:
         self.access, self._assets, self._ask = access, assets, ask
         self.version = 0
-        #: a secret by which an open page detects another user's program on the port of an ended server
+        #: A secret that open pages compare. After this server has ended, another user's program can use the
+        #: port, but does not know the secret.
         self._secret = secrets.token_urlsafe(16)
         self._names: Sequence[str] = ()
         #: the event streams, the oldest first, each with the asyncio event that wakes the stream

@@ -24,7 +24,7 @@ from ..parsing.metadata_yaml import read_metadata
 from ..rootfs.id_map import shifted
 
 INDEX = "backup/index.yaml"
-#: the lowest uid of a root directory whose files have shifted ids
+#: if the root directory has this uid or a higher one, the ids of its files are shifted
 FIRST_SHIFTED = 65536
 #: the instance's directory in a backup, which is named after the instance's type
 PARTS = ("backup/container/", "backup/virtual-machine/")
@@ -65,8 +65,7 @@ class BackupImage(TarballImage):
     def description(self) -> Source:
         """The instance's description in backup.yaml, which a daemon imports.
 
-        If index.yaml has another name for the instance, that name wins. This order was observed on Incus
-        6.0.4.
+        If index.yaml has another name for the instance, the name in index.yaml wins, as on Incus 6.0.4.
         """
         found = self.backup_yaml or self.index
         assert found is not None

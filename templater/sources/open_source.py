@@ -122,8 +122,8 @@ class OpenedSource(NamedTuple):
         if self.kind == INSTANCE_FOLDER and PENDING_KEY in instance.config:
             notes.append(
                 "the pending trigger in backup.yaml may have run already: a start does not remove it from"
-                " backup.yaml; for the current state, save the output of"
-                " `incus query /1.0/instances/NAME` to a file, and give the file with templater's option -i"
+                " backup.yaml; for the current state, save `incus query /1.0/instances/NAME` to a file, and"
+                " add -i FILE"
             )
         if self.state is None and self.kind == INSTANCE_DIRECTORY and PENDING_KEY not in instance.config:
             notes.append("'.templater' records no start: the next start counts as the first")
@@ -337,7 +337,7 @@ def _read_file(
 
 
 def _without_text(error: TemplaterError, description: Source | None) -> TemplaterError:
-    """Return the error of an instance's description with a message that does not quote the description.
+    """Replace the error of an invalid description by an error that does not quote the description.
 
     The original message can quote a secret.
     """
@@ -345,6 +345,6 @@ def _without_text(error: TemplaterError, description: Source | None) -> Template
     place = printable(description.name) if error.span is None else error.span.place
     return type(error)(
         f"{place}: the description of the instance is invalid",
-        hint="another user may have moved a private file here, so its mistake is not shown; "
-        "to see the mistake, give the file with `-i FILE`",
+        hint="to see the mistake, give the file with -i FILE; templater hides the mistake here, "
+        "because another user may have moved a secret file here",
     )

@@ -104,7 +104,7 @@ def test_the_content_length_is_unknown_if_the_header_is_missing():
     assert https_client.content_length(SimpleNamespace(headers={})) is None
 
 
-AMBIGUOUS = "the URL is ambiguous: with '/', '?' or '#' before '@', this can be a password or a path"
+AMBIGUOUS = "the URL is ambiguous: the text with '/', '?' or '#' before '@' can be a password or a path"
 ESCAPES = "in a password, write these characters as %2F, %3F and %23; in a path, write '@' as %40"
 
 

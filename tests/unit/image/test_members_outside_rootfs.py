@@ -12,7 +12,7 @@ from templater.image.read_whole_image import open_contents
 from templater.model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
 
 METADATA = ("metadata.yaml", b"architecture: x86_64\ncreation_date: 1\n")
-TWICE = "the daemons would use the last copy; pack the image again"
+TWICE = "the daemons would use the last member of this name; pack the image again"
 BELOW = "put all templates directly into 'templates': the daemons ignore subdirectories"
 FOLDER, LINK, FIFO = tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE
 

@@ -82,7 +82,7 @@ def test_a_special_file_or_nested_template_outside_the_root_filesystem_is_refuse
 
 @pytest.mark.parametrize("target", ["/etc/x", "a/../b", "..", "", "."])
 def test_a_hard_link_to_a_file_outside_the_root_filesystem_is_refused(target, tmp_path):
-    message = f"'a' is a hard link to '{target}', outside the root filesystem"
+    message = f"'a' is a hard link to '{target}', which is outside the root filesystem"
     assert failed(read_whole_image._clean_target, Member("a", HARD_LINK, target=target)) == (
         RefusedError,
         message,

@@ -588,7 +588,7 @@ def test_the_amount_of_data_with_lzo_compression_in_a_squashfs_file_is_limited(t
     monkeypatch.setattr(squashfs_directories, "_MOST_LZO", 8191)
     error, message, hint = failed(check_directories, path, DEFAULT)
     assert (error, hint) == (LimitError, "pack the file again with another compression")
-    assert message == f"'{path}' has more than 0 MiB of data with LZO compression"
+    assert message == f"templater decompresses at most 0 MiB of LZO data, but '{path}' has more"
 
 
 @pytest.mark.parametrize(("size", "log"), [(131072, 16), (2048, 11), (1 << 21, 21), (131073, 17)])

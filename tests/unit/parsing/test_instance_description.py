@@ -529,9 +529,8 @@ def test_a_profile_is_applied_to_an_instance_from_a_list():
         "user.site": "new", "user.own": "1", "limits.cpu": "2", "user.more": "x",
     }  # fmt: skip
     assert (
-        "profile 'web' overrides all other profiles, even later ones, because the description already"
-        " contains the merged keys of all profiles; if a key was removed from this profile, the merged value"
-        " remains"
+        "profile 'web' overrides all other profiles, because the description already contains their merged"
+        " keys; keys that were removed from 'web' keep their merged values"
     ) in instance.notes
 
 

@@ -15,8 +15,7 @@ BACKUP = (
 PENDING = "volatile.apply_template: copy"
 OUT_OF_DATE = (
     "the pending trigger in backup.yaml may have run already: a start does not remove it from backup.yaml; "
-    "for the current state, save the output of `incus query /1.0/instances/NAME` to a file, and give the "
-    "file with templater's option -i"
+    "for the current state, save `incus query /1.0/instances/NAME` to a file, and add -i FILE"
 )
 
 
