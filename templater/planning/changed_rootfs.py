@@ -173,8 +173,8 @@ class ChangedRootfs:
           keeps at most ``MAX_KEPT`` bytes.
 
         Without ``for_patch``, a file whose size differs from ``new`` is not read. The container's root user
-        can make a compressed file that is slow to read, and limits on processor time do not count the
-        kernel's work.
+        can make a compressed file that is slow to read. Limits on processor time do not count the kernel's
+        work.
         """
         if path in self.files:
             return self.files[path]
@@ -195,7 +195,7 @@ class ChangedRootfs:
         return data
 
     def _compare_again(self, first: Change, content: bytes) -> None:
-        """Record a file's original content if a later pass writes the same content again.
+        """Record the original content of a file if a later pass writes this original content again.
 
         ``first`` is the first change of the file. ``content`` is the content that the later pass writes.
         """

@@ -25,8 +25,8 @@ def clean(path: str) -> str:
 
     Cleaning is lexical: ``/nodir/../srv/a`` is ``/srv/a`` whether or not ``nodir`` exists.
 
-    Raises RefusedError if the path climbs above the root at any point, is the root itself, contains a NUL
-    byte, or is too long for the kernel.
+    Raises RefusedError if the path is the root itself, or climbs above the root at any point. Also raises
+    RefusedError for a NUL byte, and for a path that is too long for the kernel.
     """
     if "\0" in path:
         raise RefusedError(f"target path {_shown(path)} contains a NUL byte")
@@ -75,6 +75,7 @@ def resolve(view: "RootfsView", path: str, steps: "Steps | None" = None) -> Reso
     An absolute link starts again at the root, and ``..`` stops at the root. A missing directory is not an
     error, because the daemons and templater create missing directories. The function does not raise an
     error, but stores the error in the result.
+
     ``steps`` limits the work for several paths together.
     """
     resolved = Resolved(path)
@@ -100,10 +101,11 @@ def resolve(view: "RootfsView", path: str, steps: "Steps | None" = None) -> Reso
 class Walk:
     """A walk from the root, name by name.
 
-    ``depth`` is the number of directories before the first missing directory. ``named`` is the entry of the
-    last name itself, which can be a link. ``foreign`` has the links in directories of other users and in
-    mounted file systems, because another user or another container can have made them. Each item has the
-    link's path, the users who can have made the link, and the link's mount point.
+    * ``depth`` is the number of directories before the first missing directory.
+    * ``named`` is the entry of the last name itself, which can be a link.
+    * ``foreign`` has the links in directories of other users and in mounted file systems. Another user or
+      another container can have made these links. Each item of ``foreign`` has the link's path, the users who
+      can have made the link, and the link's mount point.
     """
 
     __slots__ = (
@@ -232,9 +234,9 @@ class Walk:
         Call this method when the walk has reached the end of the path.
 
         A user's link may lead only to a file of the same user, or to a new file in a directory of the same
-        user. Otherwise, a user could put a link into a home directory and so become the owner of a file in
-        ``/etc`` (as in CVE-2018-6954 of systemd-tmpfiles). A link in a mounted file system may lead only to
-        the same file system, because another container may have made the link.
+        user. Otherwise, a user could become the owner of a file in ``/etc`` by a link in a home directory (as
+        in CVE-2018-6954 of systemd-tmpfiles). A link in a mounted file system may lead only to the same file
+        system, because another container may have made the link.
         """
         for place, makers, mount in self.foreign:
             if mount and self.mount() != mount:
@@ -244,7 +246,7 @@ class Walk:
                 )
             if makers and makers != {self.owner()}:
                 raise RefusedError(
-                    f"{_shown(place)} is a symlink that a user may have created and that leads"
+                    f"{_shown(place)} is a symlink that a user may have created; the symlink leads"
                     " to another user's files",
                     hint="remove the link, or use the path of its target in the rule",
                 )
@@ -260,12 +262,12 @@ class Walk:
         link proves nothing, even in a sticky directory. A user who may write to a parent directory can
         replace a directory of root by another directory with other links.
 
-        If the group of a directory may write to the directory, any user counts as able to write to it. This
-        includes the group of root, because users of images for OpenShift belong to the group of root. With an
-        ACL, the group's bits are the ACL's mask, so the ACL can let another user write.
+        The result contains -1, which stands for any user, in these cases:
 
-        The id -1 stands for any user. All users outside the id map have the same id. If a directory belongs
-        to this id, the owner is unknown, so the result contains -1.
+        * The group of a directory may write to the directory. The group of root also counts, because users of
+          images for OpenShift belong to the group of root.
+        * An ACL may let another user write: the group's bits are then the ACL's mask.
+        * A directory belongs to the id with which all users outside of the id map appear.
         """
         folder = self.folder()
         if folder is None:

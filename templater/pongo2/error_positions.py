@@ -1,7 +1,7 @@
 """The source positions that failed renders report.
 
-`positions` computes them when a template is compiled with ``spans=True``. The other functions are the runtime
-functions of such code: they add a position to each failure.
+`positions` computes these positions if a template is compiled with ``spans=True``. The code of such a
+template calls the other functions, which add a position to each failure.
 
 A ``place`` is an index into ``program.places``, the list of source positions.
 """
@@ -105,8 +105,8 @@ def path_at(
 ) -> "Any":
     """Call the function of one step of a path, such as a lookup or a call. Raises Fault if the step fails.
 
-    If an argument or a called macro fails, it raises a Fault. As in pongo2, this function then puts the
-    position of the path before the text of this Fault.
+    An argument or a called macro can raise a Fault. As in pongo2, this function then adds the position of the
+    path before the text of this Fault.
     """
     try:
         return function(*arguments)

@@ -15,8 +15,9 @@ _PLACE = r"(?:\bat|_at)\(render, (\d+)"
 def reached(compilation: Compilation, error: LimitError) -> Span | None:
     """Return the source position of the loop, call or filter that exceeded a limit, or None.
 
-    Code without spans contains no source positions. So generate the code again with spans, and look for the
-    position in the line with the same number. The limit on the whole output has no source position.
+    Code without spans contains no source positions. So generate the code again with spans. In the new code,
+    the line that exceeded the limit has the same number, and also contains the position. The limit on the
+    whole output has no source position.
     """
     from .codegen.compiler import source_of
 

@@ -151,7 +151,7 @@ def check_encodable(unit: Unit, text: str) -> None:
 
 
 def names_missing_template(error: TemplateError) -> bool:
-    """Return whether a template did not compile because one of its tags names a missing template.
+    """Return whether a template did not compile because one of its tags refers to a missing template.
 
     ``include … if_exists`` of pongo2 treats a template with this error as missing, too.
     """

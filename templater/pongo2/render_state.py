@@ -52,7 +52,7 @@ class Limits:
         """Return the limits for a run that begins now. They have a deadline if ``total`` is set.
 
         Limits that already have a deadline are returned unchanged. The deadline counts the processor time of
-        the thread that calls this method, so all renders of the run must happen in this thread.
+        the thread that calls this method. So all renders of the run must happen in this thread.
         """
         if self.total is None or self.deadline is not None:
             return self

@@ -66,7 +66,7 @@ def portion(render: "Render") -> int:
 def spent(render: "Render", steps: int, left: int) -> int:
     """Return the next portion of steps. Raises LimitError if a limit is exceeded.
 
-    ``steps`` is the unused part of the last portion. It is negative if the code needed more than the portion.
+    ``steps`` is the unused part of the last portion. It is negative if the code needed more steps.
     ``left`` is the number of characters that the template may still print.
     """
     if left < 0:

@@ -265,8 +265,8 @@ class HostFilesystem:
     def make(self, place: Place, kind: str, mode: int) -> None:
         """Create an empty file or a directory.
 
-        If the parent has the setgid bit, the new file or directory gets the parent's group, and a new
-        directory also gets the setgid bit.
+        If the parent has the setgid bit, the new file or directory gets the parent's group. A new directory
+        then also gets the setgid bit.
 
         Raises Errno in an immutable directory.
         """

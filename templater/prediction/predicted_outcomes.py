@@ -106,7 +106,7 @@ def mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
 
 
 def _short(path: str) -> str:
-    """Shorten the path of a rule, because the remarks on all other rules of the pass can contain the path."""
+    """Shorten the path of a rule: the remarks on all other rules of the pass can repeat this path."""
     return path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
 
 

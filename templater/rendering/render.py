@@ -29,7 +29,7 @@ MAX_RENDERINGS = 10_000
 #: maximum total bytes of the files that one call of `render` renders; the sandboxed child process of a hook
 #: may send the same number of bytes
 MAX_TOTAL = 64 << 20
-#: after compiling a template with more bytes than this, garbage is collected at once
+#: the size in bytes of a template above which garbage is collected right after the compilation
 LARGE = 1 << 19
 
 
@@ -327,6 +327,8 @@ def template_bytes(name: str, templates: "Mapping[str, TemplateFile]") -> bytes:
             hint="put the template into the image's templates folder, next to metadata.yaml",
         )
     if file.entry.kind != FILE or file.data is None:
-        hint = "most releases of LXD and Incus refuse symlinks" if file.entry.kind == SYMLINK else ""
+        hint = ""
+        if file.entry.kind == SYMLINK:
+            hint = "replace the symlink with a regular file; most releases of LXD and Incus refuse symlinks"
         raise RefusedError(f"template '{shown}' is a {file.entry.kind}, not a regular file", hint=hint)
     return file.data

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 #: maximum size in bytes of the results that a run stores for the next run
 MOST = 32 << 20
-#: estimated bytes of memory for a result without its text, and for each read of a parsed template
+#: estimated bytes of memory for a result without its text, and for each `Read` in the result of `parse`
 OVERHEAD, PER_READ = 1 << 10, 1 << 10
-#: a value longer than this is compared by its hash, so that no old value stays in memory
+#: a value with more characters is compared by its hash, so that no long old value stays in memory
 LONG = 1 << 10
 #: the limits that can affect a text
 BOUNDS = tuple(name for name in Limits.__slots__ if name != "deadline")
@@ -105,7 +105,7 @@ class Memo:
         )
 
     def compiled(self, templates: Mapping[str, TemplateFile], options: RenderOptions) -> Compiled:
-        """Return the templates for `render`. They reuse the texts that this object has stored."""
+        """Return the templates in a form for `render` that reuses the texts in this store."""
         return _Templates(self, templates, options)
 
 

@@ -1,32 +1,32 @@
 """Removed files that this process has open. Another process waits until the kernel has freed their blocks.
 
-**Files.** If a file has no name any more, the kernel frees the file when the last process closes it. On
-btrfs, this can take minutes. With quotas, btrfs looks at every reference to each block: a file of 64 KiB
-whose blocks belong to 100,000 other files takes 20 seconds. An empty file can have gigabytes of extended
-attributes. Neither a limit on the size nor a time limit would end this work. On other file systems, the time
-depends on the size of the file.
+**Files.** If a file has no name any more, the kernel frees its blocks when the last process closes the file.
+On btrfs, this can take minutes. With quotas, btrfs looks at every reference to each block: a file of 64 KiB
+takes 20 seconds if its blocks also belong to 100,000 other files. An empty file can have gigabytes of
+extended attributes. Neither a limit on the size nor a time limit would end this work. On other file systems,
+the time depends on the size of the file.
 
-So hooks and commands open such a file before they remove its name or replace it. ``handing_over`` leaves the
-last close to another process, for which no runtime waits when it starts a container. ``close`` does the same,
-on any file system, for a file or directory that another process removes while a hook or command has it open.
+So hooks and commands open a file before they remove or replace its name, if the removal may be slow.
+``handing_over`` leaves the last close to another process. A runtime that starts a container does not wait for
+that process. ``close`` does the same if another process has removed a file or directory that was still open.
 
-**Directories.** The kernel remembers the missing names that processes look up in a directory. It frees all of
-these records when the directory is removed: 7 seconds for four million names in an empty directory. During
-this time, the directory above is locked. So ``remove_directory`` leaves the removal to the other process,
-after all other work.
+**Directories.** If a process looks up a missing name in a directory, the kernel keeps a record of that name.
+When the directory is removed, the kernel frees all of these records. For four million names in an empty
+directory, this takes 7 seconds. During this time, the directory above is locked. So ``remove_directory``
+leaves the removal to the other process, after all other work.
 
 In a PID namespace of a container, a hook removes the directories itself. Otherwise, a process of the
-container could trace and take over the removing process, with its rights on the host and its open files. A
-process that only closes files is killed at the end of the hook: the kernel closes the files without it.
+container could trace the removing process, and take over its rights on the host and its open files. At its
+end, a hook or command kills each process that only closes files: the kernel then closes the files.
 
 **Overlays.** When the kernel unmounts an overlay, it first writes all changes of the upper layer's file
-system to the disk, including the changes of other processes. Only the option ``volatile`` prevents this. In
-any case, the kernel then frees the files that were removed from the layers. ``unmount_at_end`` leaves this
+system to the disk. These include the changes of other processes. Only the option ``volatile`` prevents this.
+In any case, the kernel then frees the files that were removed from the layers. ``unmount_at_end`` leaves this
 work to the process that closes the removed files last.
 
 **Other open files.** An error can leave a file or directory open, and a hook keeps the layers of an overlay
-open. So the process of a hook or command calls ``close_rest_at_end``. Without this call, the end of the
-process would wait until the kernel has freed each removed file or directory that is still open.
+open. So the process of a hook or command calls ``close_rest_at_end``. Without this call, the process could
+not end before the kernel has freed each removed file or directory that is still open.
 
 Programs that use the Python API keep no files open, because they can have threads and child processes of
 their own.
@@ -55,7 +55,7 @@ MOST_HELD_PART = 1 / 16
 SMALL = 64 << 10
 #: seconds to wait for the kernel at the end of a hook or command, so that ``umount`` succeeds afterwards
 PATIENCE = 1.0
-#: seconds to wait if LXC can mount its overlay only afterwards
+#: seconds to wait if LXC can mount its overlay only after the kernel has freed the files
 LONG_PATIENCE = 30.0
 #: how many descriptors the process closes if /proc is not mounted
 _MANY = 4096
@@ -121,9 +121,11 @@ def unmount_at_end(path: str, *, itself: bool) -> None:
     """When ``handing_over`` ends, unmount a file system that this process has mounted in its own namespace.
 
     By default, the process that closes the removed files last also ends the mount. With ``itself``, this
-    process first waits up to ``LONG_PATIENCE`` seconds until that process has closed the files, and then
-    unmounts the file system. ``itself`` is for an overlay with the option ``index=on``: while a removed file
-    of the overlay is open, the kernel refuses another overlay with the same upper layer.
+    process unmounts the file system itself. Before that, it waits at most ``LONG_PATIENCE`` seconds until the
+    other process has closed the files.
+
+    ``itself`` is for an overlay with the option ``index=on``. While a removed file of this overlay is open,
+    the kernel refuses another overlay with the same upper layer.
 
     Without ``handing_over``, the kernel unmounts the file system when the namespace ends.
     """
@@ -147,7 +149,10 @@ def _unmount(path: str, itself: bool, held: "list[int]") -> None:
 
 
 def _close_all_except(kept: "set[int]", held: "list[int]") -> None:
-    """Close all files and directories that are not in ``kept``, and add the removed ones to ``held``."""
+    """Close all files and directories that are not in ``kept``.
+
+    If the last name of a file or directory was removed, do not close it, but add its descriptor to ``held``.
+    """
     for fd in {*_descriptors()}.difference(kept):
         try:
             status = os.fstat(fd)
@@ -280,16 +285,16 @@ def _keep(held: "list[int]", fd: int) -> None:
 def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
     """Start another process that closes the files last, and close the files in this process.
 
-    ``patience`` is the number of seconds to wait for the end of the other process. Callers pass it only at
-    the end of their work. If the other process ends later, the next call reaps that process. Until then, the
-    process counts towards limits on processes.
+    ``patience`` is the number of seconds to wait for the end of the other process. Callers give ``patience``
+    only at the end of their work. If the other process ends later, the next call reaps that process. Until
+    then, the process counts towards limits on processes.
 
     At the end of the work, the other process also removes the directories of ``remove_directory``, unless a
     container can trace the other process. An earlier removal could lock a directory that this process needs.
 
-    The other process has no other descriptors: some runtimes read the output of a hook until every process
-    has closed the output. If the other process can't be started, the kernel frees the blocks before this
-    function returns.
+    The other process closes all other descriptors, because some runtimes read the output of a hook until
+    every process has closed the output. If the other process can't be started, the kernel frees the blocks
+    before this function returns.
     """
     files = _taken(held)
     directories = _taken(_doomed)[::-1] if _doomed and patience is not None else []

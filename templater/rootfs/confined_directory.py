@@ -125,8 +125,8 @@ class Directory(Closing):
         """Read a regular file of root or of this process's user, or return None if it is missing.
 
         If ``of_owner`` is not 0, the file can also belong to the owner of this directory. The limit for such
-        a file is ``of_owner`` bytes, because the kernel may have to decompress many times the size of another
-        user's file. ``check`` receives the status of the file, and can raise an error.
+        a file is ``of_owner`` bytes. The limit is low, because the kernel may have to decompress far more
+        data than the size of the file. ``check`` receives the status of the file, and can raise an error.
 
         Raises ForeignFileError for a file of another user, and LimitError for a file that is too large.
         """
@@ -176,7 +176,7 @@ class Directory(Closing):
         return os.open(name, flags, mode, dir_fd=self.fd)
 
     def unlink_left(self, name: str) -> None:
-        """Remove a file that a killed process has left, if it exists."""
+        """Remove a file that a killed process may have left. Do nothing if the file is missing."""
         if self.lstat(name) is not None:
             self.unlink(name)
 
@@ -228,7 +228,7 @@ class Directory(Closing):
         again(os.rmdir, name, dir_fd=self.fd)
 
     def rmdir_at_end(self, name: str) -> None:
-        """Remove a directory that other processes could enter: call ``remove_directory``."""
+        """Call ``remove_directory`` for an empty directory that other processes could enter."""
         remove_directory(self.fd, name)
 
     def is_same(self, name: str, fd: int) -> bool:

@@ -142,10 +142,10 @@ class Root(Closing):
     ) -> bytes:
         """Read a regular file with ``read_regular``. Raises LimitError for more than ``limit`` bytes.
 
-        Raises MissingError for a missing file, RefusedError for anything that is not a regular file, and
-        BusyError if another process holds a lease of the file. With ``public``, ``require_public`` checks the
-        file and its directory. ``before_piece`` is called before each piece of the file is read, and can
-        raise an error.
+        Raises MissingError for a missing file, and RefusedError for anything that is not a regular file.
+        Raises BusyError if another process holds a lease of the file. With ``public``, ``require_public``
+        checks the file and its directory. ``before_piece`` is called before each piece of the file is read,
+        and can raise an error.
         """
         if public:
             return self._read_public(path, limit)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
 
-#: the part of the remaining time in which a hook can read files, to compare them with a plan
+#: the fraction of the remaining time that a hook can use to read files and compare them with a plan
 READING = 1 / 4
 
 #: Linux: include/uapi/linux/fs.h, FS_IOC_GETFLAGS, FS_IMMUTABLE_FL, FS_APPEND_FL
@@ -88,8 +88,8 @@ class DirectoryRootfs(Closing):
             mapped = ids.on_disk(0, 0)[0]
             self.root.close()
             hint = (
-                "check whether the directory is mounted with another id map, or whether its owners were never"
-                " shifted"
+                "check whether the directory is mounted with another id map, or whether the owners of its"
+                " files were never shifted"
             )
             if ids is IDENTITY:
                 hint = "set the id map in the container's configuration, or give the directory to root"

@@ -4,15 +4,18 @@ Each fsync waits for the disk, so ten thousand small files would take a minute. 
 file system at once. But syncfs also waits for the data of other processes: half a minute, if another
 container writes without pause. So templater uses syncfs only for many files.
 
-**fsync on btrfs.** After fsync of a file or directory with a name, btrfs can restore the file from a log
-after a power cut. All processes share this log, so fsync waits until other processes have written their files
-to the log.
+**fsync on btrfs.** fsync writes a file or directory with a name to a log of btrfs. After a power cut, btrfs
+can restore the file from this log. All processes share the log, so fsync waits until other processes have
+written their files to the log.
 
-fsync on btrfs also reads other files and all their extended attributes. These files got a name in the same
-directory since the last commit, or lost the name that the synced file now has. If the directory is in the
-log, a rename reads the same files. The root user of a container can choose these files, and give them
-gigabytes of attributes. No limit ends these system calls. An fsync of a file without a name does not avoid
-the log, because newer kernels also log such files.
+fsync on btrfs also reads other files, with all their extended attributes:
+
+* files that got a name in the same directory after the last commit
+* files that had the name of the synced file before
+
+If the directory is in the log, a rename reads the same files. The root user of a container can choose these
+files, and give them gigabytes of attributes. No limit ends these system calls. An fsync of a file without a
+name does not avoid the log, because newer kernels also log such files.
 
 **Order on btrfs.** btrfs commits all changes of names in their order. So before a file gets its name,
 templater only writes the file's content to the disk, by the request FIEMAP with a flag. btrfs then writes no
@@ -61,7 +64,7 @@ _TYPES = frozenset((
 #: the requests BTRFS_IOC_START_SYNC and BTRFS_IOC_WAIT_SYNC, whose argument is the number of a transaction
 _START_SYNC = 0x80089418
 _WAIT_SYNC = 0x40089416
-#: the request BTRFS_IOC_FS_INFO, the size of its answer, and the place of the file system's id in the answer
+#: the request BTRFS_IOC_FS_INFO, the size of its answer, and the range of the file system's id in the answer
 _FS_INFO = 0x8400941F
 _FS_INFO_SIZE = 1024
 _FS_ID = slice(16, 32)
@@ -172,7 +175,7 @@ def commit(fd: int) -> bool:
 
 
 def is_same_btrfs(fd: int, other: int) -> bool:
-    """Return whether two open files are on the same btrfs, or on overlays over it.
+    """Return whether two open files are on the same btrfs, or on overlays over the same btrfs.
 
     btrfs then commits the changes of both files in the order in which they were made. Also return False if
     templater can't find out whether the files are on the same btrfs.
@@ -237,7 +240,10 @@ def _request(fd: int, requests: "tuple[int, ...]", argument: bytearray) -> bool:
 
 
 def can_order(fd: int) -> bool:
-    """Return whether an open file is on btrfs or on an overlay over btrfs, which commits changes in order."""
+    """Return whether an open file is on a file system that commits changes in order.
+
+    These file systems are btrfs, and overlays over btrfs.
+    """
     return is_on_btrfs(fd) and is_file_system_of({BTRFS, OVERLAY}, fd)
 
 
@@ -276,7 +282,7 @@ def _upper_layer(fd: int) -> str:
 
 
 def unescaped(path: bytes) -> bytes:
-    """Return a path of mountinfo, in which the kernel writes a space, for example, as ``\\040``."""
+    """Decode a path of mountinfo. For example, the kernel writes a space as ``\\040``."""
     first, *rest = path.split(b"\\")
     return first + b"".join(bytes((int(each[:3], 8),)) + each[3:] for each in rest)
 
@@ -296,7 +302,7 @@ def create_to_sync(directory: Directory, name: str, mode: int = 0o600) -> int:
 
 
 def sync_and_name(action: str, path: str, fd: int, directory: Directory, name: str) -> None:
-    """Sync the content of a file from ``create_to_sync``, and give the file its name if it has none.
+    """Sync the content of a file from ``create_to_sync``, and name the file if it has no name yet.
 
     The caller then renames the file to replace another file. After a power cut, the name of the replaced file
     has either the whole old content or the whole new content.

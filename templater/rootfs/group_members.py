@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-#: the files with the primary groups of users and with the groups, and the maximum size of each in bytes
+#: the file that lists users, the file that lists groups, and the maximum size of each file in bytes
 USERS_FILE = "/etc/passwd"
 GROUPS_FILE = "/etc/group"
 MAX_FILE = 1 << 20

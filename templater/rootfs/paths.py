@@ -12,7 +12,7 @@ class MissingError(InputError):
 
 
 class SlowError(LimitError):
-    """The error for files that take longer to read than their time limit."""
+    """The error if reading files takes longer than the time limit."""
 
 
 class UnmappedError(RefusedError):
@@ -32,7 +32,7 @@ def components(path: str) -> "list[str]":
 def refuse_bad_path(path: str) -> None:
     """Raise RefusedError for each path that ``components`` refuses.
 
-    This function does not split a valid path, so it is much faster for a long path.
+    Unlike ``components``, this function does not split a valid path. So it is much faster for a long path.
     """
     if path == "/":
         return

@@ -51,7 +51,7 @@ _HINTS = {
     errno.EMFILE: "too many open files: raise the limit (ulimit -n)",
     errno.ENOTSUP: "the file system does not support this operation",
     errno.EOVERFLOW: "the id map of the mount does not map this user: install the hook with --in-place, so"
-    " that it runs in the container's namespaces",
+    " that the hook runs in the container's namespaces",
 }
 
 

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-#: limit on the names on the way to a directory, including those of links
+#: limit on the number of names on the way to a directory, including the names in the targets of links
 MOST_COMPONENTS = 1000
 
 _READ = os.O_RDONLY | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -28,8 +28,8 @@ def open_folder(path: str, *, follow: bool = True, fixed: bool = False) -> Root:
     opened only once, and its owner is read from the open descriptor. So replacing a directory by a link has
     no effect. Without ``follow``, the last component may not be a link.
 
-    With ``fixed``, each directory on the way must belong to root or this process's user, because the owner of
-    a directory can replace the directories in it. The last directories of the path are an exception: all of
+    With ``fixed``, each directory on the way must belong to root or this process's user. The owner of a
+    directory could replace the directories in it. The last directories of the path are an exception: all of
     them may belong to one other user, such as a container's root. In a sticky directory such as ``/tmp``,
     users can replace only their own files and directories.
 

@@ -56,10 +56,11 @@ def _has_other_members(gid: int, own: "Collection[int]", users: "Rows", groups: 
 def _number_in_etc(number: int, rows: "Rows") -> int:
     """Return the number that /etc/passwd or /etc/group has for a user or group of this user namespace.
 
-    * The namespace maps the number individually, as rootless runtimes and lxc-usernsexec do for their user. A
-      process then sees the /etc of the system outside of the namespace, so return the number outside.
-    * The namespace maps the number as part of a range. A process then sees the /etc of a container, so return
-      the number inside.
+    The result depends on how the namespace maps the number:
+
+    * individually, as rootless runtimes and lxc-usernsexec do for their user: a process sees the /etc of the
+      system outside of the namespace, so return the number outside
+    * as part of a range: a process sees the /etc of a container, so return the number inside
     """
     return next((disk for first, disk, count in rows if first == number and count == 1), number)
 

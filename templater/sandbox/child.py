@@ -1,6 +1,6 @@
 """A forked child that works on untrusted input and can only compute and answer.
 
-The child drops its user and groups, lowers its limits, and closes every descriptor except the pipe to its
+The child drops its user and groups, and lowers its limits. It closes every descriptor except the pipe to its
 parent and the files that the parent passes. If the parent passes a directory, the child can also open files
 in it for reading. The child can use no other file, open no socket and start no process.
 

@@ -2,8 +2,8 @@
 
 A program such as systemd-analyze makes many calls, which differ between the program's releases. So this
 module lists the calls to refuse, while `allowed_calls` lists the calls to allow. Without the refused calls, a
-program cannot connect to another process, enter a namespace, mount, trace another process, or use parts of
-the kernel that are rarely tested.
+program cannot connect to another process, trace another process, enter a namespace or mount. It also cannot
+use parts of the kernel that are rarely tested.
 """
 
 from __future__ import annotations

@@ -47,11 +47,11 @@ _ETC = {
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
 _INDEX = "/etc/ld.so.cache"
-#: path in the new root of a program that is outside of ``_PROGRAMS``
+#: the path in the new root for a program whose file is outside of ``_PROGRAMS``
 _PROGRAM = "/program"
 #: target of the symlink /run in the new root
 _RUN = "/tmp/run"  # noqa: S108
-#: mount point of the new root while it is built
+#: the mount point of the new root while ``_build_root`` builds the new root
 _ROOT = b"/sys"
 
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 8, 32, 4096

@@ -117,7 +117,7 @@ class Simulation:
         self._add(SimulatedInstance(instance, folder.copy(), Life(pending, running), None))
 
     def start(self, name: str, *, reboot: bool = False) -> Started:
-        """Start an instance: run the pending trigger, if there is one, and ``start``.
+        """Start an instance: run the pending trigger, if there is one, and then the trigger ``start``.
 
         ``reboot`` is a restart from inside the guest. It runs the same triggers. Raises StartError if the
         start fails. The files are then in the state in which the host would leave them.

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from ..model.errors import UsageError
 from ..model.unprintable_characters import printable
 
-#: the description of each step; `templater simulate --help` shows the same list
+#: the description of each step; `templater simulate --help` lists the same steps
 VERBS = {
     "create": "create the instance; allowed only as the first step",
-    "start": "run the pending trigger, then start",
+    "start": "start the instance; this runs the pending trigger, if any, and then the trigger start",
     "stop": "stop the instance; this renders nothing",
     "restart": "stop, then start",
-    "reboot": "restart from inside the guest: run the pending trigger, if any, then start",
+    "reboot": "restart from inside the guest; this runs the same triggers as start",
     "copy": "copy=NAME creates a copy of the instance; copy=NAME/SNAPSHOT copies a snapshot",
     "rename": "rename=NAME renames the instance",
     "move": "move=NAME renames the instance; move=NAME,pool=POOL and move=NAME,project=PROJECT also move it",
-    "rebuild": "replace the root filesystem from the image; rebuild=IMAGE uses another image",
+    "rebuild": "create the root filesystem again from the image; rebuild=IMAGE uses another image",
     "snapshot": "snapshot=NAME takes a snapshot",
     "restore": "restore=NAME restores a snapshot",
     "publish": "publish=NAME publishes the instance as an image, and creates instance NAME from the image;"
@@ -26,7 +26,7 @@ VERBS = {
     "export": "export=NAME exports a backup and imports it as instance NAME",
     "c": "c:KEY=VALUE sets a configuration key, c:KEY= unsets it, c:KEY=@FILE reads the value from a file",
     "d": "d:DEVICE,KEY=VALUE sets a key of a device, d:DEVICE= removes the device",
-    "p": "p:FILE adds the profile in FILE, or replaces the one of the same name; p:PROFILE= removes PROFILE",
+    "p": "p:FILE adds the profile in FILE, or replaces a profile with its name; p:PROFILE= removes PROFILE",
 }
 
 #: steps that create or rename an instance; their report uses the new name

@@ -49,14 +49,14 @@ def apply(
     * ``wait`` is the number of seconds to wait for another run of ``apply`` on the same root filesystem.
     * ``durable=False`` skips fsync. If the process is killed, the files are still all written or all
       restored. After a power cut, some files can be missing or incomplete.
-    * ``waits=False`` affects only btrfs: the run does not wait for other processes. If a later change of the
-      same file system is on the disk after a power cut, all files are complete.
+    * ``waits=False`` affects only btrfs: the run does not wait for other processes. After a power cut, all
+      files are complete if any later change of the same file system has reached the disk.
     * ``deadline`` is a time of ``time.monotonic()``. A run that would probably end later fails early.
     * ``check`` is called with each change shortly before its file is written, and can raise an error.
     * ``outcome`` is notified when all files are in place, or when a file could not be restored.
 
     Raises:
-        TemplaterError: a rule of the plan has failed; this is its error.
+        TemplaterError: a rule of the plan has failed. The function raises the error of this rule.
         BusyError: another run holds the lock for more than ``wait`` seconds.
         RefusedError: the root filesystem has changed since the plan was made, or a target is not a file.
         LimitError: the plan needs more than ``MAX_DIRECTORIES`` new directories, or too much time.

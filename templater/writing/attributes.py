@@ -22,7 +22,7 @@ _TOO_MANY = (errno.E2BIG, errno.ERANGE)
 #: Attributes that certify the old content, and so would not match the new content.
 #: The kernel itself drops security.capability on every write.
 _OF_THE_CONTENT = ("security.capability", "security.ima", "security.evm")
-#: the attribute that also certifies the inode
+#: the attribute that certifies the inode and the content
 _OF_THE_INODE = ("security.evm",)
 #: attributes of overlayfs itself
 _OF_OVERLAYFS = ("trusted.overlay.", "user.overlay.")
@@ -132,7 +132,7 @@ def _too_many(path: str) -> LimitError:
     return LimitError(
         f"{path!r} has too many or too large extended attributes: one run may copy at most"
         f" {MOST_ATTRIBUTES} bytes of attributes of the targets and of the directories above them",
-        hint="list them with 'getfattr -d -m -', and remove them with 'setfattr -x'",
+        hint="list the attributes with 'getfattr -d -m -', and remove some with 'setfattr -x'",
     )
 
 

@@ -44,8 +44,8 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
 def for_each_with_signals_deferred(call: "Callable[[Item], object]", items: "Iterable[Item]") -> None:
     """Call a function with each item. Defer signals during each call, and deliver them before the next call.
 
-    Replacing the handlers takes twelve system calls. So they are replaced again only after a signal has
-    arrived.
+    Replacing the handlers takes twelve system calls. So the handlers stay replaced between two calls, unless
+    a signal has arrived.
     """
     waiting = [*items][::-1]
     while waiting:
@@ -85,8 +85,8 @@ def _replace_handlers(before: "Handlers", late: "dict[int, None]") -> None:
 def _restore_handlers(before: "Handlers", late: "dict[int, None]") -> None:
     """Restore the handlers, and deliver the signals in ``late``.
 
-    A restored handler can run at once and raise an exception, so that another handler is not restored. When
-    the signal of that other handler arrives, the function ``wait`` restores the handler.
+    A restored handler can run at once and raise an exception. The remaining handlers are then not restored.
+    When the signal of such a handler arrives later, the function ``wait`` restores the handler.
     """
     handlers = [*before.items()]
     before[None] = None

@@ -14,13 +14,13 @@ overwritten. A process that ignores locks can have changed the bytes that templa
 cases, templater gives the copy of the old content a name.
 
 **Incomplete files.** After a failed rollback, the file can have parts of two texts. A copy of such a file
-would be worthless. So no later run keeps a copy of the file until another process changes the file. To detect
-such a change, templater sets the copy's modification time to a value that depends on the file's modification
-time, see ``_mark_of``.
+would be worthless. So later runs keep no new copy of the file until another process changes the file. To
+detect such a change, templater sets the modification time of the copy of the old content. This time depends
+on the file's modification time, see ``_mark_of``.
 
-The copy's time also shows whether the copy is from this file. For example, a disk image and its copy contain
-the same file, so the names for copies of this file are the same, too. So a run that writes the whole file
-removes only the copy with the right time.
+The copy's time also shows to which file the copy belongs. The name of the copy is not enough: if a user
+duplicates a disk image, the same file of both disk images gives the same name. So a run that writes the whole
+file removes only the copy with the right time.
 """
 
 from ..model.errors import RefusedError, WriteError
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .remove_leftovers import Journal
     from .target_directories import TargetDirectories
 
-#: the start of the name of a copy of a mounted file that could not be restored
+#: the prefix of the names of copies; a copy has the old content of a mounted file that could not be restored
 OLD = "old-"
 #: the maximum number of copies of one file; each further copy replaces the last copy
 MOST_COPIES = 9
@@ -75,8 +75,8 @@ class MountedFile(StagedFile):
         self.kept_in: Directory | None = None
         #: the descriptor of this run's copy of the old content
         self.saved = -1
-        #: whether an earlier rollback left the file incomplete; the copy with the name is then from that
-        #: rollback
+        #: whether an earlier rollback left the file incomplete; ``kept_name`` is then the name of the copy
+        #: from that rollback
         self.is_incomplete = False
         self.is_written = False
         self.is_cut = False
@@ -188,8 +188,8 @@ class MountedFile(StagedFile):
         """Raise RefusedError if another process has changed the file since ``commit``.
 
         Processes that do not use locks can share the file. This method compares the content, because the
-        modification time is a worse sign of a change. Some file systems store only whole seconds, and
-        ``touch`` changes the time but not the content.
+        modification time is not reliable. Some file systems store only whole seconds, and ``touch`` changes
+        the time but not the content.
         """
         new = len(self.content)
         expected = max(new, os.fstat(self.saved).st_size)
@@ -229,8 +229,10 @@ class MountedFile(StagedFile):
     def put_back(self) -> None:
         """Restore the old content.
 
-        Keep bytes that another process has appended, or has changed after the overwritten part. Raises
-        WriteError if the old content cannot be restored completely. A copy then has a name.
+        Keep bytes that another process has appended, or has changed after the overwritten part.
+
+        Raises WriteError if the old content cannot be restored completely. If possible, this method first
+        gives the copy of the old content a name, which the error message shows.
         """
         self.is_needed = True
         try:

@@ -82,7 +82,7 @@ def refuse_mounted(plan: Plan, root: Root, note: Callable[[str], None]) -> Calla
         if process is not None:
             raise RefusedError(
                 f"a running container has mounted another file over '{printable(change.path)}'"
-                f" (process {process}), and the kernel would remove this mount",
+                f" (process {process}); replacing the file under this mount would remove the mount",
                 hint="stop the container, then run apply again",
             )
 

@@ -1,20 +1,20 @@
 """Cleanup of temporary files that a killed run of ``apply`` leaves in a root filesystem.
 
 **Places.** A run gives each old file a temporary name in the root directory of the root filesystem. If the
-target is on another file system or in another subvolume of btrfs, the temporary name is beside the target. If
-another user owns the directory, the temporary name is in a private directory inside this directory. So no
+target is on another file system or btrfs subvolume, the temporary name is in the target's directory. If
+another user owns the chosen directory, the run makes a private directory in it for the temporary name. So no
 process of a container with a user namespace can open the old file. A new file has a temporary name for a
-moment, beside its target.
+moment, in the directory of the target.
 
 **Names.** A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with such a
 name as its own in two cases: the file has the inode number INODE, or INODE is 0 and the file is empty. No
-other file meets this condition by accident. A forged name does no harm: a process that can give a file this
-name could also remove the file. In the temporary name of a directory, INODE is 0. If the tokens of the
-unfinished runs are known, TOKEN in the name of a directory must be one of them.
+other file meets one of these conditions by accident. A forged name does no harm: a process that can give a
+file this name could also remove the file. In the temporary name of a directory, INODE is 0. If the tokens of
+the unfinished runs are known, TOKEN in the name of a directory must be one of them.
 
 **Shared directories.** Several root filesystems can share a mounted directory, and each root filesystem has a
-lock of its own. So in a directory on another mount than the root directory, a run removes only files and
-directories whose TOKEN is in its own journal.
+lock of its own. So outside of the mount of the root directory, a run removes only files and directories with
+a TOKEN of its own journal.
 
 Another container can mount a directory of this root filesystem as a volume. In this root filesystem, that
 directory is not on another mount. A hook of the other container can be writing to the directory. So a run
@@ -36,16 +36,16 @@ it returns the first name, and it reports the size of the upper layer only. So a
 names in a directory would delay each start.
 
 Instead, a run with a journal uses 0 as INODE in its names on an overlay. The next run tries each name that
-the earlier run can have made. These are two names for each change in the root directory or in a private
-directory, and two names in the directory of each target. A run without a journal removes no leftovers on an
-overlay. If another user owns the journal and the upper layer is on btrfs, an empty directory of a killed run
-can remain, because it looks like a directory in several layers.
+the earlier run can have made. For each change, there are two names in the root directory or in a private
+directory. There are also two names in the directory of each target. A run without a journal removes no
+leftovers on an overlay. If another user owns the journal and the upper layer is on btrfs, an empty directory
+of a killed run can remain. Such a directory looks like a directory in several layers.
 
 **Limits.** After a killed run, a search stops after ``MOST_NAMES`` names, ``MOST_LEFTOVERS`` removals or
 ``MOST_SECONDS``, and skips directories above ``MOST_BYTES``. The next run continues the search.
 
-**Slow removals.** Removing even an empty directory can take seconds, because the kernel then frees a record
-of each missing name that a process has looked up in the directory. So another process removes the directories
+**Slow removals.** Removing even an empty directory can take seconds. If processes have looked up missing
+names in the directory, the kernel must free a record of each name. So another process removes the directories
 at the end of a hook or command, see ``close_in_another_process``. Empty directories can remain if this
 process is killed, or if a hook in a PID namespace has many directories to remove.
 
@@ -148,14 +148,13 @@ class Journal:
         Ignore a journal of any user other than root, this process's user, and the owner of the instance's
         directory.
 
-        A power cut during a run without fsync can leave an empty journal. The result is then an empty list.
+        After a power cut, the journal depends on the run:
 
-        A power cut during a run with fsync can leave the new journal under its temporary name, because the
-        run does not sync the rename. So also read the file with the temporary name. The content of this file
-        is complete, because the run syncs the content before the rename.
-
-        On btrfs, the run syncs neither the content nor the rename. If the temporary files are on the same
-        btrfs as the journal, the journal still reaches the disk before the names of the temporary files.
+        * A run without fsync can leave an empty journal. The result is then an empty list.
+        * A run with fsync syncs the content of the journal, but not the rename. So the new journal can still
+          have its temporary name. If so, read the file with this name, whose content is complete.
+        * On btrfs, a run syncs neither the content nor the rename. If the temporary files are on the same
+          btrfs as the journal, the journal still reaches the disk before the names of these files.
 
         Raises LimitError for a journal of more than ``MAX_JOURNAL`` bytes, the most that templater writes. If
         another user owns the journal, the limit is ``MAX_OF_OWNER`` bytes.
@@ -226,8 +225,8 @@ def sweep(
     * With ``journal``, search the root directory, the directories that the journal lists, and every directory
       above them. If the journal's file is missing, search nothing.
 
-    If no leftover remains, return []. In this case, also remove the journal's file, unless ``is_replaced`` is
-    true because the caller writes a new journal.
+    If no leftover remains, return [], and remove the journal's file. If ``is_replaced`` is true, keep the
+    file, because the caller will replace it.
 
     If a leftover could not be removed, or if the search reached a limit, return the journal's lines. ``held``
     has descriptors of the directories that the caller has locked.
@@ -351,8 +350,9 @@ class Search:
         """Remove the leftovers in a directory of an overlay. Return True if no leftover remains.
 
         This method tries the possible names, and does not list the directory. If a file of a lower layer has
-        such a name, overlayfs copies the directory with all extended attributes before it removes the file.
-        No time limit can end this copy, so this method first checks the total size of the attributes.
+        such a name, overlayfs copies the directory before it removes the file. The copy includes all extended
+        attributes. No time limit can end this copy, so this method first checks the total size of the
+        attributes.
         """
         from .attributes import CopiedAttributes
 
@@ -480,8 +480,8 @@ def is_private(status: "os.stat_result") -> bool:
 def _most_names(changes: int, *, everywhere: bool = False) -> int:
     """Return how many temporary names a run with this number of changes can have made in the root directory.
 
-    With ``everywhere``, return the number for every other directory. A run makes only the names of
-    ``TargetDirectories.first_name`` and ``private_name`` there. If ``changes`` is 0, the number of changes is
+    With ``everywhere``, return the number for any other directory: there, a run makes only the names of
+    ``TargetDirectories.first_name`` and ``private_name``. If ``changes`` is 0, the number of changes is
     unknown, and the result is 0.
     """
     if not changes:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def find_repeated(changes: "list[Change]", unchanged: "list[Change]", root: "Root") -> "dict[Change, Change]":
     """Return the changes that are not needed, because another change writes the same file.
 
-    The result maps each of these changes to the other change. If only one of the two targets is a mounted
-    file, the change of the mounted file is the one that writes. If the other change replaced the file, the
-    mount would keep the old file.
+    The result maps each of these changes to the change that writes the file. If only one of the two targets
+    is a mounted file, the change of that target writes the file. Otherwise, the file would be replaced, and
+    the mount would still show the old file.
 
     Raises RefusedError if two contents differ. For a new file, also raises RefusedError if the owners or
     modes differ.

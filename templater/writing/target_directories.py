@@ -61,7 +61,7 @@ class TargetDirectories:
         #: the number of bytes of old content that are kept under temporary names
         self.replaced = 0
         self.attributes = CopiedAttributes()
-        #: the directory whose attributes, with those of the directories above it, were counted last
+        #: the last directory for which attributes were counted: its own and those of all directories above it
         self.counted = ""
         #: whether the root directory is on an overlay
         self.is_overlay = is_overlay(root.fd)
@@ -70,7 +70,7 @@ class TargetDirectories:
         #: whether to stage files without names; giving an unnamed file a name needs /proc
         self.unnamed = has_unnamed()
         self.opened: dict[str, Directory] = {}
-        #: for the path of each directory: the directory of its temporary names, which is itself or its
+        #: for the path of each directory, the place of the temporary names: the directory itself, or its
         #: private directory
         self.places: dict[str, Directory] = {}
         #: the directories in which this run has made a private directory
@@ -162,8 +162,11 @@ class TargetDirectories:
     def make_directory(self, path: str) -> None:
         """Create a directory under a temporary name, set its owner and mode, then rename it.
 
-        Because of this order, a killed run leaves no directory with a wrong owner. If the directory can't be
-        renamed, create it with its final name and, if this process has the right owner, with its final mode.
+        Because of this order, a killed run leaves no directory with a wrong owner.
+
+        Some overlays can't rename a directory. On such an overlay, create the directory with its final name.
+        If this process has the right owner, also create the directory with its final mode.
+
         Raises RefusedError if the path exists but is not a directory.
         """
         parent = self.directory(above(path))

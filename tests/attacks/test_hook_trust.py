@@ -1303,7 +1303,7 @@ def test_attack_74_the_lxc_hook_uses_no_configuration_that_another_user_can_repl
 
 
 @as_root
-def test_the_incus_hook_accepts_a_root_filesystem_that_host_root_owns_in_a_directory_that_container_root_owns(
+def test_the_incus_hook_accepts_a_root_filesystem_of_host_root_in_a_directory_of_container_root(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Incus stores a root filesystem with unmapped ids if it can start it with an id-mapped mount."""

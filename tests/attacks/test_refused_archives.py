@@ -44,9 +44,7 @@ def test_attack_75_an_archive_that_gnu_tar_cannot_unpack_is_reported_and_never_w
 
 
 @pytest.mark.parametrize("members", DOTTED.values(), ids=DOTTED)
-def test_attack_75_a_directory_whose_name_ends_in_a_dot_is_reported_if_it_is_in_a_file(
-    tmp_path, members, capfd
-):
+def test_attack_75_an_archive_with_a_directory_whose_name_ends_in_a_dot_is_reported(tmp_path, members, capfd):
     image = archive(tmp_path / "image.tar", members)
     assert main(["check", image]) == 1
     assert "the daemons can't unpack it" in capfd.readouterr().out

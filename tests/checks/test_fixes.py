@@ -183,7 +183,7 @@ def test_only_findings_of_the_chosen_severities_are_fixed():
         ("abc", "cba", False), ("abc", "abcde", False), ("", "a", True),
     ],
 )  # fmt: skip
-def test_the_order_of_two_words_does_not_change_whether_they_differ_by_one_edit(a, b, expected):
+def test_two_words_that_differ_by_one_edit_are_recognised_in_either_order(a, b, expected):
     assert differ_by_one(a, b) is expected and differ_by_one(b, a) is expected
 
 

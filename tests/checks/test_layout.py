@@ -184,7 +184,7 @@ def test_a_file_that_a_daemon_creates_for_an_instance_has_a_finding_of_high_seve
         assert severities(CHECK, an_image(names=[Name(name, Entry(FILE, 0o644))])) == [severity], name
 
 
-def test_attack_75_a_name_that_the_daemons_do_not_find_is_found():
+def test_attack_75_a_name_that_the_daemons_cannot_look_up_gives_a_finding():
     image = an_image(
         names=["metadata.yaml", "rootfs/etc/motd"], unfound=(".//metadata.yaml", "/rootfs/etc\n")
     )

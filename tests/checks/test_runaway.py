@@ -929,7 +929,7 @@ def test_attack_41_the_time_to_read_a_template_for_each_rule_counts_towards_the_
 
 
 @pytest.mark.slow
-def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_others():
+def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_other_templates():
     number = 100
     each = [f"/etc/{n}: {{when: [start], template: t{n}}}" for n in range(number)]
     many = [f"/var/{n}: {{when: [start], template: many}}" for n in range(1000)]
@@ -1007,7 +1007,7 @@ def test_attack_41_a_filter_with_many_tags_in_a_loop_gives_a_finding():
 
 
 @pytest.mark.parametrize("tag", ["{% with config_get=1 %}", "{% with config=" + U + " %}"])
-def test_attack_41_another_value_for_the_name_of_a_map_does_not_hide_loops(tag):
+def test_attack_41_loops_are_found_even_if_the_template_binds_the_name_of_a_map_to_another_value(tag):
     text = tag + loops_over(*(["config"] * 3 if "config=" in tag else [U] * 3)) + "{% endwith %}"
     assert is_costly(text)
 

@@ -79,7 +79,7 @@ def without_slash(members: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes
         (b"d".ljust(131, b"\0") + MALFORMED, b"", "tar: Archive contains '0zzzzzzzzzz ' where numeric time_t value expected", [b"d/f"]),
     ],
 )  # fmt: skip
-def test_a_header_in_the_format_star_that_gnu_tar_and_go_read_differently_is_refused(
+def test_a_star_header_that_gnu_tar_and_go_read_differently_is_refused(
     tmp_path, oracle, prefix, trailer, by_gnu_tar, by_go
 ):
     path = tmp_path / "i.tar"
@@ -114,7 +114,7 @@ def test_an_end_mark_that_go_does_not_accept_is_refused(tmp_path, oracle, end, b
 @pytest.mark.parametrize(
     "name", [b"metadata.yaml", b"./metadata.yaml", b"rootfs/a", b"./rootfs/a", b"rootfs.img", b"a"]
 )
-def test_a_global_header_that_go_returns_like_a_part_of_the_image_is_refused(tmp_path, oracle, name):
+def test_a_global_header_that_go_returns_as_a_member_of_the_image_is_refused(tmp_path, oracle, name):
     """LXD ends the import: Cannot read non-regular file "metadata.yaml"."""
     path = tmp_path / "i.tar"
     path.write_bytes(header(name, 13, b"g") + padded(b"13 comment=x\n") + header(b"f") + bytes(1024))

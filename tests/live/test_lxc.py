@@ -203,7 +203,7 @@ def test_a_rename_is_distinguished_from_a_copy(lxc: Lxc):
 
 
 @pytest.mark.parametrize(("words", "text"), [((), "c2"), (("-R",), "c2"), (("-K",), "c1\n")])
-def test_the_hostname_that_lxc_writes_into_a_copy_is_no_change_by_hand(lxc: Lxc, words, text):
+def test_the_hostname_that_lxc_writes_into_a_copy_does_not_count_as_changed_by_hand(lxc: Lxc, words, text):
     """With --keep-modified, the first start of each copy failed."""
     hooks = "".join(
         f"lxc.hook.{stage} = {hook_line('lxc', '--keep-modified')}\n"

@@ -176,7 +176,7 @@ def test_a_hook_in_the_create_container_stage_writes_the_files_of_the_first_star
     assert bundle.seen() == born("c1")
 
 
-def test_attack_104_a_hook_leaves_a_file_alone_over_which_the_operator_has_mounted_a_file(
+def test_attack_104_a_hook_does_not_change_a_file_that_is_hidden_by_a_mount_of_the_operator(
     bundle: Bundle, folder: Path
 ):
     """The hook replaced the file below the mount, so the kernel removed the mount."""

@@ -70,16 +70,17 @@ SETTINGS = cast("Environment", Settings())
 class Writer(CodeGenerator):
     """The writer of the functions of one template.
 
-    ``scope`` is the Python variable with the scope: a dict of every name that a template may bind.
-    ``names`` has the other names that the template reads. Generated code reads them once, from the context.
-    ``counting`` is true if the template has loops, macros or blocks, so that work must be counted.
-    ``counted`` is true if the current code may run repeatedly, so that its output must be counted.
-    ``mode`` is true if autoescape is on in the current code, or None if that is known only during a render.
-    ``dynamic`` is true if a macro or block may run both with and without autoescape.
-    ``captured`` is the name of the function with the body of the current ``filter`` tag, or "".
-    ``nesting`` and ``brackets`` are the current depth of Python blocks and brackets. ``temporaries`` is the
-    number of variables that the current statement uses.
-    ``bodies`` maps the name of each block to the names of the functions with its bodies.
+    * ``scope`` is the Python variable with the scope: a dict of every name that a template may bind.
+    * ``names`` has the other names that the template reads. Generated code reads them once, from the context.
+    * ``counting`` is true if the template has loops, macros or blocks, so that work must be counted.
+    * ``counted`` is true if the current code may run repeatedly, so that its output must be counted.
+    * ``mode`` tells whether autoescape is on in the current code. If that is known only during a render,
+      ``mode`` is None.
+    * ``dynamic`` is true if a macro or block may run both with and without autoescape.
+    * ``captured`` is the name of the function with the body of the current ``filter`` tag, or "".
+    * ``nesting`` and ``brackets`` are the current depth of Python blocks and of brackets.
+    * ``temporaries`` is the number of variables that the current statement uses.
+    * ``bodies`` maps the name of each block to the names of the functions with its bodies.
     """
 
     def __init__(self, emitter: Emitter, module: Module, unit: int) -> None:

@@ -302,7 +302,7 @@ class Emitter:
     * ``texts`` has the name that messages use for the variable or macro at each place.
     * ``loaded``, ``called`` and ``assigned`` have the names that templates read, call and bind.
     * ``field_holders`` has the names that a template binds to a field of a loop, such as ``forloop.Counter``.
-    * ``copies`` has a pair (from, to) for each name that a template binds to the value of another name.
+    * ``copies`` has pairs of names: a template binds the second name to the value of the first name.
     * ``units`` has the documents that become separate functions: the first document and the included
       documents.
     """
@@ -576,8 +576,8 @@ def may_change(node: Node) -> bool:
 def all_field_holders(direct: set[str], copies: Sequence[tuple[str, str]]) -> set[str]:
     """Return every name that may hold a field of a loop.
 
-    ``direct`` has the names that a template binds to a field of a loop. ``copies`` has
-    pairs of names (from, to): the template assigns ``from`` to ``to``.
+    ``direct`` has the names that a template binds to a field of a loop. ``copies`` has pairs of names: the
+    template binds the second name to the value of the first name.
     """
     found, waiting = set(direct), list(direct)
     while waiting:

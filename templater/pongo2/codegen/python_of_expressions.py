@@ -264,8 +264,8 @@ class ExpressionWriter(Writer):
     def base(self, node: nodes.Expr) -> None:
         """Write code for the value from which generated code reads a member.
 
-        If the value is a variable that holds a function, this code does not call the function, because the
-        lookup of the member calls it.
+        If the value is a variable that holds a function, this code does not call the function. The lookup of
+        the member calls the function.
         """
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))

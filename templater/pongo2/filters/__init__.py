@@ -22,7 +22,7 @@ def filter(
     """Mark ``function(value, argument)`` as the filter with these names in these dialects.
 
     ``argument`` is None if the template gives no argument. If ``render`` is true, the render is an additional
-    first argument, so that the function can use the clock, get random numbers, and count work.
+    first argument. With the render, the function can use the clock, get random numbers, and count work.
     ``weight`` is the work for each character of a large value or argument. Generated code counts this work
     before it calls the filter.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Go's limit on the count of a repetition, and on the product of the counts of nested repetitions
 _MAX_REPEAT = 1000
 _MAX_PROGRAM = 20_000
-#: limit on the number of parts to compile, because a repeated empty part adds no step to the program
+#: limit on the number of parts to compile; repeated empty parts would not reach a limit on steps
 _MAX_PARTS = 5 * _MAX_PROGRAM
 
 
@@ -97,7 +97,7 @@ class _Search:
         """Return the end of the preferred match that begins at ``start``, or None.
 
         ``self.failed`` marks the states that the search has already tried. If there is a match, this method
-        clears the marks at the end position of the match, because the next match may begin there.
+        clears the marks at the end position of the match. The next match may begin at this position.
         """
         program, text, failed = self.program, self.text, self.failed
         width = len(text) + 1
@@ -636,7 +636,7 @@ class _Compiler:
         return len(self.steps) - 1
 
     def emit(self, tree: "Step") -> bool:
-        """Add the steps of ``tree``. Return whether it can match without reading a character."""
+        """Add the steps of ``tree``. Return whether ``tree`` can match without reading a character."""
         self.parts += 1
         if self.parts > _MAX_PARTS:
             raise _too_large()
@@ -695,7 +695,7 @@ class _Compiler:
     def branch(self, split: int, greedy: bool) -> None:
         """Set the targets of a split: the step after the split, and the current end of the program.
 
-        A greedy repetition tries the step after the split first.
+        A greedy repetition first tries the step after the split.
         """
         inside, after = split + 1, len(self.steps)
         self.steps[split] = ("split", inside, after) if greedy else ("split", after, inside)

@@ -47,8 +47,9 @@ class Unit:
     def span(self, start: int, end: int) -> Span:
         """Convert a range of ``text`` into a span of the user's source.
 
-        The span of an empty range has one character. For a range in the wrapper (the tags that the daemons
-        put around the template), the span is the first or last character of the source.
+        The span of an empty range has one character. The wrapper consists of the tags that the daemons put
+        around the template. For a range in the wrapper, the span is the first or last character of the
+        source.
         """
         size = len(self.source.text)
         first = min(max(start - self.shift, 0), max(size - 1, 0))

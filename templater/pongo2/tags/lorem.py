@@ -1,4 +1,4 @@
-"""``{% lorem [count] [w|p|b] [random] %}``: print filler text, as words (w), HTML (p) or plain paragraphs."""
+"""``{% lorem [count] [w|p|b] [random] %}``: print filler text as words (w), HTML (p) or paragraphs (b)."""
 
 from ..lorem_text import PARAGRAPHS, WORDS
 from ..syntax.tree import Invoke, Print

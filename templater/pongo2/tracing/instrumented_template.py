@@ -120,8 +120,8 @@ def larger(limits: Limits | None) -> Limits:
 class Tracer:
     """A converter that adds calls of `recorder` to a document.
 
-    ``runs`` has a tuple of sites for each sequence of neighbouring texts and ``{{ }}``, and a tuple with one
-    site for each condition or loop.
+    ``runs`` is a list of tuples of sites. Each sequence of neighbouring texts and ``{{ }}`` adds a tuple with
+    its sites. Each condition or loop adds a tuple with a single site.
 
     ``captured`` is true for a body whose text becomes a value, such as the body of a macro. The names that
     such a body uses are recorded for the expression or tag that prints the value.

@@ -117,7 +117,8 @@ class Trace:
         self.loops: list[tuple[Names, Any]] = []
         #: the reads of expressions in ``{{ }}`` that are evaluated, but not printed yet
         self.printed: deque[Names] = deque()
-        #: for each ``default`` filter whose argument is not evaluated yet: whether the filter returns it
+        #: for each ``default`` filter whose argument is not evaluated yet: whether the filter returns the
+        #: argument
         self.uses_default: list[bool] = []
         self.everything: Names = {}
         #: the names whose values the template has compared, or has changed in an unknown way

@@ -897,7 +897,7 @@ def test_a_member_below_a_file_in_dev_is_refused_on_the_hosts_of_lxd_only():
     assert not of_checks(authored(BELOW_SKIPPED, (incus,), ()), "refused-member")
 
 
-def test_a_member_below_dev_whose_name_incus_does_not_skip_needs_the_directory_that_incus_skips():
+def test_a_member_below_a_link_in_dev_is_refused_only_on_lxd_because_incus_skips_the_link():
     """Incus unpacks ``rootfs/./dev/b``, and makes the directory ``rootfs/dev/b`` for ``rootfs/./dev/b/c``."""
     kept = Name("rootfs/dev/b/c", Entry(FILE))
     link = Name("rootfs/dev/b", Entry(SYMLINK, target="/etc"), skipped=True)

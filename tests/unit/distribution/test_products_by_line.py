@@ -128,7 +128,7 @@ OTHER_LINES = {
 
 
 @pytest.mark.parametrize("form", OTHER_LINES)
-def test_lines_in_another_form_are_left_to_the_decoder(form):
+def test_catalog_lines_in_another_form_are_left_to_the_decoder(form):
     assert read_plain(LINE.encode())
     line = OTHER_LINES[form](LINE)
     assert line != LINE

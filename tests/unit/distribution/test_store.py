@@ -596,7 +596,7 @@ def test_the_properties_of_a_record_may_have_exactly_64_kib(store, size, fits):
 
 
 @pytest.mark.parametrize("field", ["type", "architecture", "source"])
-def test_other_texts_of_a_record_may_have_exactly_4096_characters(store, field):
+def test_texts_of_a_record_except_its_properties_may_have_exactly_4096_characters(store, field):
     name = _record(store, "aa", cached=False)
     assert (
         getattr(store.change(name, lambda image: replace(image, **{field: "x" * 4096})), field) == "x" * 4096

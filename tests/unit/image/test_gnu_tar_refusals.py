@@ -138,7 +138,7 @@ def replaces_a_late_link(members) -> bool:
 
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="needs GNU tar")
-def test_gnu_tar_fails_exactly_for_the_members_with_a_reason(tmp_path):
+def test_gnu_tar_fails_exactly_for_the_members_that_templater_refuses(tmp_path):
     chosen = random.Random(7)
     failures = 0
     for number in range(60):

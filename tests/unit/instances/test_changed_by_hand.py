@@ -349,7 +349,7 @@ def test_a_change_of_an_unfinished_file_while_the_start_waits_is_refused(is_reco
 
 
 @pytest.mark.parametrize("existing", [b"", b"by hand\n"])
-def test_a_mounted_file_does_not_count_as_unfinished_because_its_new_text_is_empty(
+def test_a_mounted_file_with_an_empty_new_text_does_not_count_as_unfinished(
     tmp_path: Path, existing: bytes
 ) -> None:
     with StateDirectory(str(tmp_path)) as state:

@@ -417,7 +417,7 @@ def test_the_lock_can_be_taken_even_if_the_disk_is_full(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("is_on_btrfs", [False, True])
-def test_a_new_file_replaces_the_one_that_a_killed_process_has_left(tmp_path, monkeypatch, is_on_btrfs):
+def test_a_new_file_replaces_the_file_that_a_killed_process_has_left(tmp_path, monkeypatch, is_on_btrfs):
     (tmp_path / "f.new").write_text("left")
     names = []
     monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: is_on_btrfs)

@@ -76,7 +76,7 @@ def test_the_path_of_a_file_that_exists_stays_unchanged():
     assert hide_passwords(["--in=a//b:c@d"], "a//b:c@d") == ["--in=a//b:c@d"]
 
 
-def test_a_password_is_given_back_to_another_spelling_of_the_same_host():
+def test_a_hidden_password_is_restored_only_in_a_url_with_the_same_host():
     hide_passwords(["remote:https://me:pw@h/x"])
     assert with_password("https://me:***@h/y") == "https://me:pw@h/y"
     assert with_password("https://me:***@other/y") == "https://me:***@other/y"

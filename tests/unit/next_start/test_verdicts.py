@@ -248,7 +248,7 @@ def test_an_unreadable_template_affects_only_the_verdict_of_its_own_file(incus):
     assert "is a directory" in first.current_reason
 
 
-def test_the_verdict_on_an_unreadable_file_is_write_if_the_start_writes_the_file(incus):
+def test_an_unreadable_file_gets_the_verdict_write_if_the_start_writes_the_file(incus):
     for method in ("GET", "HEAD"):
         incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
     found = judged(incus)
@@ -540,7 +540,7 @@ def test_the_verdict_on_a_failing_rule_quotes_the_error_of_templater_if_no_host_
     assert (third.verdict, third.reason) == ("fail", "another rule stops the start")
 
 
-def test_the_verdict_on_a_file_is_same_if_the_start_writes_equal_content(incus):
+def test_a_file_gets_the_verdict_same_if_the_start_writes_equal_content(incus):
     put_rules(incus, [("/etc/a", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
     incus.put_file("c1", "/etc/a", b"x\n")
     found = judged(incus)

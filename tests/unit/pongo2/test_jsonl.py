@@ -47,7 +47,7 @@ def test_each_request_line_gets_one_response_line():
 
 
 @pytest.mark.parametrize("number", ["\ud800", 12345678901234567890123, 1.0, {"a": ["\udfff"]}])
-def test_the_id_of_a_request_is_answered_as_it_was_sent(number):
+def test_a_json_response_has_the_id_of_its_request_unchanged(number):
     assert asked(id=number, template="x", context={})["id"] == number
 
 

@@ -205,7 +205,7 @@ def test_a_start_with_a_null_metadata_document_fails_before_any_rule_runs() -> N
     ("host", "machine"),
     [(LXD, "container"), (LXD, "virtual-machine"), (INCUS, "virtual-machine"), (NONE, "container")],
 )
-def test_a_null_metadata_document_causes_no_error_on_hosts_that_check_for_it(
+def test_a_null_metadata_document_causes_no_error_on_hosts_that_check_for_null(
     host: Host, machine: str
 ) -> None:
     plan = plan_of(Metadata(null=True), Instance(type=machine), [], None, host=host, triggers=("start",))

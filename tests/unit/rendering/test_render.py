@@ -79,7 +79,7 @@ def test_a_failed_template_does_not_prevent_the_rendering_of_other_templates() -
     ("file", "message", "hint"),
     [
         (TemplateFile(), "template 'a.tpl' does not exist", "put the template into the image's templates folder, next to metadata.yaml"),
-        (TemplateFile(Entry(SYMLINK)), "template 'a.tpl' is a symlink, not a regular file", "most releases of LXD and Incus refuse symlinks"),
+        (TemplateFile(Entry(SYMLINK)), "template 'a.tpl' is a symlink, not a regular file", "replace the symlink with a regular file; most releases of LXD and Incus refuse symlinks"),
         (TemplateFile(Entry(DIRECTORY)), "template 'a.tpl' is a directory, not a regular file", ""),
         (TemplateFile(None, None, LimitError("too large", hint="h")), "too large", "h"),
     ],

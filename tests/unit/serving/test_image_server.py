@@ -148,7 +148,7 @@ def test_the_access_log_has_a_line_for_each_request(start, tree, lines):
     assert re.fullmatch(rf'{moment} "GET /{UNIFIED}" 206 10 \d+\.\d{{3}} "-"', lines[2])
 
 
-def test_a_not_modified_response_is_logged_and_keeps_the_connection_open(start, tree, lines):
+def test_a_response_with_status_304_is_logged_and_keeps_the_connection_open(start, tree, lines):
     server = start(TreeSource(str(tree)), log=lines.append)
     tag = server.request("/streams/v1/index.json").headers["ETag"]
     with closing(server.connect()) as client:

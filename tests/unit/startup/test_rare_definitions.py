@@ -184,7 +184,7 @@ def rare_now(calls: set[tuple[str, str]], late: Names) -> Names:
 
 
 @pytest.mark.slow
-def test_the_lists_have_the_large_definitions_that_a_usual_start_does_not_use(used, update):
+def test_the_late_and_rare_lists_contain_the_large_definitions_that_a_usual_start_does_not_use(used, update):
     calls, _ = used
     late = late_now(calls)
     rare = rare_now(calls, late)

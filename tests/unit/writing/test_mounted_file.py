@@ -258,7 +258,7 @@ def test_one_file_at_several_targets_is_reported_for_each_target_or_for_none(top
 
 
 @as_root
-def test_apply_replaces_one_hard_link_and_overwrites_the_other_file(top, mounts):
+def test_apply_replaces_a_hard_link_and_overwrites_a_mounted_file(top, mounts):
     """Two names of one file are different targets, unless a mount is one of them."""
     (top / "etc/link").hardlink_to(top / "etc/other")
     mounts.bind(top / "etc/keep", top / "etc/hosts")
@@ -269,7 +269,7 @@ def test_apply_replaces_one_hard_link_and_overwrites_the_other_file(top, mounts)
 
 
 @as_root
-def test_an_unchanged_file_on_a_mount_that_was_restored_before_the_lock_is_refused(top, mounts):
+def test_an_unchanged_file_on_a_mount_is_refused_if_the_file_was_restored_before_the_lock(top, mounts):
     """The plan saw the text of another start, which then failed and restored the file: the start succeeded."""
     mounts.bind(top / "etc", top / "var")
     with opened(top, cross_mounts=True) as rootfs:
@@ -577,7 +577,7 @@ def test_the_copy_of_the_old_text_is_kept_even_if_it_cannot_be_synced(
 
 @as_root
 @pytest.mark.parametrize("trouble", ["full", errno.EOPNOTSUPP, errno.EACCES])
-def test_a_directory_for_old_contents_that_cannot_have_the_copy_is_not_used(
+def test_a_directory_for_old_contents_is_skipped_if_the_copy_cannot_be_written_there(
     top, mounts, tmp_path, monkeypatch, state, trouble
 ):
     """A start failed because another file system was full, or an incomplete rollback had no copy."""
@@ -725,7 +725,7 @@ def test_a_rollback_writes_no_zeros_into_the_holes_of_a_mounted_file(top, mounts
 
 
 @as_root
-def test_attack_103_too_little_memory_for_one_mounted_file_restores_the_others(
+def test_attack_103_mounted_files_are_restored_even_if_the_memory_does_not_suffice_for_one_of_them(
     top, mounts, tmp_path, monkeypatch
 ):
     for name in ("keep", "hosts", "other"):
@@ -931,7 +931,7 @@ def test_no_mounted_file_is_cut_if_another_process_has_changed_one_of_them(
 
 
 @as_root
-def test_a_rollback_keeps_what_another_process_has_appended_to_a_file_that_is_cut(
+def test_a_rollback_of_a_cut_file_keeps_the_text_that_another_process_has_appended(
     top, mounts, tmp_path, monkeypatch
 ):
     (tmp_path / "file").write_bytes(OLD_TEXT)

@@ -131,7 +131,9 @@ def seen_by(process: int, path: Path | str) -> str:
 
 @pytest.mark.parametrize("target", ["/etc/hosts", "/etc/a b\\c", "/top"])
 @pytest.mark.parametrize("way", SCRIPTS)
-def test_a_file_is_not_replaced_if_a_container_has_mounted_another_over_it(container, image, way, target):
+def test_a_file_is_not_replaced_if_a_container_has_mounted_another_file_over_it(
+    container, image, way, target
+):
     file = a_target(image, target)
     process = container(SCRIPTS[way], target)
     answer = apply(image)
@@ -175,7 +177,7 @@ def test_a_mount_over_a_file_with_the_same_path_in_another_container_is_no_obsta
 
 
 @pytest.mark.parametrize("is_changed", [False, True])
-def test_both_checks_of_keep_modified_and_of_mounts_run(container, image, tmp_path, is_changed):
+def test_the_check_of_keep_modified_and_the_check_of_mounts_both_run(container, image, tmp_path, is_changed):
     file = a_target(image, "/etc/hosts")
     (tmp_path / "state").mkdir()
     assert apply(image, "--state", str(tmp_path / "state")).returncode == 0

@@ -229,7 +229,7 @@ def test_attack_87_a_journal_of_the_owner_of_the_instance_directory_is_read_only
 
 
 @pytest.mark.parametrize("is_on_btrfs", [False, True])
-def test_a_new_journal_replaces_the_one_that_a_killed_run_has_left(top, monkeypatch, is_on_btrfs):
+def test_a_new_journal_replaces_the_journal_that_a_killed_run_has_left(top, monkeypatch, is_on_btrfs):
     state = top.parent / "state"
     (state / "journal.new").write_text("left")
     names = []
@@ -262,7 +262,7 @@ def test_the_search_for_leftovers_removes_directories_only_up_to_a_total_size(to
 @as_root
 @pytest.mark.parametrize("tokens", [{"known": 1}, {}])
 @pytest.mark.parametrize("cross_mounts", [True, False])
-def test_on_another_mount_only_leftovers_of_runs_in_the_own_journal_are_removed(
+def test_on_another_mount_a_run_removes_only_leftovers_of_runs_in_its_own_journal(
     top, tmp_path, mounts, tokens, cross_mounts
 ):
     """Two root filesystems shared a volume. An apply removed the temporary files of the other, running apply."""

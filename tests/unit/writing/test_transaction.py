@@ -652,7 +652,9 @@ def test_apply_refuses_a_mount_point_by_default(rootfs, top, mounts):
 
 
 @as_root
-def test_a_file_of_nobody_is_replaced_unless_its_owner_is_unknown_in_the_user_namespace(top, monkeypatch):
+def test_a_file_of_the_user_nobody_is_replaced_unless_the_user_namespace_does_not_map_its_owner(
+    top, monkeypatch
+):
     """The kernel shows an unmapped owner as nobody, so the new file belonged to the container's nobody."""
     os.chown(top / "etc/hosts", 65534, 65534)
     with opened(top) as rootfs:
@@ -1918,7 +1920,9 @@ def test_a_file_below_a_mount_point_on_btrfs_is_not_synced_by_fsync(tmp_path, mo
 
 
 @as_root
-def test_attack_85_a_hook_looks_at_each_mount_of_an_overlay_over_btrfs_once(tmp_path, mounts, monkeypatch):
+def test_attack_85_a_hook_looks_only_once_at_each_mount_of_an_overlay_over_btrfs(
+    tmp_path, mounts, monkeypatch
+):
     """It read the mounts of the host twice for each target: 74 seconds for 9,999 targets and 300 mounts."""
     place = mounts.btrfs(tmp_path)
     mounts.overlay(
