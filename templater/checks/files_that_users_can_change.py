@@ -173,6 +173,9 @@ class FilesOfUsers:
                 or f"{path}/".startswith(tuple(folders[below - 1 : below]))
             )
             if not system and f"{path}/".startswith(_PUBLIC):
+                # without the sticky bit, each user can replace the files and home directories of other users
+                if f"{path}/" in _PUBLIC and entry.kind == DIRECTORY and entry.mode & 0o1002 == 0o002:
+                    public.append(path)
                 continue
             if entry.mode & 0o002:
                 if system or entry.kind != DIRECTORY or not entry.mode & 0o1000:

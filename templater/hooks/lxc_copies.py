@@ -394,7 +394,7 @@ def with_hostname(written: "bytes | None", staged: "bytes | None", name: str) ->
     both = [entries_of(text_of(data or b"")) or {} for data in (written, staged)]
     of_copy = both[1]
     for path, entry in {**both[0], **both[1]}.items():
-        if real_of(entry) == b"/etc/hostname":
+        if b"/etc/hostname" in (path, real_of(entry)):
             file, content = WrittenFile.decode(entry), fsencode(name)
             file.digest, file.size = digest_of(content), len(content)
             of_copy[path] = file.encode()

@@ -330,7 +330,7 @@ def report_failure(error: TemplaterError, runtime: str, options: Options, log: L
             own = "" if find is None else find(environment())
             if own and not _keeps_changes(options) and not exists(join(own, STATE_FOLDER)):
                 own = ""  # logging must not create the state directory of a container that never started
-            _write_log(log, options.state or own, options, failed=find is not None)
+            _write_log(log, options.state or own, options, failed=True)
         except (TemplaterError, OSError):
             log.write(None, options.log)
     if options.on_error == KEEP_GOING:
@@ -538,7 +538,7 @@ def _first_times(folder: Root, journal: "Journal", request: HookRequest) -> "dic
     made = int(birth_time(folder.fd) or "0", 16) if request.in_place else 0
     if started is None:
         return {"made": made}
-    return {"made": made, "since": int(started.st_mtime), "is_copy": started.st_size > 0}
+    return {"made": made, "since": started.st_mtime_ns, "is_copy": started.st_size > 0}
 
 
 def _open_old_contents(make: bool) -> "Directory | None":

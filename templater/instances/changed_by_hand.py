@@ -6,12 +6,15 @@ The two comparisons are independent: a file changed by hand can be up to date or
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 from ..model.entry import FILE
 from ..model.errors import KeptError, LimitError, RefusedError
 from ..model.plan import CREATE, FAILED, KEEP, WRITING, Plan
 from ..model.unprintable_characters import printable
+from ..oslite import birth_time
+from ..rootfs.close_in_another_process import close
 from .record_of_written_files import (
     MAX_COMPARED_TOTAL,
     WrittenFile,
@@ -132,9 +135,9 @@ def changed_by_hand(
     hand. There is one exception: if the plan runs the trigger ``create``, an unlisted file comes from the
     image, and counts as unchanged. The exception does not apply in two cases:
 
-    * The file is on another mount, such as a volume, and was last changed before ``made``. The argument
-      ``made`` is the time in nanoseconds at which the container's directory was created.
-    * The file was last changed after ``since``. The argument ``since`` is the time in seconds of a first
+    * The file is on another mount, such as a volume, and was created or last changed before ``made``. The
+      argument ``made`` is the time in nanoseconds at which the container's directory was created.
+    * The file was last changed after ``since``. The argument ``since`` is the time in nanoseconds of a first
       start at which the hook failed, but the container started. If ``is_copy``, the container was copied or
       renamed since then, which changes all inodes: only changes of contents count.
 
@@ -187,11 +190,28 @@ def _may_be_edited(change: Change, rootfs: RootfsView, made: int, since: int | N
     if found is None:
         return False
     status = found[1]
-    if is_mounted and status.st_size > 0 and status.st_ctime_ns < made:
+    is_full = is_mounted and made and status.st_size > 0
+    if is_full and (status.st_ctime_ns < made or _birth_time(root, change.real) < made):
         return True
     time = status.st_mtime_ns if is_copy else status.st_ctime_ns
-    # whole seconds, because some file systems store nothing else
-    return since is not None and time // 10**9 > since
+    if since is None:
+        return False
+    has_fractions = time % 10**9 and since % 10**9  # some file systems store only whole seconds
+    return time > since if has_fractions else time // 10**9 > since // 10**9
+
+
+def _birth_time(root: Any, path: str) -> float:
+    """Return the time in nanoseconds at which a file was created, or infinity if it is unknown.
+
+    A change of the owner sets the time of the last change. With ``-v DIR:/vol:U``, podman changes the owner
+    of all files of a volume.
+    """
+    fd = root.open(path)
+    try:
+        time = birth_time(fd)
+        return int(time, 16) if time else inf
+    finally:
+        close(fd)
 
 
 def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable[[Change], None]:

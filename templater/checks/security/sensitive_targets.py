@@ -282,7 +282,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                 how = f"which leads to '{printable(real)}'"
             subject = f"'{printable(path)}', {how}," if how else f"'{printable(path)}'"
             message = f"{subject} is {effect}: review its template"
-            if effect != UNUSUAL and (who := _writers(image, rule, name)):
+            is_of_system = effect != UNUSUAL or name.startswith(_OF_SYSTEM)
+            if is_of_system and (who := _writers(image, rule, name)):
                 message += f", and its uid, gid and mode, with which {who} can write it"
                 severity = "medium" if severity in ("info", "low") else severity
             yield Observation(message, rule.spans["path"], severity=severity)

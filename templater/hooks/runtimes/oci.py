@@ -48,6 +48,14 @@ MAX_CONFIG = 4 << 20
 #: seconds by which the runtime's timeout is longer than the hook's own time limit
 MARGIN = 5
 
+#: the bundle of the container, after ``read_request`` has read its path from standard input
+_bundle_read: "list[str]" = []
+
+
+def state_folder(_environ: "Mapping[str, str]") -> str:
+    """Return the bundle of the container, if its path is known."""
+    return "".join(_bundle_read)
+
 
 def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequest | Notice":
     if options.stage not in ("", *STAGES):
@@ -61,10 +69,11 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
     annotations = _annotations(state)
     if not bundle.startswith("/"):
         raise InputError(f"the state on standard input has a relative bundle path '{printable(bundle)}'")
+    _bundle_read[:] = [bundle]
     named = "" if options.source else annotations.get(PREFIX + "source", "")
     image = options.source or named or bundle
-    state_folder = options.state or bundle
-    root = open_unshared(bundle) if bundle in (image, state_folder) else open_folder(bundle, fixed=True)
+    folder = options.state or bundle
+    root = open_unshared(bundle) if bundle in (image, folder) else open_folder(bundle, fixed=True)
     config = parse_json(root.read("/config.json", MAX_CONFIG), "config.json")
     _refuse_ambiguous(config)
     opened = None if named in ("", bundle) else _open_annotated(named, options, config, bundle)
@@ -79,11 +88,11 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
 
         description = read_description(described, options.allow_instance)
     name = annotations.get(PREFIX + "name", "")
-    if not name and description is None and not _has_description(state_folder, image, {bundle: root}, opened):
+    if not name and description is None and not _has_description(folder, image, {bundle: root}, opened):
         name = _text(state, "id")
     trigger = annotations.get(PREFIX + "trigger", "")
     return HookRequest(
-        options, name=name, rootfs=rootfs, image=image, state_folder=state_folder,
+        options, name=name, rootfs=rootfs, image=image, state_folder=folder,
         open_folders={bundle: root}, open_image=opened, description=description,
         config={key.removeprefix(CONFIG): annotations[key] for key in annotations if key.startswith(CONFIG)},
         triggers=tuple(trigger.split(",")) if trigger else (),
@@ -100,7 +109,7 @@ _NAMES = {
     name.casefold(): name
     for name in (
         "root", "path", "mounts", "destination", "linux", "maskedPaths", "uidMappings", "gidMappings",
-        "namespaces", "type", "containerID", "hostID", "size",
+        "namespaces", "type", "containerID", "hostID", "size", "options",
     )
 }  # fmt: skip
 
@@ -238,14 +247,17 @@ def _later_mounts(options: "Options", config: "Mapping[str, Any]", bundle: str) 
 
 
 def _empty_mounts(config: "Mapping[str, Any]") -> "tuple[str, ...]":
-    """Return the clean mount points of each tmpfs to which the runtime copies no files."""
+    """Return the clean mount points of each tmpfs and ramfs to which the runtime copies no files.
+
+    With the option "bind" or "rbind", runtimes ignore the type, and mount the source.
+    """
     return tuple(
         _clean(each["destination"])
         for each in _list(config.get("mounts"))
         if isinstance(each, dict)
-        and each.get("type") == "tmpfs"
+        and each.get("type") in ("tmpfs", "ramfs")
         and isinstance(each.get("destination"), str)
-        and "tmpcopyup" not in _list(each.get("options"))
+        and not any(option in ("bind", "rbind", "tmpcopyup") for option in _list(each.get("options")))
     )
 
 
@@ -263,12 +275,18 @@ def _list(value: object) -> "list[Any]":
 
 
 def _clean(path: str) -> str:
-    """Return an absolute path as runtimes clean it. Raises InputError if the path is too long.
+    """Return an absolute path as runtimes clean it.
 
-    The kernel refuses such a path, and comparing it with the mount points takes minutes.
+    Raises InputError for two kinds of paths. The kernel refuses a path that is too long, and comparing it
+    with the mount points takes minutes. After a link, runtimes differ in the meaning of ``..``.
     """
     if len(path) > MAX_PATH:
         raise InputError(f"config.json has a mount point or masked path of more than {MAX_PATH} characters")
+    if ".." in path.split("/"):
+        raise InputError(
+            f"config.json has the mount point or masked path '{printable(path)}'",
+            hint="write the path without '..': some runtimes follow links before '..'",
+        )
     return abspath("/" + whole_characters(path).lstrip("/"))
 
 

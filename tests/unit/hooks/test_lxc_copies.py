@@ -179,7 +179,11 @@ OF_COPY = recorded("/etc/hostname", "/etc/hostname", b"new")
         ([HOSTNAME], [MOTD], [MOTD, OF_COPY]),
         (None, [HOSTNAME, MOTD], [OF_COPY, MOTD]),
         ([LINK], None, [recorded("/etc/name", "/etc/hostname", b"new")]),
-        ([MOTD, recorded("/etc/hostname", "/srv/name", b"old\n")], None, None),
+        (
+            [MOTD, recorded("/etc/hostname", "/srv/name", b"old\n")],
+            None,
+            [recorded("/etc/hostname", "/srv/name", b"new")],
+        ),
         ([MOTD], [MOTD], [MOTD]),
         (None, None, None),
     ],

@@ -70,6 +70,13 @@ def test_a_relative_bundle_is_refused(read):
     assert refused.value.message == "the state on standard input has a relative bundle path 'a/b'"
 
 
+def test_a_failed_oci_hook_writes_its_log_into_the_bundle(read, tmp_path):
+    """The bundle's path comes from standard input, which can be read only once."""
+    with pytest.raises(RefusedError):
+        read(annotations={"source": "/srv/image"})
+    assert oci.state_folder({}) == str(tmp_path)
+
+
 @pytest.mark.parametrize("has_image", [False, True])
 def test_the_if_present_option_makes_a_hook_skip_a_bundle_without_an_image(read, tmp_path, has_image):
     if has_image:
@@ -140,9 +147,20 @@ def test_the_request_of_an_oci_hook_lists_the_tmpfs_mounts_that_are_empty_at_fir
         {"destination": "/tmp", "type": "tmpfs"},
         {"destination": "/srv", "type": "tmpfs", "options": ["tmpcopyup"]},
         {"destination": "/data", "type": "bind", "options": ["rbind"]},
+        {"destination": "/mnt", "type": "tmpfs", "options": ["bind"]},
+        {"destination": "/opt", "type": "tmpfs", "options": ["ro", "rbind"]},
+        {"destination": "/ram", "type": "ramfs"},
         *({"type": "tmpfs"}, {"destination": 5, "type": "tmpfs"}, 7),
     ]
-    assert read({"mounts": mounts}).empty_mounts == ("/run", "/tmp")
+    assert read({"mounts": mounts}).empty_mounts == ("/run", "/tmp", "/ram")
+
+
+def test_a_mount_point_with_two_dots_is_refused(read):
+    """If the image makes /data/l a link to /etc/x, crun mounts /data/l/../f over /etc/f, which the hook replaced."""
+    with pytest.raises(InputError) as refused:
+        read({"mounts": [{"destination": "/data/l/../f", "type": "bind"}]})
+    assert refused.value.message == "config.json has the mount point or masked path '/data/l/../f'"
+    assert refused.value.hint == "write the path without '..': some runtimes follow links before '..'"
 
 
 def test_a_mount_point_or_masked_path_of_more_than_4095_characters_is_refused(read):

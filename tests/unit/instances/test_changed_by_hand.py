@@ -214,18 +214,35 @@ def test_each_file_that_the_keep_modified_option_keeps_has_the_expected_reason(
 
 
 @pytest.mark.parametrize(
-    ("mounts", "size", "made", "since", "is_kept"),
+    ("mounts", "size", "made", "since", "born", "is_kept"),
     [
-        ((), 5, 200 * 10**9, None, False),  # a file of the image
-        (("/a",), 5, 200 * 10**9, None, True),  # a file of an earlier container
-        (("/a",), 5, 50 * 10**9, None, False),  # the runtime has made the file for this container
-        (("/a",), 0, 200 * 10**9, None, False),
-        ((), 5, 0, 99, True),  # the container has run after a failed first start
-        ((), 5, 0, 100, False),
+        ((), 5, 200 * 10**9, None, "", False),  # a file of the image
+        (("/a",), 5, 200 * 10**9, None, "", True),  # a file of an earlier container
+        (("/a",), 5, 50 * 10**9, None, "", False),  # the runtime has made the file for this container
+        (("/a",), 5, 50 * 10**9, None, f"{50 * 10**9:x}", False),
+        (
+            ("/a",),
+            5,
+            50 * 10**9,
+            None,
+            f"{50 * 10**9 - 1:x}",
+            True,
+        ),  # with a new owner, which podman sets for :U
+        (("/a",), 0, 200 * 10**9, None, "", False),
+        ((), 5, 0, 99 * 10**9, "", True),  # the container has run after a failed first start
+        ((), 5, 0, 100 * 10**9, "", False),  # a file system that stores only seconds
+        ((), 5, 0, 100 * 10**9 + 4, "", True),
+        ((), 5, 0, 100 * 10**9 + 5, "", False),
     ],
 )
 def test_the_trigger_create_keeps_a_file_that_may_contain_changes_by_hand(
-    mounts: "tuple[str, ...]", size: int, made: int, since: "int | None", is_kept: bool
+    mounts: "tuple[str, ...]",
+    size: int,
+    made: int,
+    since: "int | None",
+    born: str,
+    is_kept: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A new container overwrote edits in its volumes. A start after a failed first start overwrote edits."""
     plan, rootfs = plan_of({"/a": b"new\n"}, {"/a": b"x" * size}, "create")
@@ -233,7 +250,10 @@ def test_the_trigger_create_keeps_a_file_that_may_contain_changes_by_hand(
     assert change.resolved is not None
     change.resolved.mounts = mounts
     status = SimpleNamespace(st_ctime_ns=100 * 10**9 + 5, st_size=size)
-    rootfs.root = SimpleNamespace(lstat=lambda path: (None, status))
+    rootfs.root = SimpleNamespace(
+        lstat=lambda path: (None, status), open=lambda path: os.open("/", os.O_RDONLY)
+    )
+    monkeypatch.setattr(module, "birth_time", lambda fd: born)
     record = SimpleNamespace(file={}.get, unfinished=set())
     found = changed_by_hand(plan, record, rootfs, made=made, since=since)
     assert found == ({"/a": "the record does not list the file"} if is_kept else {})
