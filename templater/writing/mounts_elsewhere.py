@@ -210,4 +210,4 @@ def _parsed(lines: Iterable[Sequence[bytes]]) -> dict[bytes, Mount]:
 
 
 def _escaped(name: bytes) -> bytes:
-    return b"".join(b"\\%03o" % byte if byte in b" \t\n\\#" else bytes((byte,)) for byte in name)
+    return b"".join(b"\\%03o" % byte if byte in b" \t\n\\" else bytes((byte,)) for byte in name)

@@ -129,7 +129,7 @@ def seen_by(process: int, path: Path | str) -> str:
     return Path(f"/proc/{process}/root{path}").read_text()
 
 
-@pytest.mark.parametrize("target", ["/etc/hosts", "/etc/a b\\c", "/top"])
+@pytest.mark.parametrize("target", ["/etc/hosts", "/etc/a b\\c#d", "/top"])
 @pytest.mark.parametrize("way", SCRIPTS)
 def test_a_file_is_not_replaced_if_a_container_has_mounted_another_file_over_it(
     container, image, way, target
