@@ -27,8 +27,8 @@ LATE: "dict[str, tuple[str, ...]]" = {
         "Notice", "_read_file",
     ),
     "templater.hooks.run": (
-        "_first_times", "_keeps_order", "_log_failure", "_record_start", "_reported", "_translated",
-        "_without_hidden", "_write_log", "compare", "probe", "report_failure", "time_is_up",
+        "_first_times", "_keeps_changes", "_keeps_order", "_log_failure", "_record_start", "_reported",
+        "_translated", "_without_hidden", "_write_log", "compare", "probe", "report_failure", "time_is_up",
     ),
     "templater.hooks.runtimes": (
         "runtimes_with",
@@ -36,8 +36,7 @@ LATE: "dict[str, tuple[str, ...]]" = {
     "templater.hooks.runtimes.lxc": (
         "_is_btrfs", "_make_layer", "_open_mount_point", "_refuses_second_mount", "_remove_volatile_mark",
         "_renders", "_require_own", "defer", "has_hook", "in_namespace", "is_deferred", "mount_overlay",
-        "open_layers", "require_mount_hook", "require_mounted", "snippet", "state_folder", "status",
-        "unreadable",
+        "open_layers", "require_mount_hook", "require_mounted", "snippet", "status", "unreadable",
     ),
     "templater.hooks.sandboxed_rendering": (
         "_compiled", "_import_all", "_layer", "_plain", "_rule_values", "_span", "_without_description",
