@@ -165,7 +165,7 @@ def lxc_name(name):
         (lambda: oci.merged('{"hooks": [1]}', "f", "s", {}), InputError, "invalid hooks in 'f': each stage needs a list", ""),
         (lambda: nspawn.unit_line(["a\nb"]), UsageError, UNIT_LINE, ""),
         (lambda: nspawn.unit_line(["a\rb"]), UsageError, UNIT_LINE, ""),
-        (lambda: nspawn.unit_line(["a\udce9"]), UsageError, UNIT_LINE, ""),
+        *((lambda c=c: nspawn.unit_line(["a" + c]), UsageError, UNIT_LINE, "") for c in "\ud800\udce9\udfff\ufdd0\ufdef\ufffe\U0001ffff"),
         (
             lambda: nspawn.snippet("", ["--source", "/a", "--state", "/b"], ""), UsageError,
             "--state is for one container or machine, but the hook is for several", "give the machine's name",
@@ -257,6 +257,10 @@ def test_the_error_about_an_instance_description_shows_the_position_but_no_text_
 )  # fmt: skip
 def test_the_log_quotes_an_error_message_that_contains_no_template_value(message):
     assert without_values(RenderError(message)).message == message
+
+
+def test_a_unit_can_contain_every_character_beside_those_that_systemd_refuses():
+    assert not any(nspawn.is_ignored(f"a{c}") for c in "\t\x0b\x0e\ud7ff\ue000\ufdcf\ufdf0\ufffd\U0001fffd")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_an_image_that_a_source_lists_twice_is_served_once():
 def test_attack_73_the_lists_for_clients_have_a_size_limit_that_counts_encoded_bytes(monkeypatch):
     """JSON has 12 bytes for an emoji, and repeats the texts of a product for each image."""
     emojis = replace(image("a"), properties={"os": "\N{GRINNING FACE}" * 1000})
-    monkeypatch.setattr(image_listing, "MOST_OF_LISTS", 15_000)
+    monkeypatch.setattr(image_listing, "MOST_OF_LISTS", 1 << 20)
     assert len(Listing([emojis]).encoded(emojis)) > 12_000
     read = []
 
@@ -51,9 +51,9 @@ def test_attack_73_the_lists_for_clients_have_a_size_limit_that_counts_encoded_b
             read.append(number)
             yield replace(emojis, fingerprint=f"{number:064}")
 
-    with pytest.raises(LimitError, match=r"^the image lists for clients have more than 0 MiB$"):
+    with pytest.raises(LimitError, match=r"^the image lists for clients have more than 1 MiB$"):
         Listing(images())
-    assert len(read) == 2, "the limit is reached before all images are encoded"
+    assert len(read) < 90, "the limit is reached before all images are encoded"
 
 
 @pytest.mark.parametrize(
