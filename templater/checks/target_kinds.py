@@ -29,6 +29,8 @@ SEED_FILES = {
 _UNITS = (
     ".service", ".socket", ".timer", ".mount", ".target", ".path", ".network", ".netdev", ".link", ".nspawn"
 )  # fmt: skip
+#: with _UNITS, the ends of names whose directories of settings have the syntax of units
+_WITH_SETTINGS = (".automount", ".conf", ".scope", ".slice", ".swap")
 _CRON = ("/etc/crontab", "/etc/cron.d/", "/var/spool/cron/")
 #: files whose readers treat a carriage return as part of the value
 _CRLF_FILES = (
@@ -53,8 +55,10 @@ def kind_of(path: str) -> str:
         return "interfaces"
     if name.endswith(_UNITS) and "/systemd/" in path:
         return "unit"
-    if "/systemd/" in path and name.endswith(".conf") and ".d/" in path:
-        return "unit"
+    if "/systemd/" in path and name.endswith(".conf") and folder.endswith(".d"):
+        # such as a.service.d, service.d and journald.conf.d, but not ssh_config.d
+        of_unit = f".{folder.rpartition('/')[2].removesuffix('.d')}".endswith((*_UNITS, *_WITH_SETTINGS))
+        return "unit" if of_unit else ""
     extension = name.rpartition(".")[2]
     return {"json": "json", "yaml": "yaml", "yml": "yaml", "toml": "toml"}.get(extension, "")
 

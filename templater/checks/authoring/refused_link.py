@@ -4,7 +4,7 @@ The check also reports a target that is a directory, a device or another special
 in which `..` or a slash follows a name that is not a directory.
 
 Newer releases of LXD and Incus refuse absolute links, and links that leave the root filesystem, so the start
-fails. Incus 7 also refuses a link whose target does not exist.
+fails. Incus 7 also refuses a link whose target does not exist. All releases refuse a path below such a link.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ...model.entry import DIRECTORY, FILE, SYMLINK
 from ...model.errors import RefusedError
 from ...model.unprintable_characters import printable
-from ...planning.follow_links import MAX_LINKS, Steps, Walk
+from ...planning.follow_links import MAX_LINKS, Steps, Walk, resolve
 from ..authored_image import AuthoredImage
 from ..base import Observation, check
 
@@ -71,6 +71,15 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                     at,
                     rule=rule,
                 )
+            elif named is None and resolved.links and _is_dangling(image, resolved.links[-1][0], steps):
+                place, target = resolved.links[-1]
+                yield Observation(
+                    f"'{shown}' is below '{printable(place)}', a link to '{printable(target)}', which does"
+                    " not exist: the start fails",
+                    at,
+                    "add the directory of the link's target to the image, or remove the link",
+                    rule=rule,
+                )
             elif (odd := _odd_step(image, rule.path, steps)) and (
                 hosts := with_roots if odd.for_all else incus7
             ):
@@ -89,6 +98,10 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                     "use the path of a file as the target",
                     rule=rule,
                 )
+
+
+def _is_dangling(image: AuthoredImage, link: str, steps: Steps) -> bool:
+    return resolve(image.rootfs, link, steps).entry is None
 
 
 def _odd_step(image: AuthoredImage, path: str, steps: Steps) -> _OddStep | None:
