@@ -67,7 +67,7 @@ class Catalog:
         yield dump(self.index)
 
     def own_products(self) -> Mapping[str, dict[str, Any]]:
-        """Return the products of the tree's own file. The products of other files come from other servers."""
+        """Return the products in ``IMAGES_PATH``. Other products files have products of other servers."""
         found: Mapping[str, dict[str, Any]] = self.files.get(IMAGES_PATH, {}).get("products") or {}
         return found
 

@@ -94,9 +94,9 @@ def close_with(owner: object, fd: int) -> None:
 def refuse_private(file: OpenFile) -> OpenFile:
     """Return the file if other users may read it. Raises RefusedError if it is private to root or this user.
 
-    A private file can be a copy of a container with passwords. If another user owns the directory, that user
-    could replace an image by such a file of root. If root then published the image, the passwords would be
-    public.
+    A private file can be a backup of a container, with passwords. A user who owns the image's directory could
+    replace the image by a private file of root. If root then published this file as an image, the passwords
+    would be public.
     """
     status = os.fstat(file.fd)
     if not status.st_mode & S_IROTH and status.st_uid in (0, os.geteuid()):

@@ -23,7 +23,7 @@ MAX_PIECES = 200
 
 
 class StatementWriter(ExpressionWriter):
-    """The writer of templates and their statements.
+    """The generator of Python code for templates and their statements.
 
     In generated functions, ``s`` is the scope and ``o`` the list of printed texts. ``steps`` is the number of
     remaining steps, and ``left`` the number of characters that the template may still print.
