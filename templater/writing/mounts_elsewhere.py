@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
+from select import select
+from signal import SIGKILL
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from ..model.errors import RefusedError
@@ -32,9 +36,13 @@ if TYPE_CHECKING:
 #: the maximum size in bytes of one process's table of mounts
 MAX_TABLE = 16 << 20
 
-#: the maximum processor time in seconds for the tables of all other mount namespaces. Any user can mount so
-#: many file systems on one directory that the kernel needs minutes to print the table.
-MAX_SECONDS = 2.0
+#: The maximum processor time, and the maximum waiting time, in seconds for the tables of all other mount
+#: namespaces. Any user can mount so many file systems on one directory that the kernel needs minutes for the
+#: table, or for a single read of it.
+MAX_SECONDS, MAX_WAIT = 2.0, 10.0
+
+#: the length of a piece of a table, as the reading process sends it before the piece; 0 ends the table
+_HEAD = Struct("I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ def refuse_mounted(plan: Plan, root: Root, note: Callable[[str], None]) -> Calla
                 f"reading the mounts of process {incomplete[0]} takes too long: apply does not see all mounts"
                 f" of {len(incomplete)} other mount namespace{'s' * (len(incomplete) > 1)}"
             )
-        return found, _parsed(_lines(_table("/proc/self")[0])) if found else {}
+        return found, _parsed(_lines(b"".join(_pieces("/proc/self")))) if found else {}
 
     def check(change: Change) -> None:
         if change.action != UPDATE or change.in_place:
@@ -111,20 +119,106 @@ def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[s
     threads = list(_other_threads())
     ends = {_escaped(name) for name in names}
     left = MAX_SECONDS
-    for number, (process, thread) in enumerate(threads):
-        start = time.process_time()
-        table, is_complete = _table(thread, left / (len(threads) - number))
-        if not is_complete:
-            incomplete.append(process)
-        lines = _lines(table)
-        if any(point.rpartition(b"/")[2] in ends for *_, point, _ in lines):
-            mounts = _parsed(lines)
-            for mount in mounts.values():
-                parent = mounts.get(mount.parent)
-                if mount.point.rpartition(b"/")[2] in names and parent is not None:
-                    found[parent.place(mount.point)] = process
-        left -= time.process_time() - start
+    with closing(_Reader([thread for _, thread in threads])) as reader:
+        for number, (process, _) in enumerate(threads):
+            start = time.process_time()
+            table, is_complete = reader.table(number, left / (len(threads) - number))
+            if not is_complete:
+                incomplete.append(process)
+            lines = _lines(table)
+            if any(point.rpartition(b"/")[2] in ends for *_, point, _ in lines):
+                mounts = _parsed(lines)
+                for mount in mounts.values():
+                    parent = mounts.get(mount.parent)
+                    if mount.point.rpartition(b"/")[2] in names and parent is not None:
+                        found[parent.place(mount.point)] = process
+            left -= time.process_time() - start + reader.used
     return found, incomplete
+
+
+class _Reader:
+    """A process that reads the mount tables of other processes, so that no read can stop this process.
+
+    No signal ends a read of a table while the kernel searches the mounts of a user who has stacked thousands
+    of them outside of the process's root directory. Such a reading process is killed, and ends later.
+    """
+
+    def __init__(self, threads: Sequence[str]) -> None:
+        self.threads = threads
+        self.end = time.monotonic() + MAX_WAIT
+        #: the reading process, or 0, and the pipe from it
+        self.pid, self.fd = 0, -1
+        self.buffer = bytearray()
+        #: the processor time in seconds for the last table
+        self.used = 0.0
+
+    def close(self) -> None:
+        if self.pid:
+            os.close(self.fd)
+            with suppress(ProcessLookupError, ChildProcessError):  # if SIGCHLD is ignored
+                os.kill(self.pid, SIGKILL)
+                os.waitpid(self.pid, os.WNOHANG)
+            self.pid = 0
+
+    def table(self, number: int, seconds: float) -> tuple[bytes, bool]:
+        """Return the mount table of a thread, and whether it is complete.
+
+        Stop after ``seconds`` of processor time. The reading process continues with the next table.
+        """
+        if not self.pid:
+            self._start(number)
+        start, table = _processor_time(self.pid), bytearray()
+        while True:
+            length = self._receive(_HEAD.size, start + seconds)
+            piece = length and self._receive(_HEAD.unpack(length)[0], start + seconds)
+            self.used = _processor_time(self.pid) - start
+            if piece is None or length is None or len(table) + len(piece) > MAX_TABLE:
+                self.close()
+                return bytes(table), False
+            if not piece:
+                return bytes(table), True
+            table += piece
+
+    def _receive(self, size: int, end: float) -> bytes | None:
+        """Return bytes from the reading process, or None if its processor time reaches ``end``."""
+        while len(self.buffer) < size:
+            if time.monotonic() > self.end or _processor_time(self.pid) > end:
+                return None
+            if select([self.fd], [], [], 0.02)[0]:
+                piece = os.read(self.fd, 1 << 16)
+                if not piece:  # another process has killed the reading process
+                    return None
+                self.buffer += piece
+        found = bytes(self.buffer[:size])
+        del self.buffer[:size]
+        return found
+
+    def _start(self, number: int) -> None:
+        self.buffer.clear()
+        self.fd, out = os.pipe()
+        self.pid = os.fork()
+        if self.pid:
+            os.close(out)
+            return
+        try:
+            os.closerange(0, out)  # so that nobody waits for this process, which may end much later
+            os.closerange(out + 1, 1 << 30)
+            for thread in self.threads[number:]:
+                for piece in _pieces(thread):
+                    os.write(out, _HEAD.pack(len(piece)) + piece)
+                os.write(out, _HEAD.pack(0))
+        finally:
+            os._exit(0)
+
+
+def _processor_time(process: int) -> float:
+    """Return the processor time in seconds of a process, in steps of 0.01 seconds, or 0 if it has ended."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _other_threads() -> Iterator[tuple[str, str]]:
@@ -172,28 +266,17 @@ def _root_of(thread: str) -> str:
         return ""
 
 
-def _table(thread: str, seconds: float = float("inf")) -> tuple[bytes, bool]:
-    """Return a thread's mount table, and whether the table is complete.
-
-    Stop after ``seconds`` of processor time. The kernel returns at most a page at once, so the time is
-    checked often.
-    """
-    pieces: list[bytes] = []
-    room = MAX_TABLE
-    end = time.process_time() + seconds
+def _pieces(thread: str) -> Iterator[bytes]:
+    """Yield the pieces of a thread's mount table. The kernel returns at most a page at once."""
     try:
         file = os.open(f"{thread}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            while piece := os.read(file, room):
-                pieces.append(piece)
-                room -= len(piece)
-                if not room or time.process_time() > end:
-                    return b"".join(pieces), False
+            while piece := os.read(file, 1 << 16):
+                yield piece
         finally:
             os.close(file)
     except OSError:  # the thread has ended
         pass
-    return b"".join(pieces), True
 
 
 def _lines(table: bytes) -> list[list[bytes]]:

@@ -22,7 +22,6 @@ _HIDDEN = tuple(
         (_SEQUENCE, "medium", r"\x1b(?!\[[0-9;:]{0,200}m)|[\x80-\x84\x86-\x9f]"),
         ("a carriage return or backspace in a line", "medium", r"[^\r\n]\r+(?![\r\n]|\Z)|\x08"),
         ("a character that reverses the order of other characters", "medium", f"[{_BIDI}]"),
-        ("text after more than 200 empty lines", "low", r"(?m:^[^\S\r\n]*\r?\n){200}(?=\s*\S)"),
         (
             "invisible characters",
             "low",
@@ -36,6 +35,8 @@ _BLANK = r"(?:[^\S\r\n]|[\u115f\u1160\u2800\u3164\uffa0])"
 #: Blanks before text, with the first of them. 25 tabs can be 200 columns wide.
 _BLANKS = re.compile(rf"(?<!{_BLANK}){_BLANK}{{25,}}(?!{_BLANK}|[\r\n]|\Z)")
 _FAR = "text behind more than 200 spaces"
+_EMPTY_LINES = re.compile(r"(?m:^[^\S\r\n]*\r?\n)+")
+_BELOW = "text after more than 200 empty lines"
 #: the columns of blanks that are wider than one column
 _WIDE = {"\t": 8, "\u3000": 2, "\u115f": 2, "\u3164": 2}
 #: a sequence that sets colours and other properties of the text after it
@@ -91,6 +92,10 @@ def _in_text(source: Source) -> Iterator[Observation]:
     blanks = filter(_is_wide, _BLANKS.finditer(source.text))
     if match := next(blanks, None):
         yield _observation(source, match, _FAR, "medium")
+    end = len(source.text.rstrip())
+    empty = (each for each in _EMPTY_LINES.finditer(source.text) if each[0].count("\n") >= 200)
+    if (match := next(empty, None)) and match.end() < end:
+        yield _observation(source, match, _BELOW, "low")
 
 
 def _observation(source: Source, match: re.Match[str], what: str, severity: str) -> Observation:

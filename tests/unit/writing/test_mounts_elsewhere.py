@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -251,12 +253,12 @@ def test_apply_reads_the_mounts_of_other_processes_even_if_one_list_takes_too_lo
     tables = {"a": (b"", False), "b": (line, True)}
     shares = []
 
-    def table(thread, seconds):
+    def table(reader, number, seconds):
         shares.append(seconds)
-        return tables[thread]
+        return tables[reader.threads[number]]
 
     monkeypatch.setattr(mounts_elsewhere, "_other_threads", lambda: [("1", "a"), ("2", "b")])
-    monkeypatch.setattr(mounts_elsewhere, "_table", table)
+    monkeypatch.setattr(mounts_elsewhere._Reader, "table", table)
     found, incomplete = mounts_elsewhere.places_of_mounts({b"hosts"})
     assert (found, incomplete) == ({(b"0:20", b"/hosts"): "2"}, ["1"])
     assert shares == pytest.approx([1.0, 2.0], abs=0.2)  # the time that the first table has left
@@ -269,8 +271,8 @@ def test_apply_reads_the_mounts_of_its_own_namespace_once(container, image, tmp_
         (tmp_path / f"rootfs{target}").write_text("old\n")
     container(SCRIPTS["only the file"], "/etc/hosts")
     read = []
-    table = mounts_elsewhere._table
-    monkeypatch.setattr(mounts_elsewhere, "_table", lambda *args: (read.append(args[0]), table(*args))[1])
+    pieces = mounts_elsewhere._pieces  # another process reads the tables of other namespaces
+    monkeypatch.setattr(mounts_elsewhere, "_pieces", lambda thread: (read.append(thread), pieces(thread))[1])
     changes = [SimpleNamespace(action=UPDATE, in_place=False, real=each, path=each) for each in targets[::-1]]
     with Root(str(tmp_path / "rootfs")) as root:
         check = mounts_elsewhere.refuse_mounted(SimpleNamespace(changes=changes), root, print)
@@ -278,11 +280,37 @@ def test_apply_reads_the_mounts_of_its_own_namespace_once(container, image, tmp_
             check(change)
         with pytest.raises(RefusedError, match="over '/etc/hosts'"):
             check(changes[2])
-    assert read.count("/proc/self") == 1
+    assert read == ["/proc/self"]
+
+
+@pytest.mark.parametrize("way", ["works", "waits"])
+def test_a_read_of_a_table_that_does_not_end_stops_neither_apply_nor_the_next_read(way, monkeypatch):
+    """While the kernel searches thousands of mounts outside of a root directory, no signal ends the read."""
+    table = b"22 1 0:20 / /proc - x\n23 22 0:21 /up /proc/hosts - x\n"
+
+    def pieces(thread):
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+        while thread == "a":
+            time.sleep(0.001 if way == "waits" else 0)
+        yield table[:30]
+        yield table[30:]
+
+    monkeypatch.setattr(mounts_elsewhere, "MAX_SECONDS", 0.4 if way == "works" else 60)
+    monkeypatch.setattr(mounts_elsewhere, "MAX_WAIT", 2 if way == "waits" else 60)
+    monkeypatch.setattr(mounts_elsewhere, "_other_threads", lambda: [("2", "b"), ("1", "a"), ("3", "b")])
+    monkeypatch.setattr(mounts_elsewhere, "_pieces", pieces)
+    start = time.monotonic()
+    found, incomplete = mounts_elsewhere.places_of_mounts({b"hosts"})
+    assert time.monotonic() - start < 30
+    assert found == {(b"0:20", b"/hosts"): "2" if way == "waits" else "3"}
+    assert incomplete == (["1", "3"] if way == "waits" else ["1"])  # no time is left for the last table
 
 
 def test_a_huge_table_of_mounts_is_read_only_in_part(monkeypatch):
+    with closing(mounts_elsewhere._Reader(["/proc/self"])) as reader:
+        whole, is_complete = reader.table(0, 60)
+        assert (whole.count(b"\n") > 3, is_complete) == (True, True)
     monkeypatch.setattr(mounts_elsewhere, "MAX_TABLE", 40)
-    table, is_complete = mounts_elsewhere._table("/proc/self")
-    assert (len(table), is_complete) == (40, False)
+    with closing(mounts_elsewhere._Reader(["/proc/self"])) as reader:
+        assert reader.table(0, 60) == (b"", False)
     assert not mounts_elsewhere._lines(b"22 1 0:20 / /proc")
