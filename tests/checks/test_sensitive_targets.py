@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from templater.checks import cloud_init_keys
 from templater.checks.image_scanner import scan_image
 from templater.checks.scanned_image import Name
 from templater.checks.security.sensitive_targets import SENSITIVE, UNUSUAL, _effect_of, _paths
@@ -272,6 +273,14 @@ def test_the_uid_and_mode_of_a_rule_do_not_raise_the_severity_for_an_existing_fi
 
 
 USER_DATA = "/var/lib/cloud/seed/nocloud-net/user-data"
+META_DATA = "/var/lib/cloud/seed/nocloud-net/meta-data"
+CONFIG = "/etc/cloud/cloud.cfg.d/99-x.cfg"
+FILES_OF_CLOUD_INIT = [
+    "/var/lib/cloud/seed/nocloud/vendor-data2", "/var/lib/cloud/seed/ec2/user-data",
+    "/var/lib/cloud/seed/config_drive/openstack/latest/user_data", "/var/lib/cloud/seed/cs/user-data.raw",
+    "/var/lib/cloud/seed/ovf-env.xml", "/config-drive/openstack/latest/user_data", "/etc/cloud/cloud.cfg",
+    "/run/cloud-init/cloud.cfg", "/etc/cloud/clean.d/x", "/etc/cloud/templates/hosts.debian.tmpl",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -292,6 +301,78 @@ USER_DATA = "/var/lib/cloud/seed/nocloud-net/user-data"
         ("/etc/cloud/cloud.cfg.d/99-x.cfg", "datasource_list: [NoCloud]\nmanage_etc_hosts: true\n", "", ""),
         (USER_DATA, "#cloud-config\nssh_pwauth: false\nusers: []\n'public-keys': []\n", "", ""),
         ("/etc/x", "users: [evil]\n", "", ""),
+        # keys that run commands, write files or fetch texts, and are in no list of dangerous keys
+        (USER_DATA, "#cloud-config\noutput: {all: '| sh -c evil'}\n", "", "output"),
+        (USER_DATA, "#cloud-config\nrandom_seed: {command: [sh, -c, id]}\n", "", "random_seed"),
+        (USER_DATA, "#cloud-config\nhostname: a\npower_state:\n  condition: id\n", "", "power_state"),
+        (USER_DATA, "#cloud-config\nfinal_message: a\n", "", "final_message"),
+        (META_DATA, "instance-id: a\nseedfrom: http://example.org/\n", "", "seedfrom"),
+        (CONFIG, "datasource: {NoCloud: {seedfrom: 'http://example.org/'}}\n", "", "datasource"),
+        (CONFIG, "network: {config: [a]}\n", "", "network"),
+        # other spellings of keys
+        (USER_DATA, '"run\\x63md": [id]\n', "", '"run\\x63md": [id]'),
+        (USER_DATA, "? runcmd\n: [id]\n", "", "? runcmd"),
+        (USER_DATA, "{runcmd\n : [id]}\n", "", "{runcmd"),
+        (USER_DATA, "hostname: &a {x: y}\n<<: *a\n", "", "<<: *a"),
+        (USER_DATA, "#cloud-config\n x: [id]\n", "", "x: [id]"),
+        (USER_DATA, "hostname: a\u2028x: b\n", "", "x"),
+        (META_DATA, '{\n"instance-id": "a", "x": "b"\n}\n', "", '"instance-id": "a", "x": "b"'),
+        (META_DATA, '{\n"x": "b"\n}\n', "", "x"),
+        (USER_DATA, "password: false\n  a\n", "", "password"),
+        # keys that the template joins
+        (USER_DATA, 'run{{ "CMD"|lower }}: [id]\n', "", "run{{…}}: [id]"),
+        (USER_DATA, 'run{{ config_get("user.x","cmd") }}: [id]\n', "", "run{{…}}: [id]"),
+        (USER_DATA, "{{ 58|stringformat:'runcmd%c [id]' }}\n", "", "{{ 58|stringformat:'runcmd%c [id]' }}"),
+        (
+            USER_DATA,
+            '{% set a = "abruncmd"|slice:"2:" %}{{ a }}: [id]\n',
+            "",
+            '{% set a = "abruncmd"|slice:"2:" %}',
+        ),
+        (USER_DATA, '{% for a in "a"|make_list %}cmd{% endfor %}', "", '{% for a in "a"|make_list %}'),
+        (USER_DATA, "{{ path }}", "", "{{ path }}"),
+        (USER_DATA, "hostname: {{ properties }}", "", "{{ properties }}"),
+        (USER_DATA, '{{ config_get("image.x") }}', "", "image.x"),
+        (USER_DATA, '{{ config_get("user.x", "x: [id]") }}', "", "x"),
+        (USER_DATA, "{% if a %}hostname: {% endif %}x: [id]\n", "", "x"),
+        (USER_DATA, "{% if a %}# {% endif %}x: [id]\n", "", "x"),
+        (USER_DATA, "{% if a %}hostname: b\n{% endif %}  x: [id]\n", "", "x: [id]"),
+        (USER_DATA, "hostname: {{ properties.default }}x: [id]", "a\n", "x"),
+        # the beginnings of texts other than cloud-config
+        (
+            USER_DATA,
+            "## template: jinja\n#cloud-config\n{% verbatim %}{{ a }}{% endverbatim %}",
+            "",
+            "## template",
+        ),
+        (USER_DATA, "#Cloud-Config-JSONP\n[]\n", "", "#Cloud-Config-"),
+        (USER_DATA, "#cloud-config-archive\n- a\n", "", "#cloud-config-"),
+        (USER_DATA, "#unknown\n", "", "#unknown"),
+        (USER_DATA, "mime-version: 1.0\n", "", "mime-version"),
+        (USER_DATA, "From nobody: x\nContent-type: text/x-shellscript\n\nid", "", "Content-type:"),
+        (USER_DATA, "\ufeff#!/bin/sh\nid\n", "", "\\ufeff#!/bin/sh"),
+        # other files that cloud-init reads
+        *((path, "#cloud-config\nntp: {config: a}\n", "", "ntp") for path in FILES_OF_CLOUD_INIT),
+        ("/var/lib/cloud/seed/nocloud-net/network-config", "version: 2\n", "", ""),
+        ("/var/lib/cloud/seed/nocloud-net/network-data", "version: 2\n", "", ""),
+        ("/config-drive/openstack/latest/network_data.json", "{}", "", ""),
+        # texts of ordinary images
+        (
+            USER_DATA,
+            "{% if a %}{{ config_get('a', '') }}{% else %}\n{{ config_get('b', '') }}\n{% endif %}",
+            "",
+            "",
+        ),
+        (USER_DATA, "#cloud-config\n{}\n", "", ""),
+        (USER_DATA, "#cloud-config\n# A\nhostname: {{ container.name }}.lan # a\n#fqdn: a\n---\n", "", ""),
+        (
+            META_DATA,
+            '{\n"local-hostname":"{{ container.name }}",\n{{ config_get("a", properties.default) }}\n}\n',
+            '"public-keys": []',
+            "",
+        ),
+        (CONFIG, "growpart:\n  mode: auto\n  devices: [/]\n\nupdates:\n- network\n", "", ""),
+        (CONFIG, "network: {config: disabled}\npackages: []\n", "", ""),
     ],
 )
 def test_a_cloud_init_template_that_itself_grants_access_or_runs_commands_is_found(
@@ -299,7 +380,8 @@ def test_a_cloud_init_template_that_itself_grants_access_or_runs_commands_is_fou
 ):
     entry = f"{path}: {{when: [create], template: t, properties: {{default: {json.dumps(default)}}}}}"
     message = (
-        f"'{path}' can get '{key}', with which cloud-init grants access or runs commands: review its template"
+        f"'{path}' can get '{key}', with which cloud-init may grant access, run commands or write files:"
+        " review its template"
     )
     seen = [
         each
@@ -308,6 +390,15 @@ def test_a_cloud_init_template_that_itself_grants_access_or_runs_commands_is_fou
     ]
     severity = "low" if "runcmd" in default else "medium"
     assert seen == ([(severity, "image/metadata.yaml:4:3", message)] if key else [])
+
+
+def test_rules_that_share_a_template_for_cloud_init_read_it_once(monkeypatch):
+    """A large template with thousands of rules would use up the time that the checks have for templates."""
+    read = []
+    monkeypatch.setattr(cloud_init_keys, "readings_of", lambda source: read.append(source) or iter(()))
+    entries = (f"/etc/cloud/cloud.cfg.d/{number}: {{when: [create], template: t}}" for number in range(9))
+    assert set(severities(CHECK, an_image(rules(*entries), {"t": "hostname: a\n"}))) == {"low"}
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ...model.metadata import Rule
 from ...model.permissions import parse_id
 from ...model.unprintable_characters import printable
 from ..base import Observation, check, mode_of
-from ..cloud_init_keys import key_with_power
+from ..cloud_init_keys import is_for_cloud_init, texts_with_power
 from ..scanned_image import ScannedImage
 from ..target_kinds import SEEDS
 
@@ -262,7 +262,11 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
     A virtual machine's agent writes files in the running system. There, ``/proc`` also has links to the root
     directory.
+
+    cloud-init runs commands at the first boot. So also report a template for cloud-init if its own text
+    contains more than harmless keys (such as ``hostname``), comments and values of the instance.
     """
+    for_cloud_init: dict[Rule, str] = {}
     table = (OF_KERNEL, *SENSITIVE) if image.may_be_virtual_machine else SENSITIVE
     for rule, path, resolved in image.targets:
         real = resolved.real
@@ -287,14 +291,15 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
                 message += f", and its uid, gid and mode, with which {who} can write it"
                 severity = "medium" if severity in ("info", "low") else severity
             yield Observation(message, rule.spans["path"], severity=severity)
-        key, severity = key_with_power(reached, rule, image.source(rule))
-        if key:
-            yield Observation(
-                f"'{printable(path)}' can get '{printable(key)}', with which cloud-init grants access or"
-                " runs commands: review its template",
-                rule.spans["path"],
-                severity=severity,
-            )
+        if is_for_cloud_init(reached):
+            for_cloud_init[rule] = path
+    for rule, text, severity in texts_with_power(image, for_cloud_init):
+        yield Observation(
+            f"'{printable(for_cloud_init[rule])}' can get '{printable(text)}', with which cloud-init may"
+            " grant access, run commands or write files: review its template",
+            rule.spans["path"],
+            severity=severity,
+        )
 
 
 def _writers(image: ScannedImage, rule: Rule, name: str) -> str:
