@@ -292,3 +292,16 @@ def test_a_question_mark_in_a_text_in_brackets_is_an_error_if_it_ends_the_text_i
 def test_other_question_marks_in_yaml_are_accepted(text):
     for rules in ("v2", "v4"):
         parse(Source("m", text), rules)
+
+
+@pytest.mark.parametrize("rules", ["v2", "v4"])
+@pytest.mark.parametrize(
+    "text", ["[a\u2028 b]", "[a\u2028\n b]", "[a\n\u2028 b]", "a: b\u2028 c\n", "[a\u2028\n\n b, c]"]
+)
+def test_both_parsers_read_the_same_text_over_a_line_separator(text, rules, monkeypatch):
+    found = []
+    for libyaml in (True, False):
+        monkeypatch.setattr(yaml_nodes, "HAS_LIBYAML", libyaml and yaml_nodes.HAS_LIBYAML)
+        found.append([scalar.text for scalar in scalars(parse(Source("x", text), rules))])
+    assert found[0] == found[1]
+    assert "\u2028" in "".join(found[0])

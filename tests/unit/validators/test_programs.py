@@ -152,3 +152,12 @@ def test_a_long_message_of_a_schema_is_shortened(size, shown):
     described = list(cloud_init._described(error))
     assert len(described[0][1]) <= 201
     assert list(cloud_init._read(described, "b: 1\na: [x]\n")) == [(2, f"a.0: {shown}", "warning")]
+
+
+@pytest.mark.parametrize(
+    ("path", "context", "chooses"),
+    [(["x", "type"], [], True), (["version"], [], True), (["type"], ["inner"], False), (["x"], [], False), ([], [], False)],
+)  # fmt: skip
+def test_a_branch_that_only_refuses_the_chosen_type_comes_after_the_other_branches(path, context, chooses):
+    error = SimpleNamespace(path=path, context=context, validator="enum")
+    assert cloud_init._distance([error])[0] is chooses
