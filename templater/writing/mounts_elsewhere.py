@@ -11,7 +11,7 @@ import os
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from select import select
 from signal import SIGKILL
 from struct import Struct
@@ -41,7 +41,7 @@ MAX_TABLE = 16 << 20
 #: table, or for a single read of it.
 MAX_SECONDS, MAX_WAIT = 2.0, 10.0
 
-#: the length of a piece of a table, as the reading process sends it before the piece; 0 ends the table
+#: the length of a piece of a text, as the reading process sends it before the piece; 0 ends the text
 _HEAD = Struct("I")
 
 
@@ -76,9 +76,10 @@ def refuse_mounted(plan: Plan, root: Root, note: Callable[[str], None]) -> Calla
     def search() -> tuple[dict[Place, str], dict[bytes, Mount]]:
         found, incomplete = places_of_mounts(names)
         if incomplete:
+            where = f"the mounts of process {incomplete[0]}" if incomplete[0] else "all root directories"
             note(
-                f"reading the mounts of process {incomplete[0]} takes too long: apply does not see all mounts"
-                f" of {len(incomplete)} other mount namespace{'s' * (len(incomplete) > 1)}"
+                f"reading {where} takes too long: apply does not see all mounts of"
+                f" {len(incomplete)} other mount namespace{'s' * (len(incomplete) > 1)}"
             )
         return found, _parsed(_lines(b"".join(_pieces("/proc/self")))) if found else {}
 
@@ -115,15 +116,21 @@ def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[s
     up the time of the other users.
     """
     found: dict[Place, str] = {}
-    incomplete = []
-    threads = list(_other_threads())
+    end = time.monotonic() + MAX_WAIT
+    with closing(_Reader(lambda: [_listed_threads()], end)) as reader:
+        listing, is_complete = reader.read(MAX_SECONDS / 2)
+    left = MAX_SECONDS - reader.used
+    incomplete = [] if is_complete else [""]
+    threads = [line.split(" ") for line in listing.decode().splitlines()]
     ends = {_escaped(name) for name in names}
-    left = MAX_SECONDS
-    with closing(_Reader([thread for _, thread in threads])) as reader:
+    try:
         for number, (process, _) in enumerate(threads):
             start = time.process_time()
-            table, is_complete = reader.table(number, left / (len(threads) - number))
+            if not reader.pid:
+                reader = _Reader(partial(_tables, threads[number:]), end)
+            table, is_complete = reader.read(left / (len(threads) - number))
             if not is_complete:
+                reader.close()
                 incomplete.append(process)
             lines = _lines(table)
             if any(point.rpartition(b"/")[2] in ends for *_, point, _ in lines):
@@ -133,24 +140,39 @@ def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[s
                     if mount.point.rpartition(b"/")[2] in names and parent is not None:
                         found[parent.place(mount.point)] = process
             left -= time.process_time() - start + reader.used
+    finally:
+        reader.close()
     return found, incomplete
 
 
 class _Reader:
-    """A process that reads the mount tables of other processes, so that no read can stop this process.
+    """A process that reads facts about other processes, so that no system call can stop this process.
 
-    No signal ends a read of a table while the kernel searches the mounts of a user who has stacked thousands
-    of them outside of the process's root directory. Such a reading process is killed, and ends later.
+    No signal ends a read of a mount table while the kernel searches the mounts of a user who has stacked
+    thousands of them outside of the process's root directory. Such a reading process is killed, and ends
+    later.
     """
 
-    def __init__(self, threads: Sequence[str]) -> None:
-        self.threads = threads
-        self.end = time.monotonic() + MAX_WAIT
-        #: the reading process, or 0, and the pipe from it
-        self.pid, self.fd = 0, -1
+    def __init__(self, texts: Callable[[], Iterable[Iterable[bytes]]], end: float) -> None:
+        """Start the process, which sends the pieces of each text. It is read until the time ``end``."""
+        self.end = end
         self.buffer = bytearray()
-        #: the processor time in seconds for the last table
+        #: the processor time in seconds for the last text
         self.used = 0.0
+        self.fd, out = os.pipe()
+        self.pid = os.fork()
+        if self.pid:
+            os.close(out)
+            return
+        try:
+            os.closerange(0, out)  # so that no program waits for this process, which may end much later
+            os.closerange(out + 1, 1 << 30)
+            for text in texts():
+                for piece in text:
+                    os.write(out, _HEAD.pack(len(piece)) + piece)
+                os.write(out, _HEAD.pack(0))
+        finally:
+            os._exit(0)
 
     def close(self) -> None:
         if self.pid:
@@ -160,27 +182,21 @@ class _Reader:
                 os.waitpid(self.pid, os.WNOHANG)
             self.pid = 0
 
-    def table(self, number: int, seconds: float) -> tuple[bytes, bool]:
-        """Return the mount table of a thread, and whether it is complete.
-
-        Stop after ``seconds`` of processor time. The reading process continues with the next table.
-        """
-        if not self.pid:
-            self._start(number)
-        start, table = _processor_time(self.pid), bytearray()
+    def read(self, seconds: float) -> tuple[bytes, bool]:
+        """Return the next text, and whether it is complete. Stop after ``seconds`` of processor time."""
+        start, text = _processor_time(self.pid), bytearray()
         while True:
             length = self._receive(_HEAD.size, start + seconds)
             piece = length and self._receive(_HEAD.unpack(length)[0], start + seconds)
-            self.used = _processor_time(self.pid) - start
-            if piece is None or length is None or len(table) + len(piece) > MAX_TABLE:
-                self.close()
-                return bytes(table), False
+            self.used = max(_processor_time(self.pid) - start, 0.0)
+            if piece is None or length is None or len(text) + len(piece) > MAX_TABLE:
+                return bytes(text), False
             if not piece:
-                return bytes(table), True
-            table += piece
+                return bytes(text), True
+            text += piece
 
     def _receive(self, size: int, end: float) -> bytes | None:
-        """Return bytes from the reading process, or None if its processor time reaches ``end``."""
+        """Return bytes from the process, or None if its processor time reaches ``end``."""
         while len(self.buffer) < size:
             if time.monotonic() > self.end or _processor_time(self.pid) > end:
                 return None
@@ -193,23 +209,6 @@ class _Reader:
         del self.buffer[:size]
         return found
 
-    def _start(self, number: int) -> None:
-        self.buffer.clear()
-        self.fd, out = os.pipe()
-        self.pid = os.fork()
-        if self.pid:
-            os.close(out)
-            return
-        try:
-            os.closerange(0, out)  # so that nobody waits for this process, which may end much later
-            os.closerange(out + 1, 1 << 30)
-            for thread in self.threads[number:]:
-                for piece in _pieces(thread):
-                    os.write(out, _HEAD.pack(len(piece)) + piece)
-                os.write(out, _HEAD.pack(0))
-        finally:
-            os._exit(0)
-
 
 def _processor_time(process: int) -> float:
     """Return the processor time in seconds of a process, in steps of 0.01 seconds, or 0 if it has ended."""
@@ -221,26 +220,42 @@ def _processor_time(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def _listed_threads() -> Iterator[bytes]:
+    for process, thread in _other_threads():
+        yield f"{process} {thread}\n".encode()
+
+
+def _tables(threads: Iterable[Sequence[str]]) -> Iterator[Iterator[bytes]]:
+    return (_pieces(thread) for _, thread in threads)
+
+
 def _other_threads() -> Iterator[tuple[str, str]]:
     """Yield the process and the directory in /proc of one thread for each different mount table.
 
     A mount table lists only the mounts below the root directory of its thread. So this function yields one
     thread for each root directory in each other mount namespace. It searches all threads of a process: each
     thread can have a namespace of its own, and the first thread can end before the others.
+
+    Each namespace has one thread in the beginning of the result. To find a root directory below thousands of
+    mounts takes milliseconds, and a user can have thousands of such threads.
     """
     own = _namespace("/proc/self")
     if not own:  # a system without mount namespaces
         return
-    seen = set()
+    found: dict[int, list[tuple[str, str]]] = {}
     for process in filter(str.isdecimal, os.listdir("/proc")):
         for thread in _threads(f"/proc/{process}/task"):
-            namespace = _namespace(thread)
-            if namespace in (own, 0):
-                continue
-            view = namespace, _root_of(thread)
-            if view not in seen:
-                seen.add(view)
+            found.setdefault(_namespace(thread), []).append((process, thread))
+    others = [threads for namespace, threads in found.items() if namespace not in (own, 0)]
+    for threads in others:
+        yield threads[0]
+    for threads in others:
+        seen = set()
+        for number, (process, thread) in enumerate(threads):
+            root = _root_of(thread)
+            if root not in seen and number:
                 yield process, thread
+            seen.add(root)
 
 
 def _threads(folder: str) -> list[str]:
