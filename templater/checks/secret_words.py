@@ -12,7 +12,9 @@ WORDS = (
     "access-key", "access_key", "accesskey", "encryption-key", "encryption_key",
 )  # fmt: skip
 #: short words that name a secret only as the last part of a name, as in user.root_pw
-LAST_WORDS = frozenset(("pass", "pgpass", "pin", "psk", "pw", "pwd"))
+LAST_WORDS = frozenset(("creds", "jwt", "pin"))
+#: the ends of other last parts, as in user.rootpw, and words that are exceptions
+_ENDS, _NO_SECRETS = ("pass", "psk", "pw", "pwd"), ("bypass", "compass")
 #: The kind of a token for a sum of strings, or for a string that is only a part of a name.
 SUM = "sum of strings"
 
@@ -65,13 +67,14 @@ def has_word(token: Token) -> bool:
 def _contains_word(token: Token) -> bool:
     """Return whether a part of a sum contains one of ``WORDS``.
 
-    ``LAST_WORDS`` do not count, because the sum can add more text to them.
+    Last parts such as ``pw`` do not count, because the sum can add more text to them.
     """
     return any(word in token.value.lower() for word in WORDS)
 
 
 def is_name_of_secret(text: str) -> bool:
-    """Return whether a text contains one of ``WORDS``, or is a name that ends in one of ``LAST_WORDS``."""
+    """Return whether a text contains one of ``WORDS``, or is a name whose last part stands for a secret."""
     lower = text.lower()
     _, separator, last = lower.replace("_", ".").replace("-", ".").rpartition(".")
-    return any(word in lower for word in WORDS) or (separator != "" and last in LAST_WORDS)
+    is_secret = last in LAST_WORDS or (last.endswith(_ENDS) and not last.endswith(_NO_SECRETS))
+    return any(word in lower for word in WORDS) or (separator != "" and is_secret)

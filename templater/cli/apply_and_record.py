@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..image.directory_image import identity_of, replaced_error
-from ..instances.changed_by_hand import changed_by_hand, recorded_content, without
+from ..instances.changed_by_hand import changed_by_hand, first_start, recorded_content, without
 from ..instances.record_of_written_files import Record
 from ..instances.state_directory import MAX_STATE, State, StateDirectory
 from ..model.errors import UsageError
@@ -163,7 +163,8 @@ def apply_recorded(
                 from ..writing.mounted_file import left_incomplete
 
                 record.unfinished |= left_incomplete(plan, rootfs.root, journal)
-            kept = changed_by_hand(plan, record, rootfs)
+            times = first_start(record.state_directory.directory) if "create" in plan.triggers else {}
+            kept = changed_by_hand(plan, record, rootfs, **times)
             plan = without(plan, kept)
             checks.append(recorded_content(plan, record, rootfs))
         elif record.problem is not None:

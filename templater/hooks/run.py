@@ -532,13 +532,11 @@ def _first_times(folder: Root, journal: "Journal", request: HookRequest) -> "dic
     """Return the arguments ``made``, ``since`` and ``is_copy`` of ``changed_by_hand``.
 
     ``made`` is the time at which the container's directory was created, or 0 without ``--in-place``.
-    ``since`` is the time of a first start at which the hook failed but the container started.
     """
-    started = journal.directory.lstat(STARTED)
+    from ..instances.changed_by_hand import first_start
+
     made = int(birth_time(folder.fd) or "0", 16) if request.in_place else 0
-    if started is None:
-        return {"made": made}
-    return {"made": made, "since": started.st_mtime_ns, "is_copy": started.st_size > 0}
+    return {"made": made, **first_start(journal.directory)}
 
 
 def _open_old_contents(make: bool) -> "Directory | None":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.entry import FILE
 from ..model.errors import KeptError, LimitError, RefusedError
+from ..model.file_names import STARTED
 from ..model.plan import CREATE, FAILED, KEEP, WRITING, Plan
 from ..model.unprintable_characters import printable
 from ..oslite import birth_time
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..model.entry import RootfsView, TemplateFile
     from ..model.plan import Change
+    from ..rootfs.confined_directory import Directory
     from .record_of_written_files import Record
 
 #: reasons why a file counts as changed by hand
@@ -118,6 +120,12 @@ def differences_from(recorded: WrittenFile, rootfs: RootfsView) -> tuple[str, ..
         (MODE, entry.mode != recorded.mode),
     ]
     return tuple(name for name, differs in found if differs)
+
+
+def first_start(directory: Directory) -> dict[str, Any]:
+    """Return the arguments ``since`` and ``is_copy`` of ``changed_by_hand``. The directory is ``.templater``."""
+    started = directory.lstat(STARTED)
+    return {} if started is None else {"since": started.st_mtime_ns, "is_copy": started.st_size > 0}
 
 
 def changed_by_hand(

@@ -25,7 +25,7 @@ def test_attack_50_a_secret_in_a_world_readable_file_is_found(mode):
 @pytest.mark.parametrize(
     "key",
     ["user.passphrase", "user.api-key", "user.API_KEY", "user.apikey", "user.tailscale_authkey", "user.access_key",
-     "user.encryption-key", "user.pass", "user.root_pw", "environment.MYSQL_PWD", "user.wifi-psk", "user.pin"],
+     "user.encryption-key", "user.pass", "user.root_pw", "environment.MYSQL_PWD", "user.wifi-psk", "user.pin", "user.rootpw", "environment.REDISPASS", "user.wifipsk", "user.jwt"],
 )  # fmt: skip
 def test_every_key_whose_value_is_redacted_in_reports_counts_as_a_secret(key):
     assert len(found("", f"{{{{ config_get('{key}', '') }}}}")) == 1

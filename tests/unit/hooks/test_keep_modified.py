@@ -205,6 +205,15 @@ def test_a_file_that_was_changed_after_a_failed_first_start_is_kept_if_the_conta
     assert not started.exists()
 
 
+def test_apply_keeps_a_file_that_was_changed_after_a_failed_first_start(container):
+    (container / "rootfs/etc/a").write_text("of the image\n")
+    (container / ".templater").mkdir(mode=0o700)
+    (container / ".templater/started").touch()
+    os.utime(container / ".templater/started", (1, 1))
+    assert main(["apply", str(container), f"{container}/rootfs", "-t", "create", KEEP]) == KeptError.exit_code
+    assert contents(container)["/etc/a"] == "of the image\n"
+
+
 @pytest.mark.parametrize("is_edited", [True, False])
 def test_only_the_time_of_the_content_counts_after_a_failed_first_start_of_the_original_of_a_copy(
     container, is_edited
