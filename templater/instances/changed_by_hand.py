@@ -123,7 +123,7 @@ def differences_from(recorded: WrittenFile, rootfs: RootfsView) -> tuple[str, ..
 
 
 def first_start(directory: Directory) -> dict[str, Any]:
-    """Return the arguments ``since`` and ``is_copy`` of ``changed_by_hand``. The directory is ``.templater``."""
+    """Return the arguments ``since`` and ``is_copy`` of ``changed_by_hand``, from ``.templater``."""
     started = directory.lstat(STARTED)
     return {} if started is None else {"since": started.st_mtime_ns, "is_copy": started.st_size > 0}
 
