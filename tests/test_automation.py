@@ -17,32 +17,32 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "automation.md").read_text()
 #: for each heading of the page, the keys whose values other headings describe
 INSIDE = {
-    "A plan": {"changes": "A change", "agent": "A change", "cloud_init": "cloud-init at the next boot"},
-    "The status of an instance": {"files": "The status of a file"},
-    "The status of a file": {"recorded": "An entry of the record", "error": "An error"},
-    "A change": {"error": "An error", "host": "An outcome"},
-    "A step": {"changes": "A change", "error": "An error"},
-    "An audit": {"findings": "A finding"},
-    "A check": {"findings": "An author's finding", "suppressed": "An author's finding"},
-    "A test run": {"cases": "A case of a test run"},
-    "A case of a test run": {"failures": "A failure of a case"},
-    "An image": {"files": "A file of an image", "rules": "A rule of an image"},
-    "An explanation": {"files": "An explained file", "templates": "The names that a template reads"},
-    "An explained file": {"lines": "A line of an explained file", "error": "An error"},
-    "A line of an explained file": {"parts": "A part of a line"},
-    "A part of a line": {"origins": "An origin", "because": "An origin"},
-    "The names that a template reads": {"reads": "An origin"},
-    "A next start": {"files": "A verdict on a file"},
-    "A comparison": {
-        "before": "A side of a comparison", "after": "A side of a comparison", "files": "A compared file",
+    "a plan": {"changes": "a change", "agent": "a change", "cloud_init": "a prediction for cloud-init"},
+    "the status of an instance": {"files": "the status of a file"},
+    "the status of a file": {"recorded": "an entry of the record", "error": "an error"},
+    "a change": {"error": "an error", "host": "an outcome"},
+    "a step of `simulate`": {"changes": "a change", "error": "an error"},
+    "`audit`": {"findings": "a finding of `audit`"},
+    "`check`": {"findings": "a finding of `check`", "suppressed": "a finding of `check`"},
+    "a test run of `test`": {"cases": "a case of a test run"},
+    "a case of a test run": {"failures": "a failure of a case"},
+    "an image": {"files": "a file of an image", "rules": "a rule of an image"},
+    "an explanation": {"files": "an explained file", "templates": "the names that a template reads"},
+    "an explained file": {"lines": "a line of an explained file", "error": "an error"},
+    "a line of an explained file": {"parts": "a part of a line"},
+    "a part of a line": {"origins": "an origin", "because": "an origin"},
+    "the names that a template reads": {"reads": "an origin"},
+    "`diff` for the next start of a running instance": {"files": "a verdict on a file"},
+    "a comparison": {
+        "before": "a side of a comparison", "after": "a side of a comparison", "files": "a compared file",
     },
-    "A compared file": {"before": "A change", "after": "A change"},
+    "a compared file": {"before": "a change", "after": "a change"},
 }  # fmt: skip
 #: headings whose objects need a daemon
-LIVE = {"A next start", "A verdict on a file"}
+LIVE = {"`diff` for the next start of a running instance", "a verdict on a file"}
 SAMPLES = "sample-images"
 PRINTED = {
-    "A plan": [
+    "a plan": [
         *(f"preview {SAMPLES}/{name} --json" for name in ("alpine", "broken", "permissions")),
         f"preview {SAMPLES}/rocky-vm --vm --json",
         "preview null --json",
@@ -50,46 +50,51 @@ PRINTED = {
         f"diff {SAMPLES}/debian-cloud rootfs --json",
         f"preview {SAMPLES}/alpine --instances all.json --json",
     ],
-    "A change": ["apply sample-images/debian-cloud rootfs -t create --json"],
-    "A step": ["simulate bytes create start --json", f"simulate {SAMPLES}/broken create start --json"],
-    "The status of an instance": [
+    "a change": ["apply sample-images/debian-cloud rootfs -t create --json"],
+    "a step of `simulate`": [
+        "simulate bytes create start --json",
+        f"simulate {SAMPLES}/broken create start --json",
+    ],
+    "the status of an instance": [
         "status web1 -t create,start --json",
         f"status {SAMPLES}/broken --rootfs rootfs --json",
     ],
-    "An audit": [f"audit {SAMPLES}/broken --json", f"audit {SAMPLES}/alpine --json", "audit bytes --json"],
-    "A check": [
+    "`audit`": [f"audit {SAMPLES}/broken --json", f"audit {SAMPLES}/alpine --json", "audit bytes --json"],
+    "`check`": [
         f"check {SAMPLES}/broken {SAMPLES}/alpine bytes none --at-least info --json",
         "check bytes --as lxd,incus --json",
     ],
-    "A test run": [
+    "a test run of `test`": [
         f"test {SAMPLES}/alpine bytes none {SAMPLES}/openwrt --coverage --json",
     ],
-    "An explanation": [
+    "an explanation": [
         f"explain {SAMPLES}/debian-cloud -i web1.yaml -p default.yaml -p web.yaml --json",
         f"explain {SAMPLES}/debian-cloud --reads --json",
         f"explain {SAMPLES}/broken --json",
         f"explain {SAMPLES}/alpine -t create,copy --json",
         f"explain {SAMPLES}/permissions -t create,start --json",
     ],
-    "A comparison": [
+    "a comparison": [
         f"diff {SAMPLES}/debian-cloud --set user.meta-data=x --json",
         f"diff {SAMPLES}/alpine --against-image null --json",
     ],
-    "An image": [f"image info {SAMPLES}/alpine --json", "image info image.tar.gz --json"],
-    "A packed image": [
+    "an image": [f"image info {SAMPLES}/alpine --json", "image info image.tar.gz --json"],
+    "a packed image": [
         "image build bytes -o again.tar.gz --json",
         "image export image.tar.gz out/ --json",
         "publish bytes -o published.tar.gz --json",
     ],
-    "An edit": ["image set-property image.tar.gz os=b --json", "image set-property bytes os=b --json"],
-    "A status check": ["hook status lxc nosuch --json"],
+    "an edit": ["image set-property image.tar.gz os=b --json", "image set-property bytes os=b --json"],
+    "a status check": ["hook status lxc nosuch --json"],
 }
 
 
 def documented():
     """Return the documented keys of each heading, and whether each key is optional."""
     found = {}
-    for heading, text in re.findall(r"^### ([^:\n]+).*?\n(.*?)(?=^##|\Z)", PAGE, re.M | re.S):
+    for heading, text in re.findall(
+        r"^### JSON keys of ([^(\n]+?)(?: \([^\n]*)?\n(.*?)(?=^##|\Z)", PAGE, re.M | re.S
+    ):
         cells = re.findall(r"^\| (`.*?) \|", text, re.M)
         found[heading] = {
             key: bool(mark) for cell in cells for key, mark in re.findall(r"`(\w+)(\??)`", cell)
@@ -160,7 +165,7 @@ def test_the_documented_json_keys_of_a_running_instance_equal_the_printed_json_k
 
     def diff():
         main(["diff", "incus:c1", "--json"])
-        objects("A next start", json.loads(capfd.readouterr().out), found)
+        objects("`diff` for the next start of a running instance", json.loads(capfd.readouterr().out), found)
 
     incus.put_file("c1", "/etc/once", b"x")
     diff()
@@ -177,7 +182,9 @@ def test_the_documented_json_keys_of_a_running_instance_equal_the_printed_json_k
         incus.put(f"{method} /1.0/instances/c1/files?path=/", error(403, "not authorized"))
     diff()
     said = {heading: keys for heading, keys in documented().items() if heading in LIVE}
-    assert said["A next start"].pop("newer_image")  # tests/unit/live/test_newer_image.py has one
+    assert said["`diff` for the next start of a running instance"].pop(
+        "newer_image"
+    )  # tests/unit/live/test_newer_image.py has one
     check_keys(said, {heading: found[heading] for heading in LIVE})
 
 

@@ -205,7 +205,7 @@ def _may_be_edited(change: Change, rootfs: RootfsView, made: int, since: int | N
     if since is None:
         return False
     has_fractions = time % 10**9 and since % 10**9  # some file systems store only whole seconds
-    return time > since if has_fractions else time // 10**9 > since // 10**9
+    return bool(time > since if has_fractions else time // 10**9 > since // 10**9)
 
 
 def _birth_time(root: Any, path: str) -> float:

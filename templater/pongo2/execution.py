@@ -46,9 +46,7 @@ def execute(
     try:
         return program.unit(Render(program, context, clock, seed, limits or DEFAULT_LIMITS), 0)
     except TooLarge as error:
-        raise LimitError(
-            f"the template builds a value of {error} characters, more than the limit of {values.MAX}"
-        ) from None
+        raise LimitError(f"the template builds {error}, more than the limit of {values.MAX}") from None
     except RecursionError:
         raise LimitError("the template nests too deeply to be rendered") from None
     except MemoryError:

@@ -42,7 +42,7 @@ class Panic(Exception):
 
 
 class TooLarge(Exception):
-    """The error for a value larger than MAX, with the value's size. The runtime converts it to LimitError."""
+    """An error for a value that would be larger than MAX. The runtime converts it to a LimitError."""
 
 
 MAX = 4 * 1024 * 1024
@@ -52,7 +52,7 @@ MAX = 4 * 1024 * 1024
 def grow(size: int) -> None:
     """Raise TooLarge if ``size`` exceeds MAX. Call this function before creating a value of this size."""
     if size > MAX:
-        raise TooLarge(size)
+        raise TooLarge(f"a value of {size} characters")
 
 
 def sized(text: str) -> str:

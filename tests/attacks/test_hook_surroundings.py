@@ -442,7 +442,7 @@ def test_a_machine_cannot_have_the_name_of_a_templater_directory(name: str) -> N
 
     options = Options()
     options.words = (name,)
-    with pytest.raises(UsageError, match="templater itself uses this directory"):
+    with pytest.raises(UsageError, match="templater itself uses the directory"):
         nspawn.read_request(options, {})
     options.if_present = True
     assert isinstance(nspawn.read_request(options, {}), Notice)
@@ -1242,8 +1242,8 @@ def test_a_log_file_of_another_user_gets_only_the_public_lines(tmp_path: Path) -
     some_fast(
         [
             (["/etc/app"], [], True),
-            (["/proc", "/etc//app/../app/"], ["--stage", "prestart"], True),
-            (["/../etc/app"], [], True),  # runtimes clean the path as Go does
+            (["/proc", "/etc//app/./"], ["--stage", "prestart"], True),
+            (["etc/app"], [], True),  # runtimes clean the path as Go does
             (["/etc"], ["--in-place"], True),
             (["/link"], [], True),  # the runtime follows links in the root filesystem, too
             (["/"], [], True),
@@ -1268,7 +1268,7 @@ def test_a_target_is_refused_if_a_mount_of_the_bundle_would_hide_the_target(
     assert (answer.returncode, file.exists()) == ((3, False) if is_refused else (0, not is_covered))
     if is_refused:
         mount = destinations[-1]
-        said = f"the container's mount at '{os.path.normpath(str(mount))}' would hide '/etc/app/conf'"
+        said = f"the container's mount at '{os.path.normpath(os.path.join('/', str(mount)))}' would hide '/etc/app/conf'"
         assert said in answer.stderr
     else:
         log = (bundle / ".templater/log").read_text()
