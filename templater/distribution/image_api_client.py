@@ -237,10 +237,18 @@ def _boundary(kind: str) -> bytes:
     boundary: Any = ""
     if len(kind) <= _MOST_CONTENT_TYPE:  # the time of get_param grows with the square of the length
         message = email.parser.HeaderParser().parsestr(f"Content-Type: {kind}\n\n")
-        boundary = message.get_param("boundary") or ""
+        boundary = _parameter(message, "boundary", "content-type")
     if not isinstance(boundary, str) or not 0 < len(boundary) <= 200:
         raise InputError("the server sends a multipart response without a valid boundary")
     return b"\r\n--" + boundary.encode("ascii", "replace")
+
+
+def _parameter(message: Message, name: str, header: str) -> Any:
+    """Return a parameter of a header, or "" if it is missing or invalid."""
+    try:
+        return message.get_param(name, header=header) or ""
+    except TypeError:  # Python 3.11 can't read "name*" beside "name*0"
+        return ""
 
 
 def _parts(content: Iterator[bytes], delimiter: bytes, server: str) -> Iterator[tuple[str, Iterator[bytes]]]:
@@ -261,7 +269,7 @@ def _parts(content: Iterator[bytes], delimiter: bytes, server: str) -> Iterator[
             if allowed == (_METADATA,):
                 raise InputError(f"'{server}' sends an image without parts")
             return
-        name = str(reader.headers().get_param("name", header="content-disposition"))
+        name = str(_parameter(reader.headers(), "name", "content-disposition"))
         if name not in allowed:
             raise RefusedError(
                 f"'{server}' sends the part '{printable(name[:100])}' instead of '{allowed[0]}'"

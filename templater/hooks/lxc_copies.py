@@ -82,7 +82,8 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
             old.replace(CLONED, "\n".join((folder, *ancestors(DEPTH))).encode("utf-8", "surrogateescape"))
             old.unlock()
         never = Notice(f"{name}: made from {source_name}, which was never started", folder)
-        if exact and before is None and started is None:
+        facts = (started, unfinished, *records.values())
+        if exact and before is None and all(each is None for each in facts):
             return never
         state = State(
             before.pending if exact and before else "copy", name, before.image if before and certain else ""
@@ -93,13 +94,13 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
                 new.replace(STARTED, b"copied\n")
                 times = (started.st_mtime_ns, started.st_mtime_ns)
                 os.utime(STARTED, ns=times, dir_fd=new.directory.fd, follow_symlinks=False)
-            if exact and before is None:
-                return never
             for record, data in records.items():
                 if data is not None:
                     write_whole(new.directory, record, data, sync=False, staged=SETTLED)
             if unfinished is not None:  # the copied root filesystem has the leftovers of a killed run, too
                 Journal(new.directory).write(unfinished)
+            if exact and before is None:
+                return never
             new.remember(state)
     return Notice(
         f"{name}: made from {source_name}; the next start runs"

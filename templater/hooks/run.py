@@ -531,12 +531,13 @@ def _write_files(
 def _first_times(folder: Root, journal: "Journal", request: HookRequest) -> "dict[str, Any]":
     """Return the arguments ``made``, ``since`` and ``is_copy`` of ``changed_by_hand``.
 
-    ``made`` is the time at which the container's directory was created, or 0 without ``--in-place``.
+    ``made`` is the time at which the container's directory was created, or infinity if it is unknown. Without
+    ``--in-place``, no mounted file is written, and ``made`` is 0.
     """
     from ..instances.changed_by_hand import first_start
 
-    made = int(birth_time(folder.fd) or "0", 16) if request.in_place else 0
-    return {"made": made, **first_start(journal.directory)}
+    born = birth_time(folder.fd) if request.in_place else "0"
+    return {"made": int(born, 16) if born else float("inf"), **first_start(journal.directory)}
 
 
 def _open_old_contents(make: bool) -> "Directory | None":

@@ -133,7 +133,7 @@ def changed_by_hand(
     record: Record,
     rootfs: RootfsView,
     *,
-    made: int = 0,
+    made: float = 0,
     since: int | None = None,
     is_copy: bool = False,
 ) -> dict[str, str]:
@@ -190,7 +190,7 @@ def _reason_to_keep(
     return "" if has_content(rootfs, recorded) else "changed by hand"
 
 
-def _may_be_edited(change: Change, rootfs: RootfsView, made: int, since: int | None, is_copy: bool) -> bool:
+def _may_be_edited(change: Change, rootfs: RootfsView, made: float, since: int | None, is_copy: bool) -> bool:
     """Return whether an existing file may differ from the image's file: see ``changed_by_hand``."""
     root, resolved = getattr(rootfs, "root", None), change.resolved
     is_mounted = resolved is not None and bool(resolved.mounts)

@@ -186,6 +186,10 @@ def test_a_target_that_leads_to_a_sensitive_file_through_a_link_is_found():
         ("/etc/motd", "etc/cron.d", ".", "/etc/cron.d/motd", "medium"),
         ("/etc/a/sudoers", "etc/x", "a", "", "info"),
         ("/etc/rc.local", "etc/sudoers", "rc.local", "/etc/sudoers", "high"),
+        # by its own name, such a target has the severity low or info
+        ("/etc/motd", "etc/rc.local", "motd", "/etc/rc.local", "medium"),
+        ("/etc/motd", "usr/sbin/sshd", "../../etc/motd", "/usr/sbin/sshd", "medium"),
+        ("/etc/motd", "etc/profile", "motd", "/etc/profile", "medium"),
     ],
 )
 def test_a_target_to_which_a_symlink_with_a_sensitive_name_leads_is_found(target, link, to, name, severity):

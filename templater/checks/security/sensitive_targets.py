@@ -199,7 +199,7 @@ SENSITIVE = (
         # programs and libraries, then settings that name commands or libraries, then keys
         rf"""(?!(?:{_ORDINARY}|{_SERVICES})\Z)(?:
              /usr/(?:local/)?lib.*|/lib.*|/init(?:/.*)?|/root/.*|/usr/(?:local/)?games/.*|/snap/bin/.*
-            |/usr/(?:local/)?share/(?:perl|python|initramfs-tools|debconf|bash-completion|p11-kit|pam-configs)[^/]*/.*
+            |/usr/(?:local/)?share/(?:perl|python|initramfs-tools|debconf|bash-completion|p11-kit|pam-configs|containers)[^/]*/.*
             |/etc/(?:perl|python|default|conf\.d|rc\.conf|sysconfig|NetworkManager|network|netplan|selinux|xdg)[^/]*(?:/.*)?
             |/etc/(?:systemd|udev|cloud|init|apt|cron|rsyslog|syslog|audit|audisp|logrotate|snmp|cups|zfs)[^/]*(?:/.*)?
             |/etc/(?:wireguard|openvpn|libvirt|containers|docker|lxc|qemu|vmware|letsencrypt|fail2ban|monit)[^/]*/.*
@@ -282,6 +282,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
         name, effect, severity = _effect_of(reached, table)
         if effect:
             how = reached[name].format(printable(name))
+            if how and severity in ("info", "low"):  # the rule's own path hides which file it writes
+                severity = "medium"
             if not how and real != path:
                 how = f"which leads to '{printable(real)}'"
             subject = f"'{printable(path)}', {how}," if how else f"'{printable(path)}'"

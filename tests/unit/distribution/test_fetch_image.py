@@ -740,6 +740,15 @@ def test_a_multipart_boundary_may_have_up_to_200_characters(length):
         image_api_client._boundary(kind)
 
 
+def test_a_parameter_in_two_spellings_gives_no_error_other_than_those_of_templater():
+    """Python 3.11 raised TypeError. Other releases of Python read one of the two values."""
+    with suppress(InputError):
+        image_api_client._boundary("multipart/form-data; boundary*=a; boundary*0=b")
+    body = b"--b0undary\r\nContent-Disposition: form-data; name*=a; name*0=b\r\n\r\n"
+    with pytest.raises(RefusedError, match="instead of 'metadata'"):
+        next(image_api_client._parts(iter([body]), b"\r\n--b0undary", "server"))
+
+
 def test_the_metadata_of_a_split_image_is_fetched_before_the_root_filesystem_and_both_match_the_fingerprint(
     certificates, home, tmp_path
 ):

@@ -306,3 +306,16 @@ def test_a_snapshot_keeps_the_time_of_a_failed_first_start(tmp_path):
     mark = folder / ".templater/started"
     assert (mark.read_text(), mark.stat().st_mtime) == ("copied\n", 7)
     assert pending(folder) is None
+
+
+def test_a_snapshot_keeps_the_journal_of_a_first_start_that_was_killed(tmp_path):
+    """Without the journal, no later start removes the temporary files that LXC has copied."""
+    folder = tmp_path / "web/snaps/snap0"
+    folder.mkdir(parents=True)
+    with StateDirectory(str(tmp_path / "web")) as directory:
+        directory.replace("journal", b"0123456789ab-1\0/etc")
+        directory.replace("written.new", record(MOTD))
+    lxc_copies.clone(str(folder), "snap0", "web", Options())
+    assert (folder / ".templater/journal").read_bytes() == b"0123456789ab-1\0/etc"
+    assert (folder / ".templater/written.new").read_bytes() == record(MOTD)
+    assert pending(folder) is None
