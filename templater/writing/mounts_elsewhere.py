@@ -40,6 +40,8 @@ MAX_TABLE = 16 << 20
 #: namespaces. Any user can mount so many file systems on one directory that the kernel needs minutes for the
 #: table, or for a single read of it.
 MAX_SECONDS, MAX_WAIT = 2.0, 10.0
+#: the number of tables that take too long. Each of them needs another process, which may not end soon.
+MOST_INCOMPLETE = 16
 
 #: the length of a piece of a text, as the reading process sends it before the piece; 0 ends the text
 _HEAD = Struct("I")
@@ -113,7 +115,7 @@ def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[s
     The first result is a dict from each place to the id of such a process. The second result lists the ids of
     the processes whose mount tables were read only in part. Only places whose last name is in ``names`` are
     returned. Each mount table gets an equal share of the remaining time. So long tables of one user don't use
-    up the time of the other users.
+    up the time of the other users. Stop after ``MOST_INCOMPLETE`` tables that take too long.
     """
     found: dict[Place, str] = {}
     end = time.monotonic() + MAX_WAIT
@@ -125,6 +127,9 @@ def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[s
     ends = {_escaped(name) for name in names}
     try:
         for number, (process, _) in enumerate(threads):
+            if left <= 0 or time.monotonic() > end or len(incomplete) > MOST_INCOMPLETE:
+                incomplete += [process for process, _ in threads[number:]]
+                break
             start = time.process_time()
             if not reader.pid:
                 reader = _Reader(partial(_tables, threads[number:]), end)
@@ -165,8 +170,10 @@ class _Reader:
             os.close(out)
             return
         try:
-            os.closerange(0, out)  # so that no program waits for this process, which may end much later
-            os.closerange(out + 1, 1 << 30)
+            # close all other files, so that no program waits for this process, which may end much later
+            highest = max(map(int, os.listdir("/proc/self/fd")))
+            os.closerange(0, out)
+            os.closerange(out + 1, highest + 1)
             for text in texts():
                 for piece in text:
                     os.write(out, _HEAD.pack(len(piece)) + piece)
@@ -177,9 +184,10 @@ class _Reader:
     def close(self) -> None:
         if self.pid:
             os.close(self.fd)
-            with suppress(ProcessLookupError, ChildProcessError):  # if SIGCHLD is ignored
-                os.kill(self.pid, SIGKILL)
-                os.waitpid(self.pid, os.WNOHANG)
+            with suppress(ChildProcessError):  # SIGCHLD is ignored, and the process has ended
+                if os.waitpid(self.pid, os.WNOHANG)[0] == 0:
+                    os.kill(self.pid, SIGKILL)
+                    os.waitpid(self.pid, os.WNOHANG)
             self.pid = 0
 
     def read(self, seconds: float) -> tuple[bytes, bool]:

@@ -304,6 +304,13 @@ FILES_OF_CLOUD_INIT = [
         ("/var/lib/cloud/seed/nocloud-net/meta-data", "instance-id: {{ container.name }}\n", "", ""),
         ("/etc/cloud/cloud.cfg.d/99-x.cfg", "datasource_list: [NoCloud]\nmanage_etc_hosts: true\n", "", ""),
         (USER_DATA, "#cloud-config\nssh_pwauth: false\nusers: []\n'public-keys': []\n", "", ""),
+        (USER_DATA, "#cloud-config\ndisable_root: true\nssh_pwauth: no # x\n", "", ""),
+        (USER_DATA, "#cloud-config\ndisable_root: false\n", "", "disable_root"),
+        (USER_DATA, "#cloud-config\nssh_pwauth: yes\n", "", "ssh_pwauth"),
+        ("/etc/cloud/templates/hosts.debian.tmpl", "## \u00a0template:jinja\n", "", "## \\xa0template"),
+        ("/var/lib/cloud/seed/maas/meta-data/public-keys", "ssh-ed25519 A\n", "", "public-keys"),
+        ("/etc/cloud/cloud.cfg.d/99-x.cfg", "network:\n  config: disabled\n", "", ""),
+        ("/etc/cloud/cloud.cfg.d/99-x.cfg", "network:\n  config: {runcmd: [x]}\n", "", "runcmd"),
         ("/etc/x", "users: [evil]\n", "", ""),
         # keys that run commands, write files or fetch texts, and are in no list of dangerous keys
         (USER_DATA, "#cloud-config\noutput: {all: '| sh -c evil'}\n", "", "output"),
@@ -414,6 +421,7 @@ def test_rules_that_share_a_template_for_cloud_init_read_it_once(monkeypatch):
 )  # fmt: skip
 def test_the_targets_of_most_images_have_no_finding(path):
     assert not observed(CHECK, found(path))
+    assert not observed(CHECK, found(path, [a_link("rootfs/srv/root", "/")]))  # with a second name
 
 
 @pytest.mark.parametrize(

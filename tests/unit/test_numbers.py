@@ -226,7 +226,7 @@ VALUES = {
     "web.watch_page": {"LINES": 2000, "MOST_COMPARED": 1_048_576},
     "web.redaction": {"SHORTEST": 4, "SHORTEST_LINE": 8, "MOST_SEARCHED": 10_000_000, "MOST_COMPARED": 500_000_000, "_COMPARISON": 200},
     "web.report_page": {"MOST": 16_777_216, "LARGE": 20_000},
-    "writing.mounts_elsewhere": {"MAX_TABLE": 16_777_216, "MAX_SECONDS": 2.0, "MAX_WAIT": 10.0},
+    "writing.mounts_elsewhere": {"MAX_TABLE": 16_777_216, "MAX_SECONDS": 2.0, "MAX_WAIT": 10.0, "MOST_INCOMPLETE": 16},
     "writing.apply_locks": {"_POLL": 0.02, "SECONDS_FOR_MOUNTED": 10.0},
     "writing.attributes": {"MOST_ATTRIBUTES": 16_777_216, "ATTRIBUTE_COST": 256},
     "writing.remove_leftovers": {"MAX_JOURNAL": 16_777_216, "MAX_LINES": 100_000, "MOST_NAMES": 100_000, "MOST_BYTES": 4_194_304, "MOST_REMOVED": 8_388_608, "MOST_LEFTOVERS": 10_000, "MOST_SECONDS": 2.0, "_NAMES_PER_CHANGE": 2, "_SHARED_NAMES": 2, "_MOST_DIGITS": 6},

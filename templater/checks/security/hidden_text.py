@@ -53,7 +53,7 @@ _NAMED = (
     (92, 92, 255), (255, 0, 255), (0, 255, 255), (255, 255, 255),
 )  # fmt: skip
 #: two colours look alike if red, green and blue differ by less than this number of 255
-_ALIKE = 32
+_ALIKE = 16
 #: characters that a name or property of an image does not need; a terminal can obey them
 _CONTROL = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_BIDI}]|\r(?!\n)")
 

@@ -280,6 +280,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             name = _in_running_system(known, image.may_be_virtual_machine)
             reached.setdefault(name, "which can be '{}' in a running system")
         name, effect, severity = _effect_of(reached, table)
+        if effect == UNUSUAL and reached[name]:  # only another name of an ordinary file is unusual
+            effect = ""
         if effect:
             how = reached[name].format(printable(name))
             if how and severity in ("info", "low"):  # the rule's own path hides which file it writes

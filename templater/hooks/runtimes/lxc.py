@@ -99,8 +99,9 @@ def read_request(options: "Options", environ: "Mapping[str, str]") -> "HookReque
 
 
 def state_folder(environ: "Mapping[str, str]") -> str:
-    """Return the container's directory."""
-    return dirname(clean_path(environ.get("LXC_CONFIG_FILE", "")))
+    """Return the container's directory, or "" if LXC has not started this hook."""
+    config = environ.get("LXC_CONFIG_FILE", "")
+    return dirname(clean_path(config)) if config else ""
 
 
 def _start(

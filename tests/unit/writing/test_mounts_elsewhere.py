@@ -338,6 +338,33 @@ def test_one_thread_of_each_mount_namespace_is_listed_before_any_root_directory_
     assert list(threads) == [("7", "b3")]
 
 
+@pytest.mark.parametrize("limit", ["time", "tables"])
+def test_few_processes_are_started_for_many_tables_that_take_too_long(limit, monkeypatch):
+    """9,000 threads below stacks of mounts started 9,000 processes, and apply failed."""
+    started = []
+
+    class Reader:
+        used = 0.0
+
+        def __init__(self, texts, end):
+            self.pid = len(started) + 1
+            started.append(self)
+
+        def read(self, seconds):
+            if len(started) == 1:
+                return b"".join(b"%d x\n" % number for number in range(9000)), True
+            self.used = 3.0 if limit == "time" else 0.0
+            return b"", False
+
+        def close(self):
+            self.pid = 0
+
+    monkeypatch.setattr(mounts_elsewhere, "_Reader", Reader)
+    found, incomplete = mounts_elsewhere.places_of_mounts({b"hosts"})
+    assert (found, len(incomplete)) == ({}, 9000)
+    assert len(started) == (2 if limit == "time" else mounts_elsewhere.MOST_INCOMPLETE + 2)
+
+
 def test_a_huge_table_of_mounts_is_read_only_in_part(monkeypatch):
     tables = partial(mounts_elsewhere._tables, [("1", "/proc/self")])
     with closing(mounts_elsewhere._Reader(tables, float("inf"))) as reader:
