@@ -60,6 +60,8 @@ class Connection(http.client.HTTPConnection):
         self.overhead, self.in_headers = 0, True
         try:
             return super().getresponse()
+        except TypeError:  # Python 3.11 can't read a parameter "name*" beside "name*0"
+            raise http.client.HTTPException("an invalid header") from None
         finally:
             self.in_headers = False
 

@@ -337,7 +337,10 @@ class _Connections(urllib.request.HTTPSHandler):
                     f"the server of '{request.full_url}' offers only {name}, but clients need TLS 1.3"
                 )
             with self._bounds.headers():
-                answer = connection.getresponse()
+                try:
+                    answer = connection.getresponse()
+                except TypeError:  # Python 3.11 can't read a parameter "name*" beside "name*0"
+                    raise InputError(f"'{request.full_url}' has an invalid header") from None
         except BaseException as error:
             connection.close()
             if is_kept and isinstance(error, ConnectionError):  # the server closed the idle connection

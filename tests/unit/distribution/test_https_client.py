@@ -64,6 +64,20 @@ def test_the_list_command_reads_only_the_catalog(server):
     assert server.paths == ["/streams/v1/index.json", "/streams/v1/images.json"]
 
 
+def test_a_header_that_the_python_library_cannot_read_gives_an_error_of_templater(server):
+    """Python 3.11 raised TypeError for a parameter in two spellings."""
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Type", "multipart/form-data; boundary*=a; boundary*0=b")
+        handler.end_headers()
+        return True
+
+    server.fault = answer
+    with pytest.raises(TemplaterError):
+        list_stream(UrlStream(server.url))
+
+
 def test_a_server_may_redirect_image_files_to_another_server(server, other):
     server.fault = lambda handler: (
         handler.path.startswith("/images") and redirect(handler, other.url + handler.path)
