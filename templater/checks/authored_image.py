@@ -199,7 +199,7 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _other_renders(self) -> tuple[RenderOptions, dict[str, Compiled]]:
-        """The options that ``alternatives`` uses, and a dict from hosts to the compiled templates.
+        """The render options of ``alternatives``, and a dict from hosts to compiled templates.
 
         All renders of ``alternatives`` share one time limit.
         """
@@ -304,16 +304,16 @@ class AuthoredImage(ScannedImage):
         return [0]
 
     def locate(self, file: File, text: str) -> Span:
-        """Return the span of the template code that renders the line ``text``.
+        """Return the span of the template code that renders ``text``, a line of a rendered file.
 
         The function tries these steps in order. A search succeeds only if it finds exactly one place.
 
-        * Search the template for the whole line.
-        * Search for a template line whose text around ``{{ }}`` fits the line.
-        * Search the rule's properties for the whole line.
+        * Search the template for ``text``.
+        * Search for a template line that could render ``text``: the characters outside ``{{ }}`` fit.
+        * Search the rule's properties for ``text``.
         * Return the span of the rule.
 
-        After ``SEARCHED`` characters of templates, only the last step remains.
+        When all calls together have read ``SEARCHED`` characters of templates, only the last step remains.
         """
         template = self.templates.get(file.rule.template)
         self._searched[0] += len(template.data or b"") if template is not None else 0

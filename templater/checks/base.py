@@ -20,7 +20,7 @@ class Fix(NamedTuple):
 
     ``edits`` replace text in one file, and ``fields`` set fields of the observation's rule.
 
-    A fix is ``unsafe`` if it can change the files of a working image.
+    A fix is ``unsafe`` if it can change the rendered files of an image that already works.
     """
 
     edits: tuple[tuple[Span, str], ...] = ()
@@ -71,7 +71,7 @@ def check(
     validated: bool = False,
     rootfs: bool = False,
 ) -> Callable[[Callable[[Any], Iterable[Observation]]], Check]:
-    """Decorate a function to make it a ``Check``. The docstring of its module explains the check.
+    """Decorate a function to make it a ``Check``. The docstring of the function's module explains the check.
 
     ``hint`` is the default hint of the check's observations. The other arguments are fields of the ``Check``.
     """

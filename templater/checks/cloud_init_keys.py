@@ -69,19 +69,21 @@ _NAMES = ("config_get", "instance", "container", "devices", "properties")
 
 
 def is_for_cloud_init(paths: Iterable[str]) -> bool:
-    """Return whether cloud-init reads one of the paths as something else than a network configuration."""
+    """Return whether cloud-init reads one of the paths, but not as a network configuration."""
     return any(map(_PATHS.fullmatch, paths))
 
 
 def texts_with_power(image: ScannedImage, rules: Iterable[Rule]) -> Iterator[tuple[Rule, str, str]]:
-    """Yield each rule with a text that may grant access or run commands at the first boot, and a severity.
+    """Yield each rule whose file may grant access or run commands at the first boot.
 
-    The text is a key, a line, a tag or an expression. All ``rules`` write files for cloud-init.
+    With each rule, yield the dangerous text and a severity. The text is a key, a line, a tag or an
+    expression. All ``rules`` write files for cloud-init.
 
     Any list of dangerous keys is incomplete, and YAML has many spellings of a key. So each line of a template
     counts as dangerous unless it matches one of a few patterns. The values of the instance are not examined.
-    A text in the rule's properties has the severity low: real images set a default user-data there, and the
-    user can replace it.
+
+    If the text comes from the rule's properties, the severity is low. Real images set a default user-data in
+    the properties, and users can replace this default.
     """
 
     @cache
@@ -105,7 +107,7 @@ def texts_with_power(image: ScannedImage, rules: Iterable[Rule]) -> Iterator[tup
 
 
 def _of_template(source: Source) -> tuple[str, bool]:
-    """Return the first dangerous text of a template, and whether the file may be a mapping in braces."""
+    """Return the first dangerous text of a template, and whether the file may be a YAML mapping in braces."""
     in_braces = False
     for parts in readings_of(source):
         printed = "".join(map(_printed, parts))
@@ -120,9 +122,10 @@ def _shown(text: str) -> str:
 
 
 def _printed(part: Part) -> str:
-    """Return the text of a part, or the characters for a tag or an expression.
+    """Return the text that a part prints, or the characters that stand for a tag or an expression.
 
-    A value of the properties can end with a line break. So the text after it may begin a new line.
+    The value of a property can end with a line break. So the text after an expression that prints a property
+    may begin a new line.
     """
     kind, tokens = part
     if kind == "{{":
@@ -133,8 +136,8 @@ def _printed(part: Part) -> str:
 def _found_in(parts: list[Part], printed: str, in_braces: bool) -> Iterator[str]:
     """Yield the dangerous texts of a template. Some of the texts may be empty.
 
-    A text before a tag may be missing in the file. So the lines are examined twice: without all tags, and as
-    if each tag began a new line.
+    A condition can omit the text before a tag from the rendered file. So the lines are examined twice:
+    without all tags, and as if each tag began a new line.
     """
     tokens = [token for _, part in parts for token in part]
     yield _known_in("".join(token.value for token in tokens if token.kind == TEXT))
@@ -148,7 +151,7 @@ def _found_in(parts: list[Part], printed: str, in_braces: bool) -> Iterator[str]
 
 
 def _is_harmless(part: list[Token]) -> bool:
-    """Return whether an expression prints a value of the instance or of the properties, or a string in it."""
+    """Return whether an expression prints only its own strings, and values of the instance or properties."""
     for before, token, after in zip(part, part[1:], [*part[2:], part[-1]], strict=False):
         if token.kind != IDENTIFIER:
             known = token.kind in ("}}", ".", "(", ")", ",", "|", ":", STRING)
@@ -169,8 +172,8 @@ def _known_in(text: str) -> str:
 def _unknown_in(text: str, in_braces: bool, *, may_nest: bool = True) -> str:
     """Return the first key or line that may be dangerous.
 
-    ``may_nest`` tells whether the text of a harmless key may continue on the next lines. In a value of the
-    properties it may not, because an indented expression would indent only the first line of the value.
+    ``may_nest`` tells whether the value of a harmless key may continue on the next lines. ``may_nest`` is
+    false for the value of a property: an indented expression would indent only the first line of the value.
     """
     is_nested = False
     for line in filter(None, _NO_NETWORK.sub("", text).splitlines()):

@@ -99,8 +99,8 @@ class Texts(NamedTuple):
 
     * ``number`` is the number of the image's properties, plus the highest number of properties of one rule.
     * ``longest`` is the length of the longest name or value of a property.
-    * ``total`` is the length of all names and values of the image's properties, plus the highest such length
-      for one rule.
+    * ``total`` is the length of all names and values of the image's properties, plus the length of
+      the names and values of the rule with the longest properties.
     * ``path`` is the length of the longest path of a rule.
     """
 
@@ -150,8 +150,8 @@ class _Measure(NamedTuple):
     """Upper bounds for an expression: the characters of the value, and the work to compute it.
 
     * ``variables`` is the number of variables in the expression.
-    * ``pieces`` has the variables of loops over a text from which the value is computed. Such a loop gives
-      its variable one piece of the text at a time.
+    * ``pieces`` has the loop variables from which the value is computed, if the loop is over a text. Such a
+      loop gives its variable one piece of the text at a time.
     * ``changed`` has the variables that a loop changes and that the value can contain.
     * ``copies`` is the number of copies of these changed variables in the value.
     """
@@ -174,10 +174,11 @@ class _Position(NamedTuple):
     * ``escaped`` is true if autoescape is on at the position.
     * ``pieces`` has the variables that contain only a piece of a text.
 
-    A loop over a text gives its variable one piece of the text in each run of the body. So all values of the
-    loop variable together are only as long as the text. ``pieces`` maps the loop variable to a pair, and also
-    each variable that contains the loop variable. The pair has the loop variable, and the length of the
-    mapped variable's value in one run.
+    A loop over a text gives its variable one piece of the text in each iteration. So all values of the loop
+    variable together are only as long as the text.
+
+    The keys of ``pieces`` are loop variables, and variables that contain a loop variable. Each value is a
+    pair: the loop variable, and the length of the key variable's value in one iteration.
     """
 
     runs: int = 1
@@ -635,7 +636,10 @@ def names_in(part: object, blocks: Mapping[str, tree.Body] = {}) -> set[str]:
 
 
 def _inside(node: tree.Expression) -> Iterator[tree.Expression]:
-    """Yield the parts that are evaluated before the expression itself, except the arguments of filters."""
+    """Yield the parts of an expression that are evaluated before the whole expression.
+
+    Omit the arguments of filters.
+    """
     if isinstance(node, tree.Filtered):
         yield node.atom
     elif isinstance(node, tree.Operation):

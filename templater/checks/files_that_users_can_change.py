@@ -109,7 +109,7 @@ class FilesOfUsers:
                 yield from self.at_path(path) if name.entry.kind == SYMLINK else self.at_place(path, path)
 
     def at_path(self, path: str) -> Iterator[Observation]:
-        """Follow a path, and check each directory on the way and the file at its end."""
+        """Follow ``path``, and report each directory or file on the path that users can change."""
         resolved = resolve(self.image.rootfs, path, self.steps)
         if isinstance(resolved.error, LimitError):
             raise resolved.error
@@ -219,7 +219,7 @@ class FilesOfUsers:
 
         The severity is low in two cases:
 
-        * No root filesystem is known: a directory in ``/home`` may belong to root.
+        * The target is in ``/home``, and in the image, users cannot write a directory above the target.
         * Only the user of a service can replace the target.
         """
         for rule, path, resolved in self.image.targets:
@@ -263,15 +263,15 @@ class FilesOfUsers:
         return False
 
     def links(self) -> tuple[list[str], list[str], list[str], list[str]]:
-        """Follow the links of the system's directories to other directories.
+        """Follow the links in the directories of the system.
 
         Return four lists:
 
         * the links with a target that users can replace
         * the links in the directories of ``_PROGRAMS``, with a target that the user of a service can replace
         * the links with a target that is too deep to check
-        * the directories to which links lead, each with a slash at its end. The system also uses the files in
-          these directories, so they need the same check.
+        * the directories to which links lead, each with a slash at its end. The files in these directories
+          need the same check, because the system also uses these files.
         """
         targets = {
             name.path[len(ROOTFS) + 1 :]: name.entry.target
@@ -342,8 +342,8 @@ class FilesOfUsers:
     def _belongs_to(self, entry: Entry, first: int, path: str = "") -> bool:
         """Return whether a user or a group with an id of at least ``first`` can write a file.
 
-        The owner counts as a user who can write the file. The exception is a file of jobs below
-        ``/var/spool``, because each user may own such a file. If ``first`` is 1000, the users and groups of
+        The owner counts as a user who can write the file, except for a crontab or another job file below
+        ``/var/spool``: each user may own such files. If ``first`` is 1000, the users and groups of
         services, such as www-data, do not count: their ids are below 1000.
         """
         image = self.image

@@ -46,7 +46,7 @@ _OPAQUE = ("verbatim", "comment")
 
 
 def host_report(image: AuthoredImage) -> dict[str, Any]:
-    """Return a table of each file on each host, as data. The key ``text`` has the table as text.
+    """Return a JSON object with a table of each file on each host. The key ``text`` has the table as text.
 
     If every file is the same on all hosts, ``text`` is empty.
 

@@ -1,4 +1,4 @@
-"""The reader for audits. It reads a whole image within limits, follows no links and rejects no names."""
+"""A reader of whole images for checks. It obeys limits, follows no links and rejects no names."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def undetected_archives(image: ScannedImage) -> Iterator[Refusal]:
 
 
 def unexpected_kinds(image: ScannedImage) -> Iterator[Refusal]:
-    """Yield a refusal if metadata.yaml is not a regular file, and if rootfs is not a directory."""
+    """Yield one refusal if metadata.yaml is not a regular file, and one if rootfs is not a directory."""
     kinds = {
         name.path: "hard link" if name.hard_link else name.entry.kind
         for name in image.names

@@ -43,7 +43,8 @@ def invented_instance(keys: Collection[str], defaults: Mapping[str, str]) -> Ins
 def invented_value(key: str, default: str = "") -> str:
     """Return a plausible value for a configuration key. ``default`` is the template's own default.
 
-    For a text such as ``true``, the value is the opposite. A number is returned unchanged.
+    If ``default`` is a text such as ``true``, return the opposite. If ``default`` is a number, return it
+    unchanged.
     """
     if (value := document_of(key)) is not None:
         return value

@@ -19,8 +19,8 @@ class LinkedNames:
     ``/srv/rules``. Then a target such as ``/srv/rules/x`` is sensitive, although its path contains no link.
 
     ``links`` has the path and the target of each symlink in ``rootfs``. Most images have thousands of links.
-    So the search skips a link if the last name of its target does not occur in the searched path. A target
-    such as ``/`` or ``..`` has no last name, and its link is not skipped.
+    So the search skips a link if the last name of its target does not occur in the searched path. The search
+    never skips a link to ``/`` or ``..``, because such a target has no last name.
     """
 
     def __init__(self, rootfs: RootfsView, links: Iterable[tuple[str, str]]) -> None:
@@ -89,7 +89,10 @@ class LinkedNames:
 
 
 def _links_of(name: str, used: dict[str, tuple[str, str]]) -> set[str]:
-    """Return the links of a path. ``used`` has the first link of each path, and the path after this link."""
+    """Return all links on the way from a path to the file that the search started from.
+
+    ``used`` maps each path to a link, and to the path to which this link leads.
+    """
     links = set()
     while name in used:
         link, name = used[name]

@@ -45,7 +45,7 @@ class Maps:
         * maps that are assigned to a variable
         * maps that a condition only tests
 
-        The second list has the map of texts that a loop reads.
+        The second list has each map of texts that a loop reads.
         """
         content: list[Token] = []
         looped: list[Token] = []

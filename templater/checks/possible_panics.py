@@ -161,10 +161,11 @@ _SAFE_ARGUMENTS: Mapping[str, Callable[[str | int | float], bool]] = {
 class ValueKinds:
     """The kinds that each value of a template can have.
 
-    If tags set a variable, the variable can have the kind of each value from these tags, wherever the tags
-    are. If a render can read the variable before a tag sets it, the variable can also have the kinds of the
-    daemon's variable of this name. The class does not handle several macros with the same name, because
-    ``bound`` refuses such templates.
+    If tags set a variable, the variable can have the kind of each value from these tags. The positions of the
+    tags do not matter. If a render can read the variable before a tag sets the variable, the daemon's
+    variable of the same name also counts.
+
+    Several macros with the same name are not handled, because ``bound`` refuses such templates.
     """
 
     def __init__(self, document: tree.Document) -> None:
@@ -334,7 +335,7 @@ def set_variables(document: tree.Document) -> set[int]:
 
 
 class _Walk:
-    """A walk through a template in the order in which it runs.
+    """A walk through the parts of a template, in the order in which a render runs the parts.
 
     ``names`` has the names that are certainly set at the current place. ``order`` has the same names in the
     order in which tags set them.
@@ -396,9 +397,9 @@ class _Walk:
                 self.order.append(name)
 
     def within(self, names: Iterable[str], statements: Iterable[tree.Statement]) -> None:
-        """Walk through a body.
+        """Walk through the body of a tag.
 
-        ``names``, and the names that the body sets, are set only until the end of the body.
+        ``names``, and the names that tags in the body set, count as set only until the end of the body.
         """
         before = len(self.order)
         self.bind(*names)

@@ -56,9 +56,12 @@ def distinct_files(
     """Return the distinct files that each rule renders.
 
     Each rule is rendered for the first host of each dialect, and for each instance in ``probes`` and
-    ``awkward_probes``. ``compiled_for`` returns the compiled templates for a host. The ``awkward_probes``
-    come last, so a text that an instance in ``probes`` also renders is not awkward. Raises LimitError if the
-    rendering takes too long, or if all texts together are too long.
+    ``awkward_probes``. ``compiled_for`` returns the compiled templates for a host.
+
+    The ``awkward_probes`` come last. So a file counts as awkward only if no instance in ``probes`` renders
+    the same text.
+
+    Raises LimitError if the rendering takes too long, or if all texts together are too long.
     """
     found: dict[tuple[int, str | None, str], File] = {}
     texts: dict[str, str] = {}  # all files with the same text share one object

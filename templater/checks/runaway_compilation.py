@@ -42,7 +42,7 @@ Body = list[tree.Statement]
 
 
 class CountedCompilation(Compilation):
-    """A template for which templater also counts the work that takes longer in pongo2 than in templater."""
+    """A compiled template that also counts the operations that take longer in pongo2 than in templater."""
 
     def parsed(self) -> tree.Document:
         document = super().parsed()

@@ -32,8 +32,8 @@ def hold(holders: dict[str, list[Token]], name: str, tokens: list[Token]) -> Non
     """Add secrets to the secrets that a variable can hold.
 
     A variable can hold several secrets, because a condition can decide which of several tags sets the
-    variable. At most ``MOST_HELD`` secrets are recorded. If the secret that reaches this limit is a string,
-    its token becomes a token of the kind ``SUM``.
+    variable. At most ``MOST_HELD`` secrets are recorded. If the last of these secrets is a string, its token
+    becomes a token of the kind ``SUM``.
     """
     held = holders.setdefault(name, [])
     for token in tokens:
@@ -70,7 +70,7 @@ class Place(NamedTuple):
 
     * ``keys`` is the number of keys around the token. A key is the first argument of ``config_get``, or a
       subscript of a map.
-    * ``is_argument`` is true in a list, and in the brackets of a call or a subscript.
+    * ``is_argument`` is true for a token in a list, and in the brackets of a call or a subscript.
     * ``is_selection`` is true for the opening bracket of a list. It is also true for the opening bracket of a
       call or a subscript that contains no key.
     """
@@ -81,7 +81,7 @@ class Place(NamedTuple):
 
 
 def places_in(kind: str, part: list[Token], bound: Collection[str], secrets: Collection[str]) -> list[Place]:
-    """Return the place of each token of a tag. ``bound`` has the variables and macros of the template.
+    """Return a ``Place`` for each token of a tag. ``bound`` has the variables and macros of the template.
 
     Two kinds of values are keys:
 
@@ -233,12 +233,12 @@ class SecretTests:
     def _secrets_at(
         self, name: Token | None, place: Place, found: Token | None
     ) -> Iterator[tuple[list[Token], bool]]:
-        """Yield lists of the secrets that a token can stand for.
+        """Yield each list of secrets to which a token refers.
 
-        With each list, yield whether the token is only a key that selects these secrets.
+        With each list, yield whether the token is only the key of these secrets, and not their value.
 
-        ``name`` is the token if the token is a variable, which can hold secrets or keys. ``found`` is the
-        secret that the token names without a variable.
+        ``name`` is the token itself if the token is a variable, else None. A variable can hold secrets, or
+        the keys of secrets. ``found`` is the secret to which a token refers without a variable, else None.
         """
         if found is not None:
             yield [found], found.kind != IDENTIFIER

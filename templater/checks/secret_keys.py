@@ -81,8 +81,8 @@ def without_values(image: AuthoredImage, findings: Sequence[Finding]) -> list[Fi
     """Return the findings without texts that a template may have made from a secret.
 
     A message can quote a part of a rendered file, in any encoding that the template chooses. Some templates
-    may read a secret of one of the given instances. A finding about one of these templates, or about a file
-    that it renders, gets only fixed texts: the summary and the hint of the check.
+    may read a secret of one of the given instances. A finding about such a template, or about a file that
+    such a template renders, gets only fixed texts: the summary and the hint of the check.
     """
     templates = _templates_with_secrets(image)
     files = set(templates.values())

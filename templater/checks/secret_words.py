@@ -65,9 +65,9 @@ def has_word(token: Token) -> bool:
 
 
 def _contains_word(token: Token) -> bool:
-    """Return whether a part of a sum contains one of ``WORDS``.
+    """Return whether one string of a sum contains one of ``WORDS``.
 
-    Last parts such as ``pw`` do not count, because the sum can add more text to them.
+    A last word such as ``pw`` does not count, because the sum can add more text to this word.
     """
     return any(word in token.value.lower() for word in WORDS)
 

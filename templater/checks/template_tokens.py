@@ -48,7 +48,9 @@ def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
 
 
 def readings_of(source: Source) -> Iterator[list[Part]]:
-    """Yield the parts that Incus reads. If LXD renders the template but reads other parts, yield these, too.
+    """Yield the parts of a template as Incus reads them.
+
+    If LXD also renders the template, but reads other parts, yield the parts of LXD, too.
 
     In a tag or an expression, LXD reads a bracket (``[`` or ``]``) and all characters after it as text.
     """

@@ -25,7 +25,7 @@ def unpack_refusals(names: Collection[Name]) -> Iterator[UnpackRefusal]:
     Incus unpacks no member below ``rootfs/dev``, so a hard link to such a member fails.
 
     Yield nothing about a member that GNU tar would unpack through a symlink, or outside of the image: audits
-    have checks of such members. Raises LimitError if too many directories have no member of their own.
+    have checks of such members. Raises LimitError if the archive lacks the members of too many directories.
     """
     lxd = dict(_failures(enumerate(names)))
     incus = lxd
@@ -49,7 +49,7 @@ def unpack_refusals(names: Collection[Name]) -> Iterator[UnpackRefusal]:
 
 
 def _failures(names: Iterable[tuple[int, Name]]) -> Iterator[tuple[int, str]]:
-    """Yield the number of each member that GNU tar can't unpack, and the reason."""
+    """Yield the index of each member that GNU tar can't unpack, and the reason."""
     tree = UnpackedTree()
     for place, name in names:
         path = name.path.lstrip("/")
@@ -64,5 +64,5 @@ def _failures(names: Iterable[tuple[int, Name]]) -> Iterator[tuple[int, str]]:
 
 
 def _may_fail(name: Name, skipped: Collection[str]) -> bool:
-    """Return whether a member may need one of the members that Incus skips."""
+    """Return whether unpacking a member may fail because Incus skips another member."""
     return not name.skipped and (name.hard_link in skipped or name.path.lstrip("/").startswith(_DEV))

@@ -1,4 +1,4 @@
-"""Running of validators on texts, with time limits for all texts together, and notes about failures."""
+"""A runner of validators, with time limits for all texts together, and notes about failures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Answer = dict[str, Any]
 
 
 class Validators:
-    """Validators that ``ask`` runs. ``notes`` are sentences for the report.
+    """Validators, which the function ``ask`` runs. ``notes`` are sentences for the report.
 
     ``incomplete`` has the id of each validator that did not check all of its texts.
     """
@@ -43,7 +43,7 @@ class Validators:
     def mistakes(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
         """Return the mistakes of a text.
 
-        ``name`` is the file's name for the validator, and ``target`` its name in notes.
+        ``name`` is the file name that the validator sees. ``target`` is the path that notes name.
         """
         key = (id, name, text)
         if key not in self._mistakes:

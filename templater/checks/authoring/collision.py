@@ -1,4 +1,4 @@
-"""Two rules with the same trigger write the same file, or one path is below the other path.
+"""Two rules with the same trigger write the same file, or one rule's target is below the other rule's target.
 
 The daemons run the rules of a trigger in random order, so the result differs from start to start.
 """

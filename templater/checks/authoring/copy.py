@@ -3,9 +3,9 @@
 The check covers `/etc/hostname`, `/etc/HOSTNAME`, `/etc/hosts`, `/etc/conf.d/hostname` and
 `/etc/sysconfig/network`.
 
-The daemons use the trigger `copy`, and not `create`, for a copy. Without the trigger `copy`, the copy keeps
-the original's hostname, and the network has two machines with one name. A rule with `create_only: true` does
-not change a file that the copy already has.
+When an instance is copied, the daemons use the trigger `copy`, and not `create`. Without the trigger `copy`,
+the new instance keeps the original's hostname, and the network has two machines with one name. A rule with
+`create_only: true` does not change a file that the new instance already has.
 
     when: [create]                  wrong: the copy has the name of the original
     when: [create, copy]            right
@@ -15,16 +15,16 @@ cloud-init also sets the hostname of a copy if a rule with `copy` writes the NoC
 check then reports only `/etc/hosts`.
 
 If only `/etc/hosts` keeps the original's name, the finding has the severity `info`. The copy then has its
-own hostname. But programs of the copy look up this hostname on the network, because `/etc/hosts` does not
+own hostname. But programs in the copy look up this hostname on the network, because `/etc/hosts` does not
 contain it.
 
-Some systems take their hostname from another file. If the image's system does not read a file, a finding
-about that file has only the severity `info`:
+A finding about a file has only the severity `info` if the image's system does not take its hostname from this
+file:
 
-* Red Hat Enterprise Linux up to version 6, and its relatives, read `/etc/sysconfig/network`. Other systems
-  read their hostname from `/etc/hostname`.
-* NixOS replaces `/etc/hostname` at the next rebuild, so a rule with `copy` can instead write the name below
-  `/etc/nixos`.
+* Red Hat Enterprise Linux up to version 6, and distributions that are built from it, take their hostname from
+  `/etc/sysconfig/network`. Other systems take their hostname from `/etc/hostname`.
+* NixOS replaces `/etc/hostname` at the next rebuild. A rule with the trigger `copy` can instead write the
+  hostname to a file below `/etc/nixos`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ reach metadata.yaml. So a `template` entry can't set the owner or the mode of th
 
 The generator `cloud-init` always uses the triggers `create` and `copy`, and ignores `template.when`.
 
-Many authors use `name` as a comment, so an ignored `name` has only the severity `info`.
+Many authors use the field `name` as a comment. So a finding about `name` has only the severity `info`.
 """
 
 from __future__ import annotations

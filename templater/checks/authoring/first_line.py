@@ -1,6 +1,6 @@
 """The first line of a file does not say what the file is, so programs ignore the file or cannot run it.
 
-The kernel and cloud-init run a script only if `#!` are its first two bytes. A tag or comment of pongo2 that
+The kernel and cloud-init run a script only if its first two bytes are `#!`. A tag or comment of pongo2 that
 is alone on a line leaves an empty line:
 
     {# the greeting #}                       wrong: the script begins with an empty line

@@ -1,8 +1,10 @@
 """A template compiles on one of the chosen hosts, and fails on another.
 
-LXD and incus-debian have pongo2 v4, and the other releases of Incus have v6. Some constructs of v6, such as
-subscripts, are missing in v4. To read a configuration key on every host, use `config_get`. To read any key of
-a device on every host, use a loop:
+LXD and the host `incus-debian` use pongo2 v4. The other releases of Incus use pongo2 v6. Some constructs of
+v6, such as subscripts, are missing in v4.
+
+To read a configuration key on every host, use `config_get`. To read any key of a device on every host, use a
+loop:
 
     {{ config["user.x"] }}               only with v6
     {{ config_get("user.x", "") }}       on every host

@@ -1,7 +1,7 @@
-"""The build does not read the `expiry` of a definition as the duration that the author intended.
+"""The `expiry` of a definition gives another duration than the author probably intended, or no duration.
 
 distrobuilder and lxd-imagebuilder read a number with one unit: `s`, `m`, `h`, `d` or `w`. They read `1d12h`
-as 12 hours, because they ignore all terms except the last. Other texts, such as `1y`, give no duration: the
+as 12 hours, because they ignore all numbers except the last. Other texts, such as `1y`, give no duration: the
 image is expired as soon as it is built.
 """
 

@@ -1,4 +1,4 @@
-"""A rule writes below `/proc`, `/sys` or `/dev`.
+"""A rule writes a file below `/proc`, `/sys` or `/dev`.
 
 The daemon writes the file before the instance starts. At the start, the kernel's file systems are mounted on
 `/proc`, `/sys` and `/dev`, and hide the file.

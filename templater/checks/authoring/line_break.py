@@ -1,8 +1,8 @@
 """A configuration value can add a second line to a file that should have only one line.
 
-The value of a key may contain line breaks. In a file that should have one line, a second line is wrong, or
-programs disagree about the meaning of the file. For example, BusyBox takes the last line of `/etc/hostname`
-as the hostname, and Debian takes the first line.
+The value of a configuration key may contain line breaks. In a file that should have one line, a second line
+is wrong, or programs disagree about the meaning of the file. For example, BusyBox takes the last line of
+`/etc/hostname` as the hostname, and Debian takes the first line.
 
 If the file should contain the name of the instance, write `instance.name`, which has no line break. For any
 other value, keep only the first line. These filters work on every host:

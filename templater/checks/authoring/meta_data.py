@@ -1,7 +1,8 @@
-"""The file meta-data of a NoCloud seed is not a YAML mapping, or has a misspelled key.
+"""The file `meta-data` of a NoCloud seed is not a YAML mapping, or has a misspelled key.
 
-cloud-init ignores a seed whose meta-data file is not a mapping. cloud-init also ignores unknown keys. Without
-`instance-id`, each instance has the same id `nocloud`, so cloud-init does not run again for a copy.
+cloud-init ignores a seed if `meta-data` is not a mapping. cloud-init also ignores unknown keys. Without the
+key `instance-id`, each instance has the same id `nocloud`. cloud-init then treats a copied instance as the
+original, and does not run again.
 
     instance_id: web1     wrong: cloud-init uses the underscore only in its own templates
     instance-id: web1     right

@@ -1,8 +1,8 @@
 """A network configuration for cloud-init is not valid: wrong YAML, version, type or key.
 
 In version 1, each item of the list `config` has a `type`. The `type` of a subnet says whether the subnet uses
-IPv4 or IPv6. Version 2 has the mappings of netplan, such as `ethernets`, and the keys of netplan. netplan has
-no key `ipv4`.
+IPv4 or IPv6. Version 2 has the mappings and keys of netplan, such as `ethernets`. Neither version has a key
+`ipv4`:
 
     version: 1
     config:
@@ -14,7 +14,7 @@ no key `ipv4`.
         address: 10.0.0.5/24
 
 If cloud-init's JSON schemas are installed, the check compares keys and values with the schemas. The page
-of the check `cloud-config` explains how to get the schemas.
+about the check `cloud-config` explains how to get the schemas.
 """
 
 from __future__ import annotations

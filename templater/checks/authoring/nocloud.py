@@ -1,7 +1,7 @@
 """The rules write some files of cloud-init's NoCloud seed, but not all files that cloud-init needs.
 
-cloud-init uses the folder `/var/lib/cloud/seed/nocloud-net` only if it contains both `user-data` and
-`meta-data`.
+cloud-init uses the folder `/var/lib/cloud/seed/nocloud-net` only if the folder contains both `user-data`
+and `meta-data`.
 """
 
 from __future__ import annotations

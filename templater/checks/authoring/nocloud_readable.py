@@ -1,6 +1,7 @@
 """Every user of the instance can read the user data in a NoCloud seed.
 
-User data often contains passwords and keys. A rule without `mode` gives the file the mode 0644.
+User data often contains passwords and keys. A rule without `mode` gives the file the mode 0644. Set the mode
+in the rule:
 
     mode: 0600
 
@@ -8,8 +9,9 @@ The daemon keeps the mode of an existing file. If the root filesystem contains t
 mode 0600. If several rules write the file, set the mode in each rule.
 
 In a definition, no field sets the mode of a rule. Use an entry with the generator `dump` to create the file
-with the mode 0600, which the daemon keeps. In a virtual machine, the agent of LXD 6.8 and later sets the mode
-of every file to 0644.
+with the mode 0600, which the daemon keeps.
+
+In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file to 0644.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""A `template` entry of a definition has `pongo: true`, and its content reads a variable of the instance.
+"""In a definition, a `template` entry with `pongo: true` reads a variable of the instance.
 
-With `pongo: true`, the build renders the content, and the image gets the result. The build knows the
-definition, but no instance. So `{{ container.name }}` becomes empty text, and an `if` chooses one branch for
-all instances. An author can't escape such an expression. The build renders its own result again, until the
-result contains neither `{{` nor `{%`.
+With `pongo: true`, the build renders the entry's content, and the image gets the result. The build knows no
+instance. So `{{ container.name }}` becomes empty text, and an `if` chooses one branch for all instances.
 
-Without `pongo: true`, the build copies the content unchanged into the template.
+An author can't escape such an expression. The build renders its own result again, until the result contains
+neither `{{` nor `{%`.
+
+Without `pongo: true`, the build copies the entry's content unchanged into the template.
 """
 
 from __future__ import annotations

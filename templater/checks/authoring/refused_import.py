@@ -17,9 +17,9 @@ neither `.//metadata.yaml` nor `././rootfs`. Programs that unpack the archive tr
 The daemons detect an uncompressed archive by the magic bytes `ustar` in its first header. An archive in the
 old format v7 has no magic bytes, so the daemons read such an archive only if it is compressed.
 
-A directory may be only a part of an image: it has no root filesystem, and its metadata.yaml has only
-templates. A later step may add the missing fields. So for such a directory, the finding about missing fields
-has only the severity `info`.
+A directory may be only a part of an image if the directory has no root filesystem, and its metadata.yaml has
+only templates. A later step may add the missing fields. So for such a directory, the finding about missing
+fields has only the severity `info`.
 """
 
 from __future__ import annotations

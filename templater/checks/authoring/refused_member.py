@@ -10,7 +10,7 @@ instance. They unpack it with GNU tar, which fails in these cases:
 Incus omits the members below `rootfs/dev/` of a tarball, and the members below `dev/` of the second file of a
 split image. A hard link to such a member therefore fails in Incus. LXD unpacks these members.
 
-The check `unreadable` reports archives with headers or names that GNU tar can't read or store.
+The check `unreadable` reports headers that GNU tar can't read, and names that GNU tar can't store.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A rule writes below `/run`.
+"""A rule writes a file below `/run`.
 
 In a container, the daemon writes the file before the system starts. When the system starts, systemd and most
 other init systems mount an empty `/run`, and no program ever sees the file. A file in a directory such as

@@ -27,7 +27,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         first = paths.setdefault(entry.path, line)
         if first != line:
             yield Observation(
-                f"this entry replaces the rule for '{printable(entry.path)}' in line {first}",
+                f"this entry replaces the rule for '{printable(entry.path)}' of the entry in line {first}",
                 entry.span("path", "name", "generator"),
                 "remove one of the entries, or limit them with filters",
             )

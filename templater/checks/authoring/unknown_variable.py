@@ -39,7 +39,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def arguments_of(template: Template) -> dict[int, str]:
-    """Return the arguments of config_get that are unquoted names, by their source positions."""
+    """Return the unquoted names among the arguments of ``config_get``, in a dict from position to name."""
     calls = (path.parts[0] for path in template.every(tree.Path) if path.name == "config_get")
     return {
         template.span(argument).start: printable(argument.text)

@@ -1,4 +1,4 @@
-"""A part of the image cannot be read, so its contents are not checked.
+"""A part of the image cannot be read, so this part is not checked.
 
 For example, metadata.yaml is not valid YAML, or a value has a type that the daemons reject. No instance of an
 unreadable image starts.

@@ -112,7 +112,7 @@ def _is_wide(blanks: re.Match[str]) -> bool:
 
 
 def _concealing(text: str) -> re.Match[str] | None:
-    """Return the first sequence that conceals text, or gives text nearly the colour of its background.
+    """Return the first terminal sequence that conceals text, or makes text and background look alike.
 
     The numbers of a colour follow the codes 38, 48 and 58, either after colons or as separate codes.
     """
@@ -143,7 +143,7 @@ def _are_alike(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 
 def _rgb(colour: list[int]) -> tuple[int, ...]:
-    """Return red, green and blue of a colour, or () for an invalid one. Numbers have at most 255."""
+    """Return red, green and blue of a colour, each at most 255, or () for an invalid colour."""
     kind, *numbers = colour
     numbers = [min(number, 255) for number in numbers]
     if kind == 2:

@@ -1,6 +1,7 @@
 """A check of an image's files and directories outside the root filesystem.
 
-The daemons use some of these paths for their own files. Old daemons follow a symlink at such a path.
+The daemons use some paths outside the root filesystem for their own files. Old daemons follow a
+symlink at such a path.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ def is_inside_text(part: list[Token], inner: Collection[str], *names: Collection
 
 
 def is_in_argument(part: list[Token], *names: Collection[str]) -> bool:
-    """Return whether a filter can insert an argument into its text, as ``join`` does.
+    """Return whether a filter can insert its argument into a text, as ``join`` does.
 
     Only arguments that contain one of ``names`` count. The filter ``add`` does not count, because
     ``is_inside_text`` checks it. A filter in ``_DEFAULTS`` does not count, because its result is either its
@@ -232,7 +232,7 @@ def is_in_argument(part: list[Token], *names: Collection[str]) -> bool:
 def _can_be_text(token: Token, *, before: str = "") -> bool:
     """Return whether a value can contain characters other than spaces.
 
-    If the text ``before`` is given, ignore all characters after its last occurrence in the value.
+    If ``before`` is not empty, only the characters in front of the last ``before`` in the value count.
     """
     text = str(token.value)
     return token.kind != STRING or bool((text.rpartition(before)[0] if before else text).strip())

@@ -80,7 +80,7 @@ PROBES = (
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule within limits, for the user's instance, an ordinary container and an ordinary VM.
 
-    The check renders each template as Incus does. If a template fails, or can give another result on Incus
+    The check renders each template as Incus 7 does. If a template fails, or can give another result on Incus
     6.0 or LXD, the check also renders the template as Incus 6.0 and LXD do. All renders count the operations
     that take longer in pongo2 than in templater.
 
@@ -114,11 +114,11 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
-    """Render all templates as Incus does, and some templates also as Incus 6.0 and LXD do.
+    """Render all templates as Incus 7 does, and some templates also as Incus 6.0 and LXD do.
 
     A template is also rendered as Incus 6.0 and LXD do in two cases:
 
-    * The template fails on Incus. For example, an error in a macro does not end the render on LXD.
+    * The template fails on Incus 7. For example, an error in a macro does not end the render on LXD.
     * The template can give another result on Incus 6.0 or LXD.
     """
     used = {rule.template for rule in metadata.rules}
@@ -255,7 +255,7 @@ _IF_SET = "if certain keys are set, "
 
 
 class Counted(Compiled):
-    """Templates for which templater also counts the work that takes longer in pongo2 than in templater."""
+    """Compiled templates that also count the operations that take longer in pongo2 than in templater."""
 
     __slots__ = ()
 
@@ -266,10 +266,10 @@ class Counted(Compiled):
 
 
 class EveryBranch(Counted):
-    """Compiled templates in which each branch of a condition, each loop and each value runs at least once.
+    """Compiled templates that run each branch and each loop, and compute each value, at least once.
 
-    A template without conditions, loops and choices of values needs no such run, because an ordinary render
-    runs all its parts. For such a template, the compiled function only returns an empty text.
+    If a template has no conditions, loops or choices of values, an ordinary render already runs all parts of
+    the template. For such a template, the compiled function only returns an empty text.
     """
 
     __slots__ = ()

@@ -78,16 +78,16 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def secrets_of(source: Source, tested: Tests | None = None) -> Iterator[Token]:
-    """Yield each string in a printed expression that contains one of ``WORDS``, such as ``"user.token"``.
+    """Yield each string with one of ``WORDS``, such as ``"user.token"``, in the printed expressions.
 
     * A sum of strings, such as ``"user.to" + "ken"``, counts as one string.
     * For a printed variable, the search includes the tag that sets the variable.
     * A loop over a secret counts as printing the secret, because conditions in the loop can show each
       character.
 
-    If the template can print all values of the configuration or of a device, yield the name of the map. If a
-    tag gives a map to a variable, or reads a map in a loop, the search follows the map. Any other use of a
-    map without a key counts as printing the map.
+    If the template can print all values of the configuration or of a device, yield the name of this map. If a
+    tag gives a map to a variable, or reads a map in a loop, the search follows the variable. Any other use of
+    a map without a key counts as printing the map.
 
     Conditions can also show each character of a secret. Yield a token of the kind ``TESTED`` in these cases:
 

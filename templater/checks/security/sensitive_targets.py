@@ -309,8 +309,8 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def _writers(image: ScannedImage, rule: Rule, name: str) -> str:
     """Return a text that names the users who can write the new file of a rule, or an empty text.
 
-    A user may own the settings in a home directory, such as ``/home/u/.bashrc`` and ``/var/lib/app/.ssh``.
-    For such a file, return a text only if every user can write the file. A hidden file in a directory of the
+    A user may own a file with settings in a home directory, such as ``/home/u/.bashrc``. For such a file,
+    return a text only if every user can write the file. A hidden file in a directory of the
     system, such as ``/etc/skel``, does not belong to one user.
     """
     uid, gid = (_id(rule, what) for what in ("uid", "gid"))

@@ -20,9 +20,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
     Old daemons follow unsafe symlinks on the host. With newer daemons, the start fails.
 
-    The check also reports a path that leads to a missing directory. An earlier rule may create this
-    directory. A daemon then follows the links in the rest of the path, and this check can't find these links.
-    If a link on the path contains ``..``, the finding has the severity high.
+    The check also reports a path that leads through a missing directory, because the check can't follow the
+    rest of the path. An earlier rule may create the directory, and then a daemon follows the links in the
+    rest of the path. If the target of a link on the path contains ``..``, the finding has the severity high.
     """
     for rule, path, resolved in image.targets:
         for place, target in resolved.links:

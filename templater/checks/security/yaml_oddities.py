@@ -44,14 +44,14 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _is_reported(image: ScannedImage) -> bool:
-    """Return whether a finding already says that Incus 7 rejects the file."""
+    """Return whether a finding already says that Incus 7 rejects metadata.yaml."""
     findings = image.metadata.findings if image.metadata is not None else ()
     has_duplicate = any(finding.code == "duplicate-key" for finding in findings)
     return has_duplicate or error_behind_first_document(image) is not None
 
 
 def _different_facts(earlier: Metadata, later: Metadata) -> Iterator[Observation]:
-    """Compare the facts about the image as yaml.v2 and yaml.v4 decode them.
+    """Compare the facts about the image that yaml.v2 and yaml.v4 read from metadata.yaml.
 
     Properties count as facts: a daemon copies them to the keys ``image.*`` of an instance, and templates can
     read these keys.

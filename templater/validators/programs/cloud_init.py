@@ -98,7 +98,7 @@ def _judges(folder: str | None, names: tuple[str, ...]) -> list[Any]:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The loader of cloud-init. For an invalid scalar such as ``2001-99-99``, it raises a YAML error."""
+    """A YAML loader like cloud-init's. An invalid scalar such as ``2001-99-99`` raises a YAML error."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:

@@ -20,7 +20,7 @@ _ADVICE = re.compile(
 
 
 def read(lines: list[str], name: str) -> Iterator[Mistake]:
-    """Yield the messages about this unit.
+    """Yield the messages about the validated unit.
 
     Ignore a message without a line number, unless it says that systemd refuses the unit.
     """

@@ -34,7 +34,8 @@ def index() -> str:
     return (
         "# All checks\n\n`templater check` runs these checks on [your own image](../checking.md). The table shows the"
         "\ndefault severity of each check. Some checks report certain findings with another severity."
-        "\n`templater check --rule list` prints this list, and `templater check --rule ID` prints a page."
+        "\n`templater check --rule list` prints this list, and `templater check --rule ID` prints the page about a"
+        " check."
         f"\n\n{head}{''.join(rows)}"
         f"\n## Checks of `templater audit`\n\n`templater audit` runs these checks on an untrusted image.\n\n{head}"
         f"{''.join(others)}"
