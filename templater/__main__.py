@@ -59,7 +59,7 @@ def _open_closed_streams() -> None:
 
 
 def _start_quickly() -> None:
-    """Postpone garbage collection and rarely needed imports, because a command is a short process."""
+    """Postpone garbage collection and rarely needed imports, because a command runs only for a short time."""
     from .startup import lazy_imports
 
     gc.set_threshold(100_000, 50, 50)

@@ -124,9 +124,9 @@ _PACKING_MEMORY, _PACKING_MEMORY_EACH = 2 << 30, 256 << 20
 class CommandLimits:
     """Limits of a whole command: wall-clock seconds, processor seconds and bytes of memory.
 
-    ``images`` is the number of images that the command reads. The number is None if the command reads any
-    number of images, or catalogs of images. If ``grows`` is true, the limit on processor time grows by one
-    second for each MiB of the image files.
+    ``images`` is the number of images that the command reads. If this number is not known in advance,
+    ``images`` is None. If ``grows`` is true, each MiB of the image files adds one second to the limit on
+    processor time.
     """
 
     __slots__ = ("grows", "memory", "processor", "time")
@@ -155,8 +155,9 @@ class Given:
     def for_rendering(self, seconds: "float | None" = None, total: "float | None" = None) -> "RenderLimits":
         """Return the limits for rendering.
 
-        ``seconds`` (for each template) and ``total`` are defaults for limits that the user did not set. The
-        time for reading the image is subtracted from ``total``, but at least one second remains.
+        The arguments are defaults for limits that the user did not set: ``seconds`` for each template, and
+        ``total`` for all templates together. The processor time for reading the image is subtracted from
+        ``total``. However, rendering gets at least one second, unless ``total`` is shorter.
         """
         from .pongo2.render_state import Limits
 
@@ -195,9 +196,9 @@ class Given:
         return self.rendering.get("source", TEMPLATE_BYTES)
 
     def for_command(self, images: "int | None" = 1) -> "CommandLimits":
-        """Return the limits for a whole command. ``images`` is the number of images that the command reads.
+        """Return the limits for a whole command.
 
-        If ``images`` is None, the command reads any number of images.
+        ``images`` is the number of images that the command reads, or None if this number is not known.
         """
         limits = CommandLimits(images)
         for name, value in self.command.items():
@@ -208,8 +209,8 @@ class Given:
     def for_daemon(self) -> "CommandLimits":
         """Return the limits for a command that reads instances of a daemon.
 
-        The limit on processor time grows with the number of instances. It does not grow with the size of the
-        input, because the daemon chooses that size.
+        Each instance increases the limit on processor time. The size of the input does not change this limit,
+        because the daemon chooses that size.
         """
         limits = self.for_command()
         if limits.grows:
@@ -219,8 +220,8 @@ class Given:
     def for_packing(self) -> "CommandLimits":
         """Return the limits that apply to a command as soon as it begins to pack an image.
 
-        The defaults allow a day, and the memory of one xz thread for each processor. The limit on processor
-        time grows by ``PACKING_SECONDS`` for each MiB, ten times as fast as for a command that only reads.
+        By default, the command may run for a day, and may use enough memory for one xz thread on each
+        processor. Each MiB of the image adds ``PACKING_SECONDS`` to the limit on processor time.
         """
         from os import cpu_count
 
@@ -230,7 +231,10 @@ class Given:
         return limits
 
     def for_downloads(self) -> "CommandLimits":
-        """Return the limits for a command that downloads images. The defaults allow a day."""
+        """Return the limits for a command that downloads images.
+
+        By default, the command may run for a day.
+        """
         limits = self.for_command(None)
         if "time" not in self.command:
             limits.time = _DAY

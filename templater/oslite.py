@@ -1,10 +1,11 @@
 """System calls for the modules of a warm hook (one that uses cached code), without importing ``os``.
 
-``os`` imports further modules for the functions that it adds to the built-in module ``posix``. For example,
-``os.environ`` needs collections.abc. So importing ``os`` takes more than a millisecond: a tenth of the time
-that an interpreter needs to start. Modules of a warm hook import ``posix`` with ``from ..oslite import os``.
-This module defines the functions of ``os.path`` that are often used. Other modules import rarely used
-functions, such as ``makedirs``, from ``os`` when they need them.
+``os`` imports further modules, such as collections.abc. So importing ``os`` takes more than a millisecond: a
+tenth of the start time of an interpreter.
+
+* Modules of a warm hook write ``from ..oslite import os``, and get the built-in module ``posix``.
+* This module has its own versions of the most used functions of ``os.path``.
+* Other modules import the real ``os``, for functions such as ``makedirs``.
 """
 
 import _stat as stat
@@ -198,7 +199,8 @@ def machine() -> str:
 def forbid_core_file() -> None:
     """Keep the kernel from writing a core file of this process. A core file could contain secrets.
 
-    Another process of the same user could raise a soft limit again. So the function also sets the hard limit.
+    The function sets both the soft and the hard limit on the size of core files. Another process of the same
+    user could raise the soft limit again, but not the hard limit.
     """
     _set_limit(_RLIMIT_CORE, 0, also_hard=True)
 
@@ -277,9 +279,9 @@ def birth_time(file: "int | str") -> str:
 
 
 def keep_functions() -> None:
-    """Read the code of all rarely called functions now, instead of at the first call of each function.
+    """Load the code of all rarely called functions now, instead of at the first call of each function.
 
-    Afterwards, this process can close the file that contains the code.
+    Afterwards, this process can close the cache file that contains the code.
     """
     for finder in sys.meta_path:
         keep = getattr(finder, "keep_functions", None)

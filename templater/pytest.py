@@ -1,7 +1,7 @@
 """A plugin that lets pytest run the tests of images: ``pytest -p templater.pytest``.
 
-The plugin collects the files that `templater test` reads, if their folder `tests` is beside an image or a
-definition. In a project without images, only this module is imported.
+The plugin collects test files in a folder `tests` beside an image or a definition, as `templater test` does.
+In a project without images, pytest imports no other module of templater.
 """
 
 from __future__ import annotations

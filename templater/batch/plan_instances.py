@@ -170,9 +170,10 @@ class _DiffersError(Exception):
 
 
 class Example:
-    """A plan as JSON data, in which the name and the contents can be replaced for another instance.
+    """A plan as JSON with placeholders for the instance's name and the contents of the files.
 
-    Reusing a plan avoids planning and prediction, which take twenty times as long as all other work.
+    Other instances can reuse this plan. Reuse avoids planning and prediction, which take twenty times as long
+    as all other work.
     """
 
     def __init__(self, plan: Plan, renderings: list[Rendering]) -> None:

@@ -1,6 +1,7 @@
-"""The options ``--against-…``, ``--set`` and ``--unset`` of ``diff``: compare with other settings.
+"""Options of ``diff`` that compare with other settings: ``--against-…``, ``--set`` and ``--unset``.
 
-The other side of the comparison is another configuration, image or host.
+The first side of the comparison has the settings of the other options. The second side has a different
+configuration, image, instance or host.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ NAMES = ("--set", "--unset", "--against-image", "--against-instance", "--against
 
 
 class OtherSide(NamedTuple):
-    """The options that choose the other side of a comparison.
+    """The options that choose the second side of a comparison.
 
     The user can give only one of these options, with one exception: ``set`` together with ``unset``.
     """
@@ -57,7 +58,7 @@ class OtherSide(NamedTuple):
             raise click.UsageError(f"--set and --unset name the same key '{printable(min(both))}'")
 
     def plans(self, found: Opened, fixed: RenderOptions) -> Iterator[tuple[Plan, Plan]]:
-        """Yield a pair of plans for each run: one plan for each side.
+        """Yield a pair of plans for each run: one plan for each side of the comparison.
 
         Report the notes of all plans on stderr.
         """
@@ -143,8 +144,8 @@ class OtherSide(NamedTuple):
                     output.note(f"neither '{instance.name}' nor a profile sets '{key}'")
                 else:
                     output.note(
-                        f"--unset {key} has no effect: profile '{holder}' sets '{key}',"
-                        f" not '{instance.name}' itself"
+                        f"--unset {key} has no effect: '{key}' comes from the profile '{holder}',"
+                        f" not from '{instance.name}'"
                     )
             keys[key] = ""
         return with_new_id(instance, overridden(instance, config=keys, devices={}))

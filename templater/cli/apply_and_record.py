@@ -1,4 +1,4 @@
-"""Functions that apply a plan and record the written files (`apply`), and that open the record (`status`)."""
+"""Functions of `apply` and `status`: apply a plan, record the written files, and open this record."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ PATIENCE = 10.0
 def state_folder(src: str, rootfs: str | None) -> str:
     """Return the instance directory that has templater's state for a root filesystem, or "".
 
-    Return the first of these directories that has a state:
+    Search these directories in order, and return the first one that contains a state:
 
     * SRC, if ``rootfs`` is None or is the root filesystem in SRC
     * the parent directory of ``rootfs``
-    * SRC, if SRC contains no root filesystem (for example, the directory of an nspawn machine), unless a hook
-      has recorded in SRC that the machine's last start had a different root directory
+    * SRC, if SRC contains no root filesystem. An example is the directory of an nspawn machine. Skip SRC if a
+      hook has recorded a different root directory in SRC at the machine's last start.
 
     Ignore a state directory unless its owner is root, the current user, or the owner of its parent directory.
     In a directory such as ``/tmp``, every user can create a state directory.
@@ -107,7 +107,7 @@ def opened_record(
 
 
 def _places(source: OpenedSource, rootfs: DirectoryRootfs) -> Collection[tuple[int, int] | None]:
-    """Return the identities of SRC and of the parent directory of the root filesystem.
+    """Return the identities (device and inode) of SRC and of the parent directory of the root filesystem.
 
     Both directories are already open, but templater later opens the record by the path of its directory. In
     the meantime, another user can move a different directory to this path. The identities reveal the change.

@@ -107,7 +107,7 @@ def _refuse_pick(file: str) -> None:
 
 
 class Recap:
-    """Totals of all instances. Equal errors and notes are counted together.
+    """The totals of a run over a list of instances. Equal errors and notes are counted together.
 
     ``first`` maps each error or note to the first instance that has it.
     """

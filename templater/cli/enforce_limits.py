@@ -138,8 +138,8 @@ def listed_instances(read: Callable[[int], bytes], name: str) -> Iterator[Instan
 class _ProcessorLimit:
     """The limit on the processor time of a command, which ``processor_time()`` measures.
 
-    ``extra`` is a function that returns the seconds that all input so far adds to the limit. ``allow`` is a
-    function that adds seconds to the kernel's limit. At the kernel's limit, the kernel kills the process.
+    The input adds seconds to the limit, and the function ``extra`` returns the sum of these seconds so far.
+    The function ``allow`` adds seconds to the kernel's limit, at which the kernel kills the process.
     """
 
     def __init__(self, bounds: CommandLimits, extra: Callable[[], int], allow: Callable[[int], None]) -> None:
@@ -177,7 +177,7 @@ def guard(
     images: int | None = 1,
     live: bool = False,
 ) -> Iterator[None]:
-    """Raise LimitError if the block exceeds a limit. Restore all signal handlers and limits at the end.
+    """Raise LimitError if the ``with`` block exceeds a limit. At the end, restore signal handlers and limits.
 
     The limit on processor time also covers child processes that have ended, and running programs that read or
     pack images. When the block begins to pack an image, the limits grow.

@@ -194,10 +194,10 @@ def columns(
 ) -> Iterator[Column]:  # fmt: skip
     """Yield a column of the HTML report for each run and host.
 
-    The explanations of all columns share one time limit. The limit begins with the first explanation.
+    The explanations of all columns share one time limit, which begins with the first explanation.
 
-    To share the limit between several calls, pass the same list as ``time`` to each call. The list is empty
-    at first. This function stores the limit in the list.
+    This function stores the limit in the list ``time``, which is empty at first. Several calls with the same
+    list share the limit.
     """
     from ..model.render_options import RenderOptions
     from ..planning.every_host import plan_every_host

@@ -21,13 +21,14 @@ def use_id_map(rootfs: DirectoryRootfs, src: str) -> None:
     The configuration is the file ``config`` beside the root filesystem. If this file is missing, use
     ``config`` in SRC, unless SRC contains another root filesystem.
 
-    Ignore the map in three cases:
+    Ignore the map in these cases:
 
     * Other users can change the configuration. By changing the map, these users could give files to any user
       of the host.
-    * The configuration names another root filesystem. An image can contain a file ``config``, but does not
-      know the directory in which it is unpacked.
+    * The configuration does not name the path of ``rootfs``. The file ``config`` may then be a file from an
+      image. Image authors cannot know this path.
     * The map contradicts the owner of the root directory.
+    * The configuration or the map is invalid.
     """
     if sys.platform != "linux":
         return

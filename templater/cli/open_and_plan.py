@@ -51,7 +51,10 @@ def fixed_options(request: Request) -> RenderOptions:
 
 
 class Opened(NamedTuple):
-    """A request whose files were read. ``runs`` has the triggers of each plan, in order."""
+    """A request with its opened SRC, its instance and its root filesystem (or None).
+
+    ``runs`` has the triggers of each plan, in order.
+    """
 
     request: Request
     source: OpenedSource
@@ -72,8 +75,8 @@ class Opened(NamedTuple):
 
         * ``placeholders``: Show placeholders for the keys that a daemon generates for a new instance.
         * ``for_patch``: Read the old content of files, which a patch shows.
-        * ``options``: These options are used instead of the options of the request.
-        * ``memo``: It has results of earlier plans, which are used again.
+        * ``options``: Use these rendering options instead of the options of the request.
+        * ``memo``: Use the results of earlier plans in this memo again.
         """
         from .plan_warnings import report_warnings
 
@@ -169,7 +172,10 @@ def for_source(request: Request, source: OpenedSource) -> Request:
 
 
 def open_request(request: Request) -> tuple[OpenedSource, Instance]:
-    """Open SRC, and read the instance. A definition is built for the instance's type."""
+    """Open SRC, and read the instance.
+
+    If SRC is a definition, predict the image that its build makes for the instance's type.
+    """
     from ..definitions.choice import CONTAINER, VM
     from ..sources.open_source import open_source
 

@@ -328,7 +328,7 @@ CHOICES = ("next", "all")
 def split_triggers(values: tuple[str, ...], choices: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the words in the values of ``-t``, in order.
 
-    Raises BadParameter for an unknown word, and for an empty word: it can come from an unset variable in the
+    Raises BadParameter for an unknown or empty word. An empty word can come from an unset variable in the
     user's script.
     """
     triggers = tuple(part for value in values for part in value.split(",") if part or not value.strip(","))

@@ -131,7 +131,10 @@ def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing
 
 
 def warn_of(parts: list[Part], name: str) -> None:
-    """Raise an error if every daemon refuses the parts. Print other findings of an audit as warnings."""
+    """Raise an error if every daemon refuses the image. Print other findings of an audit as warnings.
+
+    ``parts`` are the parts of the image, and ``name`` is its name in messages.
+    """
     from ..checks.audit_before_writing import check_parts
 
     for finding in check_parts(parts, name):

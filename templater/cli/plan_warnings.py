@@ -76,7 +76,7 @@ def report_warnings(
 
 
 def plan_warnings(plans: Sequence[Plan], rootfs_option: str) -> Iterator[str]:
-    """Yield a warning if no rule matches, and a warning if the file of a create_only rule may exist.
+    """Yield a warning if no rule runs, and a warning if the file of a create_only rule may exist.
 
     The plans are for one instance. ``rootfs_option`` is the option with which the user can add a root
     filesystem. If the plans have a root filesystem, ``rootfs_option`` is "".
@@ -148,11 +148,10 @@ def image_warnings(image: Image) -> Iterator[str]:
 def warn_of_unknown_names(
     image: Image, rules: Iterable[Rule], dialects: Iterable[str], memo: Memo | None = None
 ) -> None:
-    """Warn on stderr if a template of these ``rules`` contains a name that no host provides.
+    """Warn on stderr if a template of these ``rules`` reads a variable that no host provides.
 
-    The templates are parsed in each of the ``dialects``. If several templates have the same text, the warning
-    is only about the first one. The check stops after ``MAX_SECONDS`` of processor time. ``memo`` has
-    templates that are already parsed.
+    Parse the templates in each of the ``dialects``. If several templates have the same text, warn only about
+    the first of them. Stop after ``MAX_SECONDS`` of processor time. ``memo`` has parsed templates.
     """
     from ..model.errors import TemplaterError
     from ..rendering.unknown_names import parsed_reads, unknown_names

@@ -36,7 +36,8 @@ def progress(
 ) -> Iterator[Progress]:
     """Show the progress of an operation on stderr after a second, and remove it at the end.
 
-    ``total`` returns the number of bytes of the whole operation, for a bar and the time left.
+    ``total`` returns the number of bytes of the whole operation. The progress bar and the remaining time need
+    this number.
     """
     if not shown or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield silent

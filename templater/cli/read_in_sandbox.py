@@ -61,13 +61,15 @@ def read_image(
     packages: tuple[str, ...] = PACKAGES,
     reserved: float = 0,
 ) -> Any:
-    """Return ``work(*paths)``, which must be a JSON value. ``work`` may import all modules of ``packages``.
+    """Return the result of ``work(*paths)``, which must be a JSON value.
 
-    If templater runs as root on Linux, ``work`` runs in a child process with another user id. The child
-    receives open files. The child can't open files, connect or start programs.
+    ``work`` may import all modules of ``packages``.
 
-    If one of ``paths`` is a directory, ``work`` runs in this process, because files in the directory can
-    belong to any user. Links in the directory are not followed.
+    If templater runs as root on Linux and no path is a directory, ``work`` runs in a child process. The child
+    has another user id, and receives open files. It can't open files, connect or start programs.
+
+    If a path is a directory, ``work`` runs in this process, because files in the directory can belong to any
+    user. Links in the directory are not followed.
 
     The child leaves ``reserved`` seconds of the command's processor time for other processes.
     """

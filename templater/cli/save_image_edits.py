@@ -25,10 +25,10 @@ force_option = click.option("--force", is_flag=True, help="Allow changes of arch
 
 
 def open_once(src: str) -> str:
-    """Open an image file until the command ends, and return the file. Return a directory's path unchanged.
+    """Open an image file, and return it. Return the path of an image directory unchanged.
 
-    Templater must open an image file only once. Otherwise, another user could replace the file between the
-    reading of metadata.yaml and the writing of the image.
+    The file stays open until the command ends. If templater opened the file twice, another user could replace
+    the file between the reading of metadata.yaml and the writing of the image.
     """
     from ..image.open_file import opened
 

@@ -84,8 +84,8 @@ def title(text: str) -> Text:
 class Headings:
     """The headings of several files, with aligned columns.
 
-    Each heading begins with a horizontal line or with spaces. If the terminal is too narrow, the reason of
-    the action goes to a second line.
+    Each heading begins with a horizontal line or with spaces. If the terminal is too narrow, the reason why
+    the file is written or skipped goes to a second line.
     """
 
     def __init__(self, found: Sequence[Heading], width: int, *, rule: bool = True) -> None:
@@ -128,7 +128,7 @@ def preview(
     body: Callable[[Block], str],
     colour: bool,
 ) -> Iterator[str]:
-    """Yield the report about each file. For each trigger, also list its unchanged files.
+    """Yield the report about each file. At the end, list the files that each trigger leaves unchanged.
 
     ``body`` returns the text below a heading, with colours.
     """

@@ -68,7 +68,7 @@ def is_terminal(stream: TextIO | None = None) -> bool:
 
 
 def has_colour(stream: TextIO | None = None) -> bool:
-    """Return whether to write colours to the stream, by default to standard output."""
+    """Return whether to write colours to the stream. The default stream is standard output."""
     if _State.color != "auto":
         return _State.color == "always"
     if os.environ.get("NO_COLOR"):

@@ -10,7 +10,10 @@ from .verdicts import CHANGING, EQUAL, MISSING, SKIPS, FileVerdict, NextStart
 
 
 def commands(found: NextStart, file: FileVerdict) -> tuple[str, ...]:
-    """Return the commands that make a file match the current configuration, or () if none is needed."""
+    """Return the commands that make a file match the current configuration.
+
+    Return () if no command is needed or possible.
+    """
     start = start_command(found)
     if file.verdict in CHANGING:
         return (start,)

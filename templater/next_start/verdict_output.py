@@ -69,9 +69,10 @@ def sentence(file: FileVerdict) -> str:
 
 
 def also_runs(found: NextStart) -> dict[str, list[FileVerdict]]:
-    """Group the files that the next start does not write by the triggers of their rules.
+    """Return a dict from each trigger to the files of the rules that run on this trigger.
 
-    A file is in several groups if its rule has several triggers.
+    Include only files that the next start does not rewrite. If a rule runs on several triggers, the
+    dict has its file for each of these triggers.
     """
     runs: dict[str, list[FileVerdict]] = {}
     for file in found.files:
@@ -123,7 +124,8 @@ def _notable(found: NextStart) -> Iterator[FileVerdict]:
 def patches(found: NextStart) -> Iterator[str]:
     """Yield the verdicts as a patch, file by file.
 
-    Every line that is not part of the patch of the next start begins with ``#``, so patch(1) skips it.
+    Only changes that the next start makes are patches. Each other line begins with ``#``, so patch(1) skips
+    the line.
     """
     yield f"# {heading(found)}\n"
     work = Work()

@@ -160,7 +160,7 @@ def judge(
 
 
 class _Index:
-    """The changes of a plan. They can be looked up by rule and by file."""
+    """Dicts for look-ups of a plan's changes, by rule and by file."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -299,9 +299,9 @@ class _Judgement:
         return replace(file, remarks=tuple(self.remarks(file)))
 
     def compared(self, index: int, file: FileVerdict) -> FileVerdict:
-        """Compare a file that the next start does not write with the current configuration.
+        """Compare a file with the current configuration. The next start does not run the file's rule.
 
-        The comparison uses the text that another trigger would write.
+        The comparison uses the text that the rule would write on one of its triggers.
         """
         trigger = next((name for name in _MAKEABLE if name in file.rule.when), "")
         if not trigger:
@@ -329,7 +329,10 @@ class _Judgement:
         return replace(file, current=MISSING if final.action == CREATE else DIFFERENT, current_change=final)
 
     def skipped(self, file: FileVerdict, change: Change) -> FileVerdict:
-        """Compare a file with the text of its rule. The start keeps the file because of create_only."""
+        """Compare the existing file of a create_only rule with the text that the rule renders.
+
+        The next start keeps the file.
+        """
         if self.rootfs is None or change.content is None:
             reason = self.live.unreadable or (change.render_error.message if change.render_error else "")
             return replace(file, current=UNKNOWN, current_reason=reason)

@@ -1,7 +1,8 @@
 """Confined processes that work on untrusted input.
 
-`child` runs Python in a fork that can only compute and answer. `unpacker_process` runs an external reader
-such as sqfs2tar. `validator_process` runs a program that checks a text, such as visudo.
+* `child` runs Python code in a forked process that can only compute and answer.
+* `unpacker_process` runs an external reader such as sqfs2tar.
+* `validator_process` runs a program that checks a text, such as visudo.
 
 May import: model, oslite.
 """

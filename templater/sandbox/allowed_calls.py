@@ -69,8 +69,8 @@ _CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 def allow(calls: "Iterable[str]", opening: "Mapping[str, int] | None" = None) -> None:
     """Make every later system call of this process fail with EPERM, unless the call is allowed.
 
-    ``calls`` are always allowed. ``opening`` has further calls, with the index of the argument that has the
-    open flags. These calls are allowed unless the flags can create or change a file.
+    ``calls`` are always allowed. ``opening`` maps further calls to the index of the argument with the open
+    flags. Such a call fails if its flags can create or change a file.
 
     On an architecture without call numbers in ``NUMBERS``, do nothing. Only the other restrictions of the
     sandbox then apply. Raises PermissionError if the kernel accepts no filter.

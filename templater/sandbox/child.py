@@ -80,7 +80,7 @@ class ChildFailure(TemplaterError):
 
 
 class BoundError(LimitError):
-    """An error for a child that exceeded one of its ``Bounds``. ``bound`` is the name of the attribute."""
+    """The error for a child that exceeded one of its limits. ``bound`` is the limit's name in ``Bounds``."""
 
     def __init__(self, bound: str, message: str) -> None:
         super().__init__(message)
@@ -192,8 +192,9 @@ def start(
 def end_children() -> None:
     """Kill the children that this process has not waited for.
 
-    A signal can end a hook while its child is still running. In a container's namespaces, the child would
-    keep the rights of the host. After pivot_root, the child would import modules of the image.
+    A signal can end a hook while a child of the hook is still running. Without this function, the child would
+    continue in the container's namespaces with rights of the host. After pivot_root, the child would import
+    modules of the image.
     """
     blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     while _running:

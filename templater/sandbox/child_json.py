@@ -24,7 +24,7 @@ def run(
 ) -> Any:
     """Start a child that runs ``prepare``, locks itself, and runs ``work``. Return the result of ``work``.
 
-    ``waiting`` returns a context manager for the time during which this process waits for the answer.
+    This process waits for the answer inside the context manager that ``waiting`` returns.
 
     ``prepare`` imports modules and returns the descriptors that ``work`` reads. A templater error in
     ``prepare`` or ``work`` is raised again in this process, with its source position as text. Raises

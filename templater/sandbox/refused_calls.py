@@ -1,9 +1,10 @@
-"""System calls that a program of `validator_process.py` never needs, and a seccomp filter against them.
+"""A seccomp filter against system calls that the programs of `validator_process.py` never need.
 
 A program such as systemd-analyze makes many calls, which differ between the program's releases. So this
-module lists the calls to refuse, while `allowed_calls` lists the calls to allow. Without the refused calls, a
-program cannot connect to another process, trace another process, enter a namespace or mount. It also cannot
-use parts of the kernel that are rarely tested.
+module lists the calls to refuse, while `allowed_calls` lists the calls to allow.
+
+With the filter, a program cannot connect to other processes, trace them, enter a namespace, or mount. The
+program also cannot use parts of the kernel that are rarely tested.
 """
 
 from __future__ import annotations

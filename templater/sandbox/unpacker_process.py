@@ -1,9 +1,11 @@
 """Confined external programs that read untrusted bytes.
 
-The program runs without network and with resource limits. If the caller is root, the program runs under a
-user id that owns nothing. The program can open files only for reading. It reads ``INPUT`` and writes to
-``Program.output``. Only the system calls in ``allowed_calls.py`` are allowed; all others fail with EPERM. On
-an architecture that is missing in that file, system calls are not restricted.
+A program reads ``INPUT`` and writes to ``Program.output``. The program can open files only for reading. The
+program has no network, and has resource limits. If the caller is root, the program runs under a user id that
+owns nothing.
+
+System calls that are not listed in ``allowed_calls.py`` fail with EPERM. That file supports only some
+architectures. On other architectures, the program can make all system calls.
 """
 
 from __future__ import annotations
@@ -71,16 +73,19 @@ class Program:
 
     @property
     def descriptors(self) -> tuple[int, int]:
-        """The descriptors of the program's output and error output, which its sandboxed reader needs."""
+        """The descriptors of the program's output and error output, for the child process that reads them."""
         return self._output.fileno(), self._complaints.fileno()
 
     @property
     def output(self) -> int:
-        """The descriptor to read from; reading raises BlockingIOError after IDLE_SECONDS without output."""
+        """The descriptor of the program's output.
+
+        Reading raises BlockingIOError after IDLE_SECONDS without output.
+        """
         return self._output.fileno()
 
     def processor_seconds(self) -> float:
-        """Return the processor time of the program so far, or 0 if it has ended."""
+        """Return the program's processor time so far in seconds, or 0 if the program has ended."""
         return processor_seconds(self._pid)
 
     def wait(self) -> int:
@@ -120,7 +125,7 @@ class Program:
 
 
 def processor_seconds(pid: int) -> float:
-    """Return the processor time of a process so far, or 0 if it has ended."""
+    """Return a process's processor time so far in seconds, or 0 if the process has ended."""
     try:
         return time.clock_gettime(~pid << 3 | _PROCESS_CLOCK)
     except OSError:
@@ -135,8 +140,8 @@ def start(
     ``path`` is only the name of the file in messages. This function does not open the path again, because the
     path can lead to another file now.
 
-    If the program needs only the beginning of the file, ``content`` is a function that returns the number of
-    bytes that the program needs.
+    The program may need only the beginning of the file. In this case, ``content`` is a function that returns
+    the number of needed bytes.
 
     Raises:
         InputError: the system is not Linux, or the file can't be copied.
@@ -199,9 +204,10 @@ def _readable(path: str, fd: int, content: Callable[[], int] | None) -> int:
 def _copy_data(source: int, copy: int, size: int, most: int) -> bool:
     """Copy the first ``size`` bytes of a file, and keep holes as holes.
 
-    If the file has more than ``most`` bytes of data, return False. In this case, the copy is incomplete.
+    If these bytes contain more than ``most`` bytes outside holes, return False. In this case, the copy is
+    incomplete.
 
-    Without holes in the copy, a file with little data and huge holes could fill the disk.
+    Without holes in the copy, copying a file with huge holes could fill the disk.
     """
     end = 0
     os.ftruncate(copy, size)

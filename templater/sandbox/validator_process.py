@@ -207,10 +207,10 @@ def _write(folder: str, files: Mapping[str, bytes]) -> None:
 
 
 def _give(work: str) -> None:
-    """Change the owner of the folder ``work`` and its files to the user as which the program runs.
+    """Make the user that runs the program the owner of the folder ``work`` and its files.
 
-    This user is the first one in ``NOBODIES`` that exists. In a user namespace without these users, the
-    program runs as the user of this process, and the owner stays. Raises ToolFailure if the change fails.
+    This user is the first existing user in ``NOBODIES``. In a user namespace without these users, the program
+    runs as the user of this process, and the owner stays. Raises ToolFailure if the change fails.
     """
     paths = [f"{folder}/{name}" for folder, _, names in os.walk(work) for name in (*names, "")]
     for user in NOBODIES:

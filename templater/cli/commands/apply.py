@@ -20,10 +20,10 @@ ROOTFS is the root directory of a container; files outside it are never changed.
 or a file can't be written safely, nothing is written. A file that already has the right content is
 not touched and keeps its modification time.
 
-If `.templater` exists beside ROOTFS or in SRC, templater records there which files it has written. If
-SRC has another root filesystem, the `.templater` in SRC is ignored. With `--keep-modified`, templater keeps
-files that were changed by hand after templater wrote them, writes the other files, and exits with 1. A
-`.templater` of another user in a directory such as `/tmp` is ignored.
+If `.templater` exists beside ROOTFS or in SRC, templater records there which files it has written. If SRC
+contains a root filesystem other than ROOTFS, the `.templater` in SRC is ignored. A `.templater` of another
+user in a directory such as `/tmp` is ignored, too. With `--keep-modified`, templater keeps files that were
+changed by hand after templater wrote them, writes the other files, and exits with 1.
 
 \b
 Examples:

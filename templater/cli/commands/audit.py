@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 HELP = """Check IMAGE for security problems without running it.
 
-Each finding has a severity, a place and the public advisory that it resembles. The command reads the whole
-image, including archive members that daemons do not reach. IMAGE is a directory, a unified tarball, or a
-split image's metadata tarball followed by its ROOTFS. The exit code is 1 if there is a finding at or above
---at-least. Templates are rendered for a plain container and a plain virtual machine, and for the instance
-that the options describe.
+Each finding has a severity and a place, and can name the public advisory of a similar problem. The command
+reads the whole image, including archive members that daemons do not reach. IMAGE is a directory, a unified
+tarball, or a split image's metadata tarball followed by its ROOTFS. The exit code is 1 if there is a finding
+at or above --at-least. Templates are rendered for a plain container and a plain virtual machine, and for the
+instance that the options describe.
 
 \b
 Examples:

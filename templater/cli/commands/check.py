@@ -117,7 +117,7 @@ def number_of_sources(sources: tuple[str, ...], **_: Any) -> int:
 @click.option(
     "--unsafe-fixes",
     is_flag=True,
-    help="With --fix or --diff: also make corrections that can change the written files.",
+    help="With --fix or --diff: also make corrections that can change the files of instances.",
 )
 @click.option(
     "--run-validators/--no-run-validators",
@@ -293,7 +293,7 @@ def command(
 def write_html(
     request: options.Request, hosts: Sequence[str], target: Target, findings: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Write the report of `check`, with the files of the described instance on each host."""
+    """Write the HTML report of `check`. For each host, the report shows the described instance's files."""
     from ..open_and_plan import opened
 
     chosen = [HOSTS[name] for name in hosts]
@@ -302,10 +302,10 @@ def write_html(
 
 
 def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str | None]]:
-    """Return pairs of an image and its second file, or of an image and None.
+    """Return a pair of paths for each image: the image, and the second file of a split image (or None).
 
-    If ``rootfs`` is given, it is the second file of the only SRC. Otherwise, a SRC that is a squashfs file or
-    a disk image is the second file of the SRC before it.
+    ``rootfs`` is the second file of the only SRC. Without ``rootfs``, a squashfs file or disk image in
+    ``sources`` is the second file of the image before it.
     """
     if rootfs is not None:
         if len(sources) > 1:
@@ -327,8 +327,7 @@ def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str |
 def image_of(path: str) -> str:
     """Return the image directory if the path is a metadata.yaml, a templater.toml or a template.
 
-    Return any other path unchanged. This is for pre-commit, which passes the names of changed files to
-    `check`.
+    Return any other path unchanged. The program pre-commit passes the paths of changed files to `check`.
     """
     folder, name = os.path.split(path)
     if name in (METADATA, SETTINGS) and os.path.isfile(path):

@@ -70,9 +70,10 @@ def script(shell: str) -> str:
 
 
 def answer(shell: str, line: CommandLine) -> list[str]:
-    """Return the answer: a header, and a line for each possible word.
+    """Return the answer to the shell's script: a header, and a line for each possible completion.
 
-    The header says whether the shell also completes file names, and where in the word the file name begins.
+    The header says whether the shell also completes file names. If so, the header has the index in the last
+    word at which the file name begins.
     """
     current = line.words[-1]
     try:
@@ -143,7 +144,7 @@ def split(line: str, breaks: str = "") -> CommandLine:
     """Split a line like a POSIX shell.
 
     ``breaks`` are the characters at which bash breaks words. If the last word contains such characters, the
-    completion replaces only the text after the last of them.
+    completion replaces only the text after the last such character.
     """
     words: list[str] = []
     word: list[str] | None = None

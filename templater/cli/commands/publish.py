@@ -93,7 +93,7 @@ def command(
 
 
 def refuse_unknown(path: str, keep: tuple[str, ...]) -> None:
-    """Raise UsageError for a name in --keep that the base image does not have."""
+    """Raise UsageError if ``--keep`` names a property that the base image does not have."""
     from ...image.publish_container import properties_of
 
     known = properties_of(path)

@@ -192,7 +192,7 @@ def modules() -> tuple[Any, Any, Any]:
     except ModuleNotFoundError as error:
         raise UsageError(
             f"`templater serve` needs the library '{error.name}'",
-            hint="install templater's extra 'server'; in a clone: pip install -e '.[server]'",
+            hint="install templater's extra 'server'; in a Git clone: pip install -e '.[server]'",
         ) from None
     return image_server, connections, certificate
 

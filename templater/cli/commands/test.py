@@ -154,9 +154,9 @@ def command(
 
 
 def too_few_branches(found: list[dict[str, Any]], least: float) -> bool:
-    """Return whether the tests of an image reach less than ``least`` percent of its branches.
+    """Return whether any image's tests reach less than ``least`` percent of the image's branches.
 
-    Print a message for each image below this percentage.
+    Print a message for each such image.
     """
     from ...testing.coverage import percent
 

@@ -142,7 +142,10 @@ class Shown:
         return [key for key in self._before if key not in self._now]
 
     def update(self, texts: dict[Key, str]) -> tuple[list[Key], list[Key]]:
-        """Begin an output of ``texts``. Return the keys with new or changed texts, and the removed keys."""
+        """Begin the next output, and store its ``texts`` by key.
+
+        Return the keys with new or changed texts, and the removed keys.
+        """
         self.begin()
         return [key for key, text in texts.items() if self.add(key, text)], self.gone()
 
@@ -253,7 +256,7 @@ class WatchedImage:
         return self._files.has_changed
 
     def _changed_blocks(self, plans: list[Plan]) -> Iterator[Block]:
-        """Yield the blocks that have changed since the last output.
+        """Yield the blocks that have changed since the last output. A block is the report on one file.
 
         Only one block's text is in memory at a time.
         """

@@ -67,7 +67,10 @@ class Edits:
 
     @property
     def empty_keys(self) -> dict[str, list[str]]:
-        """A dict from the name of each profile ("" for the instance itself) to its keys without a value."""
+        """The configuration keys that the user has set to an empty value.
+
+        The dict maps the name of each edited profile to these keys. The name "" means the instance itself.
+        """
         found = {"": [key for key, value in self.config.items() if not value]}
         for edit in self.profiles or ():
             found[edit.name] = [key for key, value in edit.config.items() if not value]

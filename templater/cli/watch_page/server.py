@@ -51,7 +51,7 @@ def serve_page(request: Request, given: PageOptions) -> int:
 
 
 class Page:
-    """One server with two child processes: one for views, and one for the slower findings of `check`."""
+    """One server with two child processes: one for views, and one for runs of `check`, which are slower."""
 
     def __init__(self, request: Request, given: PageOptions, watch: Watch, watch_page_server: Any) -> None:
         seconds = request.limits.for_command().time
@@ -128,7 +128,7 @@ def modules() -> tuple[Any, Any, Any]:
     except ModuleNotFoundError as error:
         raise UsageError(
             f"`templater watch --web` needs the library '{error.name}'",
-            hint="install templater's extra 'web'; in a clone: pip install -e '.[web]'",
+            hint="install templater's extra 'web'; in a Git clone: pip install -e '.[web]'",
         ) from None
     return connections, watch_page_access, watch_page_server
 

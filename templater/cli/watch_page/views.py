@@ -245,7 +245,7 @@ class Views:
 
 
 def _silent(each: Column) -> Column:
-    """Return a copy of a column without explanations, because an explanation renders the template again."""
+    """Return a copy of a column without explanations. Each explanation would render a template again."""
     return replace(each, explain=lambda change: None, reads=lambda change: None)
 
 

@@ -20,7 +20,7 @@ def test_a_missing_library_gives_one_clear_message(tree, monkeypatch, capsys, li
     monkeypatch.setitem(sys.modules, library, None)
     assert main(["serve", str(tree)]) == 2
     assert capsys.readouterr().err == (
-        f"templater: `templater serve` needs the library '{library}'\nhint: install templater's extra 'server'; in a clone: pip install -e '.[server]'\n"
+        f"templater: `templater serve` needs the library '{library}'\nhint: install templater's extra 'server'; in a Git clone: pip install -e '.[server]'\n"
     )
 
 

@@ -70,7 +70,10 @@ def command(
 def edited_parts(
     parts: list[Part], properties: tuple[str, ...], expire: str | None, directory: str
 ) -> list[Part]:
-    """Apply the options to metadata.yaml, check that daemons accept the image, and return the parts."""
+    """Apply the options to metadata.yaml in the parts of the image, and return the parts.
+
+    Raise an error if every daemon refuses the image.
+    """
     from ....image import metadata_edit
 
     changes = options.pairs_of(properties, what="templater image build ./image -o image.tar.xz")

@@ -1,4 +1,7 @@
-"""``templater store``: keep images on this machine. Its commands share the functions of this file."""
+"""``templater store``: keep images on this machine.
+
+The module also contains functions that several of the subcommands use.
+"""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Gi
 
 
 def _within(limits: Given, seconds: float) -> Given:
-    """Return limits that let one table take at most ``seconds``, including the time to read the image."""
+    """Return the limits for one table: at most ``seconds`` for reading the image and rendering together."""
     shorter, most = copy(limits), max(1, int(seconds))
     shorter.rendering = {**limits.rendering, "total": most}
     shorter.command = {"processor": most, **limits.command}
