@@ -58,7 +58,7 @@ _BAD_IN_ALIAS = re.compile(r"[\s,\x00-\x1f\x7f]")
 
 @dataclass(slots=True)
 class NewImage:
-    """An image for the catalog. Paths are relative to the tree.
+    """An image to enter into a tree's catalog. All paths are relative to the tree.
 
     ``roots`` maps the ``ftype`` of each root filesystem to its path, size and hash.
     """
@@ -75,7 +75,7 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """The result of ``add``."""
+    """The result of adding an image to a tree."""
 
     product: str
     version: str
@@ -168,7 +168,7 @@ def check_alias(alias: str) -> None:
 
 
 def _open_files(path: str, roots: Sequence[str], stack: contextlib.ExitStack) -> list[OpenFile]:
-    """Open each file once, so that another user cannot replace a file after it was checked."""
+    """Open each file of an image once, so that another user cannot replace a file after its check."""
     if os.path.isdir(path):
         raise UsageError(
             f"'{path}' is a directory", hint=f"pack the directory first: templater image build {path} -o FILE"
@@ -300,7 +300,7 @@ def _stage(
     stack: contextlib.ExitStack,
     progress: Progress,
 ) -> list[tuple[Output, str]]:
-    """Copy the files into unnamed temporary files. Return the copies with their paths in the tree."""
+    """Copy the image's files into unnamed temporary files. Return the copies with their paths in the tree."""
     staged = []
     for number, path in enumerate((metadata, *roots)):
         output = stack.enter_context(tree.output(IMAGES))
@@ -361,9 +361,9 @@ def _combined(digest: _hashlib._Hash, root: Output) -> str:
 
 
 def insert(catalog: Catalog, new: NewImage, *, unified: bool) -> Added:
-    """Enter the image into the tree's own products file.
+    """Enter the image into the products file ``IMAGES_PATH``.
 
-    All other products files contain the products of other servers. `reindex` replaces such a file as a whole.
+    All other products files contain the products of other servers. `reindex` overwrites these other files.
 
     Raises RefusedError if the catalog already has another image with this product and version. Also raises
     RefusedError if the catalog has this image in another version or product. Raises LimitError for a value
@@ -515,7 +515,7 @@ def _refuse_fingerprints(catalog: Catalog, new: NewImage, name: str, version: st
 def _describe_product(
     product: dict[str, Any], fields: Mapping[str, str], requirements: Mapping[str, str], warnings: list[str]
 ) -> bool:
-    """Set a product's fields and requirements to the new image's. Return whether the product changed."""
+    """Give a product the fields and requirements of the new image. Return whether the product changed."""
     before = {key: product.get(key) for key in (*fields, "requirements")}
     if before["arch"] and (before["requirements"] or {}) != requirements:
         warnings.append("the new requirements apply to all versions of the product")
@@ -534,10 +534,10 @@ def _set_aliases(
     new: NewImage,
     warnings: list[str],
 ) -> None:
-    """Set the product's aliases: the requested aliases and the default aliases.
+    """Add the requested aliases and the default aliases to the product.
 
-    Another product with the same architecture and type may already have one of these aliases. If the user
-    requested this alias, move it from the other product to ``product``. A default alias does not move.
+    If another product of the same architecture and type has a requested alias, move the alias to ``product``.
+    If another such product has a default alias, keep the alias there, and append a warning to ``warnings``.
     """
     own = [alias for alias in str(product.get("aliases") or "").split(",") if alias]
     asked = [alias for alias in new.aliases if alias not in own]
@@ -565,7 +565,7 @@ def _set_aliases(
 def _shares_type(product: Mapping[str, Any], new: NewImage) -> bool:
     """Return whether the product has an image of the new image's type.
 
-    Images of one type can't share an alias.
+    Two products of one architecture can share an alias only if their images have different types.
     """
     ours = {ROOT_KINDS[kind].type if kind else "container" for kind in new.fingerprints}
     return not ours.isdisjoint(types_of(product))

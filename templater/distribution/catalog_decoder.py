@@ -197,7 +197,7 @@ class RepeatedKeyError(ValueError):
 
 
 class CombinedError(InputError):
-    """The error for two keys of an object whose values the clients would combine."""
+    """The error for two keys of one object, if clients would combine the values of both keys."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, hint="the clients of Incus and LXD would combine both values")

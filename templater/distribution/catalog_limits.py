@@ -1,4 +1,4 @@
-"""Limits on the catalogs that `templater serve` can serve, and upper bounds on what clients list.
+"""Limits on the catalogs that `templater serve` can serve, and upper bounds on the image lists of clients.
 
 Commands that change a tree refuse catalogs above these limits. Otherwise, `streams reindex` could add so
 many images of another server that `templater serve` refuses the whole tree.
@@ -113,7 +113,7 @@ def _size(image: Image) -> int:
 
 
 def image_size(twice: int, once: int, fingerprint: int, requirements: int) -> int:
-    """Return the bytes that one image needs in all lists together.
+    """Return how many bytes one image needs in all image lists of a server.
 
     * ``twice``: bytes of the texts that occur twice in the lists, with both copies counted
     * ``once``: bytes of the texts that occur once in the lists
@@ -124,9 +124,9 @@ def image_size(twice: int, once: int, fingerprint: int, requirements: int) -> in
 
 
 def alias_size(name: str, address: int, fingerprint: int, type: str) -> int:
-    """Return the bytes that one alias needs in all lists together.
+    """Return how many bytes one alias needs in all image lists of a server.
 
-    An alias occurs in its image's data, in the list of alias addresses, and in the list of alias data.
+    An alias occurs in the data of its image, in the list of alias addresses, and in the list of alias data.
     ``address`` and ``fingerprint`` are sizes in bytes.
     """
     return _ALIAS + 2 * json_length(name) + address + fingerprint + len(type)
@@ -138,7 +138,11 @@ def json_length(text: str) -> int:
 
 
 class UpperBounds:
-    """Upper bounds on the images that one client sees, on their texts, and on the bytes of a server's lists.
+    """Upper bounds that are computed from the products of a catalog.
+
+    * ``images``: number of images that one client lists or drops
+    * ``texts``: total length of these images' texts in JSON
+    * ``lists``: size of a server's image lists in bytes
 
     ``is_known`` is False if a product exceeds a limit, or if clients would combine two of its values.
     """
@@ -200,7 +204,7 @@ class UpperBounds:
         self.lists += min(named, _MOST_WITH_ALIASES) * aliases
 
     def are_within_limits(self, catalog: Catalog) -> bool:
-        """Add a changed catalog's loaded products. Return whether the bounds are within all limits.
+        """Add the products that may have changed. Return whether the bounds are within all limits.
 
         If the result is True, readers and servers accept the catalog. If the result is False, they may still
         accept it.
@@ -228,9 +232,9 @@ class UpperBounds:
 
 
 def _images(version: Version) -> tuple[int, int, set[str]]:
-    """Return facts about the images that one client makes of a version, as a tuple of three values:
+    """Return three facts about the images of a version:
 
-    * an upper bound on the number of images and dropped entries
+    * an upper bound on the number of images that one client lists or drops
     * an upper bound on the length of the longest path of a metadata file
     * all texts that a client can use as the fingerprint of an image
     """

@@ -125,7 +125,7 @@ def day(text: str, layout: Literal["%Y-%m-%d", "%Y%m%d"]) -> date | None:
 
 
 class Unsorted:
-    """The parts of a stream whose images clients list in a random order.
+    """The parts of a stream that clients list in a random order.
 
     There are three kinds of parts. Clients sort each kind by its own property:
 
@@ -161,7 +161,7 @@ def _parts(product: Product) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def unsorted_part(product: Product, unsorted: set[int]) -> tuple[str, ...] | None:
-    """Return the largest part of the product that clients list in a random order, or None.
+    """Among the unsorted parts of a stream, return the largest part that contains the product, or None.
 
     ``unsorted`` contains the hashes of the parts that clients list in a random order.
     """

@@ -71,7 +71,7 @@ class Connection(http.client.HTTPConnection):
 
 
 class _Socket:
-    """A socket for http.client that keeps the deadline of its connection."""
+    """A socket for http.client that waits at most until the deadline of its connection."""
 
     def __init__(self, opened: socket.socket, connection: Connection) -> None:
         self._socket, self._connection = opened, connection
@@ -91,7 +91,7 @@ class _Socket:
         self._socket.close()
 
     def _wait(self) -> None:
-        """Let the next call wait at most until the deadline. Raises TimeoutError after the deadline."""
+        """Set the socket's timeout to the remaining time. Raises TimeoutError after the deadline."""
         left = self._connection.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError

@@ -4,9 +4,8 @@ A file gets its final name only after its content matched the hash. An interrupt
 the last byte on the disk. If the complete content has another hash, the whole download begins again, because
 another server may have sent the first part.
 
-Other threads write the files, and bypass the kernel's page cache. The cache would not help, because a
-download writes each byte only once. For a download of a gigabyte, the cache would cost as much processor time
-as the hash. The cache would also displace the data of other programs.
+Separate threads write the files, and bypass the kernel's page cache. For a download of a gigabyte, the page
+cache would cost as much processor time as the hash. It would also displace the data of other programs.
 """
 
 from __future__ import annotations
@@ -137,8 +136,9 @@ class Downloads:
         If ``also`` is given, update this hash object with the content of the file.
 
         ``name`` is the file's name in messages. ``announced`` is the file's size for progress reports. If
-        ``announced`` is 0, use the size in the server's answer, if there is one. Raises InputError if the
-        content has another hash.
+        ``announced`` is 0, use the size that the server's answer states.
+
+        Raises InputError if the downloaded content has another hash.
         """
         path = os.path.join(self.path, sha256)
         with suppress(FileNotFoundError):
@@ -264,8 +264,8 @@ def _append(
 ) -> None:
     """Append pieces to a file and update the hash objects, while more pieces arrive.
 
-    The calling thread updates the first hash object, because its processor's cache still has the piece. Other
-    threads update the other hash objects and write the file.
+    The calling thread updates the first hash object, because the piece is still in the processor's cache.
+    Other threads update the other hash objects and write the file.
     """
     first, *others = digests
     with DirectWrites(fd, size, others) as written:
@@ -277,11 +277,13 @@ def _append(
 
 
 class DirectWrites:
-    """A writer that appends to an open file. Other threads write the bytes, and add them to the ``digests``.
+    """A writer that appends to an open file, in separate threads that also update the ``digests``.
 
-    The writer collects the bytes in blocks, and passes each full block to the threads. The end of the
-    ``with`` statement passes the last block. Full blocks bypass the page cache if the file system permits
-    this. ``start`` is the file's size. The caller must have moved the file's offset to ``start``.
+    The writer collects the bytes in blocks, and passes each full block to the threads. At the end of the
+    ``with`` statement, it also passes the last block. If the file system permits, full blocks bypass the page
+    cache.
+
+    ``start`` is the file's size. The caller must have moved the file's offset to ``start``.
     """
 
     def __init__(self, fd: int, start: int, digests: Sequence[hashlib._Hash] = ()) -> None:

@@ -263,7 +263,7 @@ class _Fetcher:
         self, files: list[str], image: Image | ServerImage, complete: bool, notes: list[str],
         properties: Mapping[str, str] = MappingProxyType({}),
     ) -> Fetched:  # fmt: skip
-        """Record the image as fetched. Return the fetched files."""
+        """Record a fetched image in the store, and return its files."""
         rootfs = files[1] if len(files) > 1 else None
         fetched = Fetched(image.fingerprint, files[0], rootfs, tuple(map(printable, notes)), self._source)
         now = int(time.time())
@@ -350,9 +350,9 @@ def _split(url: str) -> tuple[UrlStream, str]:
 
 
 def _announced(stream: UrlStream, address: str) -> tuple[str, str]:
-    """Request the headers of ``address``. Return the hash and URL of an image in them, or two empty strings.
+    """Request the headers of ``address``, and return the image hash and the image URL from these headers.
 
-    Accept an answer with any HTTP status.
+    Return two empty strings if the headers name no image. Accept an answer with any HTTP status.
     """
     machine = KERNEL_NAMES.get(platform.machine(), platform.machine())
     headers = {f"{family}-Server-Architectures": machine for family in ("Incus", "LXD")}

@@ -1,4 +1,4 @@
-"""Download of a stream's files over https, as clients do, with limits on time, size and redirects."""
+"""A client that downloads a stream's files over https, with limits on time, size and redirects."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ class UrlStream:
         return io.BytesIO(self.read(path))
 
     def small_file(self) -> contextlib.AbstractContextManager[None]:
-        """Limit the time for the ``with`` block.
+        """Limit the time that the ``with`` block may take.
 
-        All these ``with`` blocks together have ``MOST_CATALOG_SECONDS``.
+        All such ``with`` blocks of a stream may take ``MOST_CATALOG_SECONDS`` in total.
         """
         return self._bounds.small_file()
 
@@ -296,7 +296,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Redirected(urllib.request.Request):
-    """The request after a redirect."""
+    """A request to which a server has redirected templater."""
 
     #: whether one of the redirects named a full URL instead of a path on the same server
     by_full_url = False
@@ -378,10 +378,10 @@ class _Connections(urllib.request.HTTPSHandler):
 
 
 class _Authorize(urllib.request.BaseHandler):
-    """A handler that adds the password only to requests to the URL's own host and port.
+    """A handler that adds the password only to requests to the host and port of the stream's URL.
 
     If ``only_relative`` is true, the handler adds no password after a redirect to a full URL. ``left_out``
-    tells whether the handler omitted the password of the last request for this reason.
+    tells whether the last request has no password for this reason.
     """
 
     def __init__(self, base: str, authorization: str) -> None:

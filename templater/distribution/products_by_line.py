@@ -1,7 +1,7 @@
 """Products files with one product per line, as templater writes them, and the other JSON files of a stream.
 
-A products file is decoded product by product, and a diff shows only changed products. Writing parses only the
-needed products, and copies the lines of all other products.
+A products file is decoded product by product, and a diff shows only changed products. To change such a file,
+templater parses only the products that it needs. It copies the lines of all other products.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ _VERSION_NAMES = re.compile(rb'"([0-9]{8}_[0-9]{4})":')
 
 
 class PlainProduct(NamedTuple):
-    """Facts about a product that are compared with the limits.
+    """Facts about a product, for comparison with the limits on catalogs.
 
     Each number is an upper bound:
 
     * ``texts``: length of all texts except aliases
-    * ``images``: number of images and dropped entries that one client makes of the product
+    * ``images``: number of images that one client lists or drops
     * ``fingerprints``: number of fingerprints that all clients list
     """
 
@@ -87,7 +87,7 @@ class PlainProduct(NamedTuple):
 
 
 def read_plain(line: bytes) -> tuple[str, PlainProduct] | None:
-    """Return the name of a line's product and facts about it, or None if the decoder must parse the line."""
+    """Return the name and facts of the product in a line, or None if the decoder must parse the line."""
     found = _pattern().fullmatch(line)
     if found is None:
         return None
@@ -120,7 +120,7 @@ def ignore(name: str, product: Any) -> None:
 
 
 class ProductLines(MutableMapping[str, RawProduct]):
-    """The products of a file with the content ``data``.
+    """The products of a products file with the content ``data``.
 
     A caller may change a product after a look-up. So after a look-up, ``text`` encodes the product again.
 

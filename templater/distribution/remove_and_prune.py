@@ -120,9 +120,12 @@ def _drop_image(items: dict[str, Any], fingerprint: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """The result of a prune: dropped ``versions`` as (product, version), and deleted files with their size.
+    """The result of `prune`.
 
-    ``waiting`` is the number of dropped files whose grace period has not passed.
+    * ``versions``: the dropped versions as pairs (product, version)
+    * ``deleted``: the paths of the deleted files
+    * ``size``: the total size of the deleted files in bytes
+    * ``waiting``: the number of dropped files whose grace period has not passed
     """
 
     versions: tuple[tuple[str, str], ...]

@@ -67,7 +67,7 @@ class Reindexed:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A republished image. ``copy`` is the path of its metadata file in the tree, or "" without a copy."""
+    """A republished image. ``copy`` is the path of the copied metadata file, or "" without a copy."""
 
     image: Image
     copy: str
@@ -85,7 +85,9 @@ def republish(
     """Write the origin's products into a separate products file. Replace the file if it exists.
 
     If ``copying`` is true, copy the image files into the tree. Otherwise, ``redirects`` names a directory for
-    web server rules that redirect to the origin. Raises UsageError unless exactly one of the two is given.
+    web server rules that redirect to the origin.
+
+    Raises UsageError unless exactly one of ``copying`` and ``redirects`` is given.
     """
     if (redirects is None) == (not copying):
         raise UsageError(
@@ -419,8 +421,8 @@ def _hash(tree: Tree, path: str, digests: Collection[hashlib._Hash]) -> None:
 def metadata_file(origin: UrlStream, described: Described) -> Iterator[str]:
     """Yield the path of an image's metadata. If the tree has no copy, download the metadata.
 
-    Raises RefusedError if the hash differs from the catalog. Also raises RefusedError if the metadata is
-    inside a unified image that the tree lacks.
+    Raises RefusedError if the hash of the metadata differs from the hash in the catalog. Also raises
+    RefusedError if the metadata is inside a unified image that the tree lacks.
     """
     if described.copy:
         yield described.copy

@@ -278,11 +278,15 @@ class Store:
                 raise UsageError(f"unknown alias '{printable(alias)}'")
 
     def replace_image(self, old: StoredImage, hashes: list[str], limits: Limits = DEFAULT) -> None:
-        """Replace an image by its newer version, whose files are in the store. Move its aliases and flags.
+        """Replace an image by a newer version, whose files are in the store.
 
-        Raises InputError if the new image is invalid, or if the old image was deleted or has another source
-        now. Raises UsageError if the user also imported the new image from another source. Without this
-        error, a refresh from either source could move the aliases of the new image.
+        The new image gets the aliases and flags of the old image.
+
+        Raises InputError if the new image is invalid. Also raises InputError if the old image was deleted or
+        has another source now.
+
+        Raises UsageError if the user also imported the new image from another source. Without this error, a
+        refresh from either source could move the aliases of the new image.
         """
         after = self._describe(hashes, limits)
         with self._transaction() as records:
@@ -455,7 +459,7 @@ _COLUMNS = (
 
 
 def _has_no_owner(image: StoredImage) -> bool:
-    """Return whether the image was only fetched: the user has neither imported, published nor named it."""
+    """Return whether the image was only fetched, but not imported or published, and has no alias."""
     return image.cached and not (image.auto_update or image.public or image.aliases)
 
 

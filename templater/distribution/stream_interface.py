@@ -61,7 +61,7 @@ class LocalPieces:
     """The content of an open file in pieces."""
 
     def __init__(self, fd: int, *, linked: bool) -> None:
-        """Read the size and identity of the file. ``linked`` tells whether its path has a symlink."""
+        """Read the size and identity of the file. ``linked`` tells whether the file's path has a symlink."""
         found = os.fstat(fd)
         self._fd, self.size = fd, found.st_size
         #: The identity of a file with several paths: all hard links and symlinks to the file have this key.

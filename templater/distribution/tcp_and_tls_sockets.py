@@ -127,9 +127,9 @@ class TlsSocket:
         return io.BufferedReader(Answer(self))
 
     def close(self) -> None:
-        """Remove one user of the connection: http.client, or a file of ``makefile``.
+        """Release the connection for http.client, or for one file that ``makefile`` returned.
 
-        When no user is left, close the connection.
+        After the last release, close the connection.
         """
         self._users -= 1
         if not self._users:

@@ -230,7 +230,7 @@ class Tree:
         return real
 
     def _base(self) -> str:
-        """Return a path to the tree. If the tree's directory is open, the path stays valid after a move."""
+        """Return a path to the tree. If the tree's directory is open, the path stays valid after a rename."""
         held = "" if self._directory is None else f"/proc/self/fd/{self._directory}"
         return held if os.path.isdir(held) else self.path
 

@@ -35,7 +35,7 @@ class Catalog:
     ) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield every product with the path of its products file and its name: (path, name, product).
 
-        If ``containing`` is given, products without any of these ASCII texts can be missing in the result.
+        If ``containing`` is given, the result may lack products that contain none of these ASCII texts.
         """
         for path, document in self.files.items():
             products = document.get("products")
@@ -72,7 +72,7 @@ class Catalog:
         return found
 
     def named(self, name: str) -> list[tuple[str, dict[str, Any]]]:
-        """Return ``(path, product)`` of each products file with this product, the tree's own file first."""
+        """Return ``(path, product)`` for each products file that has this product, ``IMAGES_PATH`` first."""
         paths = sorted(self.files, key=lambda path: path != IMAGES_PATH)
         each = [(path, self.files[path].get("products") or {}) for path in paths]
         return [(path, products[name]) for path, products in each if name in products]
@@ -85,7 +85,7 @@ class Catalog:
             yield from ((path, name, product) for name, product in each)
 
     def loaded_products(self) -> Iterator[dict[str, Any]]:
-        """Yield each products file without the products that are certainly unchanged."""
+        """Yield the content of each products file, with only the products that may have changed."""
         for document in self.files.values():
             products = document.get("products") or {}
             loaded = products.loaded() if isinstance(products, ProductLines) else products
@@ -115,7 +115,10 @@ def new_index() -> dict[str, Any]:
 
 
 def products_file(catalog: Catalog) -> dict[str, Any]:
-    """Return the tree's own products file, and mark it as changed. Create it if it is missing."""
+    """Return the content of the products file ``IMAGES_PATH``, and mark this file as changed.
+
+    If the file is missing, create it in the catalog.
+    """
     catalog.changed.add(IMAGES_PATH)
     document = catalog.files.get(IMAGES_PATH)
     if document is None:

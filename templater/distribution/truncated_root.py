@@ -67,7 +67,7 @@ def _needed(file: FileIO, head: bytes, size: int) -> int:
 
 
 def _last(entries: array[int], bits: int) -> int:
-    """Return the offset of one of the last clusters to which the entries of a table point."""
+    """Return the offset of a cluster near the end of the file, from the entries of a qcow2 table."""
     largest = max(entries, default=0)
     if largest & _COMPRESSED and not largest >> 63:
         mask = (1 << (62 - (bits - 8))) - 1

@@ -180,8 +180,8 @@ class Products:
     def shared(self) -> tuple[set[int], set[int]]:
         """Return two sets of hashes.
 
-        The first set has each hash from ``tie_hashes`` that several products share. The second set has the
-        hashes of the parts that clients list in a random order.
+        The first set has each hash from ``tie_hashes`` that several products share. The second set has a hash
+        for each part of the stream that clients list in a random order.
         """
         ties = sorted(self._ties)
         return {one for one, other in pairwise(ties) if one == other}, self._unsorted.hashes()
@@ -345,7 +345,7 @@ _WITH_DELTAS = ("squashfs", "disk-kvm.img")
 def _unused_delta(base: Version, kind: str, client: str) -> str:
     """Return why a client never uses a delta from the version ``base``, or an empty text."""
     if kind != "squashfs" and family(client) == "incus":
-        return "Incus has a mistake with deltas of virtual machines"
+        return "Incus has a bug with deltas of virtual machines"
     (key,), wanted = ROOT_KINDS[kind].combined, metadata_ftype(client)
     if any(item.ftype == wanted and item.combined.get(key) for item in base.items.values()):
         return ""

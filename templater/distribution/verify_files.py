@@ -40,7 +40,7 @@ class _UncheckedError(InputError):
 
 @dataclass(slots=True)
 class _File:
-    """All items of the catalog that name one path."""
+    """All items of the catalog that name the same path."""
 
     #: pairs: the names of an item's product, version and item, and the item
     items: list[tuple[tuple[str, str, str], Item]] = field(default_factory=list)
@@ -85,10 +85,11 @@ class ContentReader:
     def read(self, path: str, most: int, starts: Mapping[str, Any]) -> _Content:
         """Hash a file. Raises InputError for a file of more than ``most`` bytes, and for a hostile file.
 
-        The fingerprint of a split image is one hash over two files: the metadata file, then the root
-        filesystem. ``starts`` maps the hash of each metadata file to a hash object that was updated with the
-        metadata file. For each metadata file, the result has the fingerprint of the image with this root
-        filesystem. After ``MOST_COMBINED`` metadata files, further metadata files are ignored.
+        If the file is a root filesystem, also compute the fingerprints of the split images that contain it.
+        Such a fingerprint is one hash over two files: the metadata file, then the root filesystem.
+
+        Each key of ``starts`` is the hash of a metadata file. Each value is a hash object that was updated
+        with that metadata file. At most ``MOST_COMBINED`` fingerprints are computed.
         """
         with self.stream.pieces(path) as pieces:
             key = pieces.key if isinstance(pieces, LocalPieces) else None

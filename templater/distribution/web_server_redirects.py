@@ -29,7 +29,7 @@ def prefix_of(base: str) -> str:
 def file_stem(base: str) -> str:
     stem = prefix_of(base).replace("/", "-")
     if stem in ("index", "images"):
-        raise UsageError(f"the products file of '{base}' would replace the tree's own file '{stem}.json'")
+        raise UsageError(f"the products file of '{base}' would get the reserved name '{stem}.json'")
     return stem
 
 

@@ -141,7 +141,7 @@ def read_planned_rootfs(
 
 
 def read_rootfs(contents: Contents, targets: Iterable[str], limits: Limits = DEFAULT) -> ImageRootfs:
-    """Read all names of a root filesystem, and the content of the files at ``targets``, following links."""
+    """Read all names of a root filesystem, and the content of the files to which ``targets`` lead."""
     tree = ImageRootfs()
     held = HeldBytes(contents.name, limits)
     for member, _ in contents.rootfs():
@@ -186,7 +186,7 @@ def _add(tree: ImageRootfs, path: str, member: Member) -> None:
 
 
 def _existing(tree: ImageRootfs, targets: Iterable[str]) -> set[str]:
-    """Return the paths of the regular files at ``targets``, following links."""
+    """Return the paths of the regular files to which ``targets`` lead."""
     found = set()
     steps = Steps()
     for target in targets:

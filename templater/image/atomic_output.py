@@ -34,7 +34,9 @@ class Output:
     """An output file that has no name until it is complete, so that an interrupted run leaves no file.
 
     On a file system without O_TMPFILE, the file has a hidden name instead, and the writing process locks it.
-    After a crash, the kernel unlocks the file, and the next output in the directory removes the file.
+    After a crash, the kernel unlocks the file, and the next run that writes to the directory removes the
+    file.
+
     ``sha256`` is the digest of the bytes written so far. ``shown`` is the directory's name in messages.
 
     On Linux, the directory is opened only once, so a user who owns a parent directory can't redirect the

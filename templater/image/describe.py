@@ -102,7 +102,7 @@ def describe(
 def describe_definition(
     path: str, metadata: Source, templates: Mapping[str, TemplateFile], notes: Iterable[str]
 ) -> Description:
-    """Describe the image that a build of a definition would make."""
+    """Describe the image that distrobuilder would build from a definition."""
     return _described(path, "definition", metadata, templates, warnings=notes)
 
 

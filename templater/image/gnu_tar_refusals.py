@@ -42,17 +42,19 @@ class UnpackedTree:
     def add(
         self, path: str, kind: str, target: str = "", hard_link: str = "", is_inside: bool = False
     ) -> str:
-        """Record that GNU tar unpacks a member, and return "". If GNU tar can't unpack it, return the reason.
+        """Record a member that GNU tar can unpack, and return "". For any other member, return the reason.
 
-        Names are cleaned, so they are relative. ``target`` is the target of a symlink, and ``hard_link`` is
-        the target of a hard link. ``is_inside`` is true for a directory whose stored name ends in "/.": GNU
-        tar can't replace a file by such a directory.
+        * ``path`` is the member's cleaned name, which is relative.
+        * ``target`` is the target of a symlink.
+        * ``hard_link`` is the target of a hard link.
+        * ``is_inside`` is true for a directory whose stored name ends in "/.". GNU tar can't replace a file
+          by such a directory.
 
         If the target of a symlink is absolute or contains "..", GNU tar makes the symlink after all other
-        members. For a directory with the name of such a symlink, also return "": on some file systems, GNU
-        tar can make the directory.
+        members. If a directory has the path of such a symlink, also return "": on some file systems, GNU tar
+        can make the directory.
 
-        Raises LimitError if too many directories have no member of their own.
+        Raises LimitError if the names of all directories without a member are too long in total.
         """
         kinds = self._kinds
         above = self._kind_above(f"{path}/." if is_inside else path)
@@ -102,7 +104,7 @@ class UnpackedTree:
 
 
 def described(path: str, hard_link: str, reason: str) -> str:
-    """Return a phrase about a member that ``UnpackedTree.add`` refuses."""
+    """Return a phrase that says why ``UnpackedTree.add`` refuses a member."""
     if reason.startswith("which "):
         return f"'{printable(path)}' is a hard link to '{printable(hard_link)}', {reason}"
     return f"'{printable(path)}' {reason}"

@@ -92,11 +92,11 @@ def close_with(owner: object, fd: int) -> None:
 
 
 def refuse_private(file: OpenFile) -> OpenFile:
-    """Return the file if other users may read it. Raises RefusedError if it is private to root or this user.
+    """Return the file. Raises RefusedError for a private file of root or of this user.
 
-    A private file can be a backup of a container, with passwords. A user who owns the image's directory could
-    replace the image by a private file of root. If root then published this file as an image, the passwords
-    would be public.
+    A file is private if other users can't read it. It may contain passwords, for example in a backup of a
+    container. Another user who owns the image's directory could replace the image with a private file of
+    root. If root then published that file as an image, the passwords would become public.
     """
     status = os.fstat(file.fd)
     if not status.st_mode & S_IROTH and status.st_uid in (0, os.geteuid()):

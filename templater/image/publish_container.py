@@ -143,8 +143,8 @@ def architecture_of(root: Root) -> str:
 
     If neither file names an architecture, return the architecture of this machine.
 
-    A private file may be a secret file that another user moved here. So for a private file, only known
-    architectures are accepted, and no error quotes the file.
+    Another user may have moved a secret file into the container's directory. So if a file is private, only
+    known architectures are accepted, and no error quotes the file.
     """
     from ..model.file_names import INSTANCE
 

@@ -304,7 +304,7 @@ def _parts_of(
 ) -> list[Part]:
     """Return the members outside ``rootfs/``, and call ``count`` for all other members.
 
-    The returned members can be anywhere, so the whole tarball is read.
+    Read the whole tarball, because the returned members can be at any position in it.
     """
     archive = Archive(open_stream(path, limits))
     layout = Layout(path, limits)

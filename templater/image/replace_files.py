@@ -36,7 +36,7 @@ NOTHING: Mapping[str, bytes] = {}
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """The old and the new fingerprint.
+    """An image's fingerprints before and after its files were replaced.
 
     Both fingerprints are None for a directory, or for a split image without its second file.
     """
@@ -55,13 +55,13 @@ def replace(
     limits: Limits = DEFAULT,
     progress: Progress = silent,
 ) -> Fingerprints:
-    """Replace or remove the files in ``changes``, and add the files in ``added`` to the image.
+    """Change an image: replace or remove the files in ``changes``, and add the files in ``added``.
 
     In a directory, each file is replaced atomically. Raises RefusedError if the old content of a file differs
     from ``before``.
 
-    A tarball is replaced atomically by a new tarball, to which unchanged members are copied block by block.
-    ``rootfs``, the second file of a split image, is needed only for the fingerprint.
+    A tarball is replaced atomically by a new tarball. Unchanged members are copied block by block. The second
+    file of a split image (``rootfs``) is needed only for the fingerprint.
 
     Raises TemplaterError if the image is invalid or can't be written.
     """
@@ -211,10 +211,10 @@ def _require_content(directory: Directory, name: str, data: bytes) -> None:
 
 
 def _stage(directory: Directory, name: str, data: bytes, held: contextlib.ExitStack) -> str:
-    """Write the data to a new file, and return its name.
+    """Write the data to a new file with a random name, and return this name.
 
-    Closing ``held`` removes the file, unless the file was renamed. The name is random, because an image can
-    contain a file of any fixed name.
+    The name is random, because the image could already contain a file with a fixed name. Closing ``held``
+    removes the new file, unless the file was renamed.
     """
     before = directory.lstat(name)
     if before is not None and not stat.S_ISREG(before.st_mode):

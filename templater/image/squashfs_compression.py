@@ -39,9 +39,10 @@ class Compression(NamedTuple):
     error or returns more bytes than the maximum.
 
     ``content_size`` returns the size of the content. The result is correct only if sqfs2tar can decompress
-    the block. In formats with a slow decompressor, ``content_size`` reads the size from the block, because
-    every decompressor checks this size. ``content_size`` raises an error for a dictionary that needs more
-    memory than unsquashfs allows.
+    the block. If decompression is slow, ``content_size`` reads the size that is stored in the block.
+    Every decompressor checks this stored size.
+
+    ``content_size`` raises an error if a block's dictionary needs more memory than unsquashfs allows.
     """
 
     decompress: Callable[[bytes, int], bytes]
@@ -113,7 +114,7 @@ def load_compression(path: str) -> Compression:
 
 
 def _without_size(decompress: Callable[[bytes, int], bytes]) -> Compression:
-    """Return a compression whose blocks do not contain the size of their content."""
+    """Return the functions of a compression whose blocks do not contain the size of their content."""
     return Compression(decompress, lambda data, most: len(decompress(data, most)))
 
 

@@ -5,8 +5,7 @@ could show names to the kernel, but hide them from sqfs2tar.
 
 sqfs2tar also writes an invalid archive if the size of a block does not match the size of its file.
 
-The daemons run unsquashfs, which ends with an error for some owners, numbers, names and tables that sqfs2tar
-accepts.
+The daemons run unsquashfs. It fails for some owners, inode numbers, names and tables that sqfs2tar accepts.
 """
 
 from __future__ import annotations
@@ -130,7 +129,7 @@ class _Walk:
                 self._check_data(child)
             elif kind == _SOCKET:
                 if not is_new:  # sqfs2tar skips only the first name
-                    raise ValueError("a socket has several names")
+                    raise ValueError("a socket has several hard links")
                 sockets.add(self._names)
             elif kind == _DIRECTORY:
                 if not is_new:
@@ -197,13 +196,13 @@ class _Walk:
                 yield block << 16 | position, kind, (base + difference) & 0xFFFFFFFF
 
     def _check_data(self, place: int) -> None:
-        """Refuse a file if the size of one of its blocks does not match the file's size.
+        """Refuse a regular file if the size of one of its blocks does not match the file's size.
 
         sqfs2tar copies a block of a wrong size to its archive. If the block is too short, readers of the
         archive read the next headers as data of the file.
 
-        The end of a file can be in a block that several files share. If the shared block is too short,
-        sqfs2tar and unsquashfs append different bytes to the file.
+        The last bytes of a file can be in a fragment block, which several files share. If a fragment block is
+        too short, sqfs2tar and unsquashfs append different bytes to the file.
         """
         inode = self._bytes(self._inodes, place >> 16, place & 0xFFFF, 32)
         if unpack_from("<H", inode)[0] == _FILE:
@@ -215,7 +214,7 @@ class _Walk:
         if rest and fragment == _NO_FRAGMENT:
             count += 1
         elif rest and offset + rest > self._fragment_size(fragment):
-            raise self._different("the end of a file is outside of its block")
+            raise self._different("the last bytes of a file are outside of their fragment block")
         if not count:
             return
         self._data = self._limited(self._data + size)
@@ -228,10 +227,10 @@ class _Walk:
             size -= required
 
     def _fragment_size(self, number: int) -> int:
-        """Return the decompressed size of a fragment block, which contains the ends of several files."""
+        """Return the decompressed size of a fragment block, which has the last bytes of several files."""
         if number not in self._fragments:
             if number >= self._fragment_count:
-                raise ValueError("a block is outside of the table")
+                raise ValueError("a fragment block is not in its table")
             (table,) = unpack_from("<Q", self._read(self._fragment_table + number // 512 * 8, 8))
             begin, word = unpack_from("<QI", self._bytes(table, 0, number % 512 * 16, 16))
             self._fragment_data = self._limited(self._fragment_data + self._block_size)

@@ -49,7 +49,7 @@ def _most_written(contents: Contents, *, holes: bool) -> int:
 
 
 def protect(contents: Contents, *outputs: Output) -> None:
-    """Make the image private if another user may have moved private files of this user into its contents."""
+    """Make the new image private if its contents may include a private file of root or of this user."""
     for output in outputs if contents.has_secrets else ():
         os.fchmod(output.fd, 0o600)
 

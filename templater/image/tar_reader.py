@@ -639,7 +639,7 @@ def _is_time(seconds: int) -> bool:
 
 
 def decoded_attribute(name: str) -> str:
-    """Decode the name of an extended attribute. GNU tar encodes "=", because it ends the name of a record."""
+    """Decode an attribute name that GNU tar has encoded. A plain "=" would end the name of a pax record."""
     return name.replace("%3D", "=").replace("%25", "%")
 
 

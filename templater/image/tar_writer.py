@@ -184,7 +184,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _fits(name: bytes, records: dict[bytes, bytes], key: bytes) -> str:
-    """Return the name for the plain header. If it does not fit, shorten it and add a pax record."""
+    """Return the name for the plain header. If the name does not fit, shorten it and add a pax record."""
     if len(name) <= 100 and name.isascii():
         return name.decode("ascii")
     records[key] = name

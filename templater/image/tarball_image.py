@@ -20,8 +20,8 @@ class TarballImage:
     """An image in a tarball, which is read once, forwards, and only as far as needed.
 
     Metadata and templates stay in memory after they are read, so metadata.yaml can be anywhere in the
-    archive. A member that ``Layout`` refuses raises an error when it is read. Only ``read_to_end`` checks all
-    members.
+    archive. If ``Layout`` refuses a member, reading this member raises an error. Only ``read_to_end`` checks
+    all members.
     """
 
     def __init__(self, path: str, limits: Limits = DEFAULT) -> None:

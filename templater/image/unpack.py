@@ -79,14 +79,14 @@ def unpack(
     The files are written to a temporary directory next to ``path``. At the end, this directory is renamed to
     ``path``. Before the rename, ``finish`` can add the files of an instance directory.
 
-    If ``path`` is already an empty directory of the caller, it is not replaced, because it can be a shell's
-    working directory. In this case, the temporary directory is inside ``path``. At the end, the files are
-    moved from the temporary directory to ``path``, metadata.yaml last.
+    If ``path`` is already an empty directory of the current user, it is not replaced, because it can be a
+    shell's working directory. In this case, the temporary directory is inside ``path``. At the end, the files
+    are moved from the temporary directory to ``path``, metadata.yaml last.
 
-    The directory above ``path`` can belong to another user, who can replace ``path``, but can't make this
-    function write to another directory.
+    The directory above ``path`` can belong to another user. That user can replace ``path``, but can't make
+    this function write to another directory.
 
-    Raises UsageError if ``path`` exists and is not an empty directory of the caller.
+    Raises UsageError if ``path`` exists and is not an empty directory of the current user.
     """
     path = path.rstrip("/") or path
     mode = _mode_if_own(path)
@@ -134,7 +134,7 @@ def unpack(
 
 
 def _mode_if_own(path: str) -> int | None:
-    """Return the mode of a directory that exists and belongs to the caller, or None."""
+    """Return the mode of a directory that exists and belongs to the current user, or None."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -155,7 +155,7 @@ def _temporary(parent: Directory, name: str, path: str) -> Iterator[Root]:
 
 @contextmanager
 def _taken_over(parent: Directory, name: str, mode: int) -> Iterator[Directory]:
-    """Lock an empty directory of the caller, and deny access to all other users.
+    """Lock an empty directory of the current user, and deny access to all other users.
 
     After an error, restore the directory's mode if the directory is empty again.
     """
@@ -169,7 +169,7 @@ def _taken_over(parent: Directory, name: str, mode: int) -> Iterator[Directory]:
 
 
 def _move(directory: Directory, folder: Directory) -> None:
-    """Move all files from the temporary directory to the directory above, metadata.yaml last.
+    """Move all files from the temporary directory to its parent directory, metadata.yaml last.
 
     After an error, move them back. Raises RefusedError if another process put files into ``folder``.
     """
@@ -241,7 +241,7 @@ def _make_beside(parent: Directory, name: str) -> int:
 
 
 def _take_over(parent: Directory, name: str, left: str = "") -> int:
-    """Lock an empty directory of the caller, and return its descriptor. Deny access to all other users.
+    """Lock an empty directory of the current user, and deny access to all others. Return its descriptor.
 
     A directory whose only entry has the name ``left`` also counts as empty, unless another user can have
     made that entry.
@@ -340,7 +340,7 @@ class DiskBudget:
     """A count of the disk space of unpacked members, limited to ``ratio`` times the archive's size.
 
     Even an empty file uses an inode and a block, so a small archive of empty files could fill a disk. The
-    limit also keeps the removal of a half-written tree short. The same ``ratio`` limits the size of the
+    limit also bounds the time to remove a half-written directory. The same ``ratio`` limits the size of the
     decompressed archive.
     """
 
@@ -415,7 +415,7 @@ class TreeWriter:
         self._held.clear()
 
     def _place(self, folder: str) -> Directory:
-        """Open a directory. Create it if it is missing because the archive has no member for it."""
+        """Open a directory. If the archive has no member for the directory, create it."""
         held = self._held.get(folder)
         if held is not None:
             self._held.move_to_end(folder)
@@ -431,7 +431,7 @@ class TreeWriter:
         return held
 
     def _make(self, folder: str) -> Directory:
-        """Create the missing directories of a path in one walk, and open the last one."""
+        """Create the missing directories of a path in one walk, and open the path's last directory."""
         place = self._root.directory("/")
         path = ""
         for name in folder.split("/"):
@@ -567,7 +567,7 @@ class TreeWriter:
 
 @contextmanager
 def _held_path(place: Directory, name: str, member: Member, kind: int) -> Iterator[str]:
-    """Get a descriptor of a new file with O_PATH, and yield the descriptor's path in /proc/self/fd.
+    """Open a just created file with O_PATH, and yield the path of its descriptor in /proc/self/fd.
 
     Raises RefusedError if another process has replaced the file by a file that is not of ``kind``.
     """

@@ -120,6 +120,6 @@ def set_xattr(file: int | str, attribute: str, value: bytes, name: str) -> bool:
 
 
 def _free_space(file: int | str) -> bool:
-    """Return whether the file system has free space. If it has, ENOSPC means that a value is too large."""
+    """Return whether the file system has free space. If so, ENOSPC means that a value is too large."""
     system = os.statvfs(file)
     return system.f_bavail * system.f_frsize > 1 << 20

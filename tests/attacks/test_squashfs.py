@@ -540,7 +540,7 @@ def test_a_squashfs_file_with_a_socket_is_read_without_the_socket(tmp_path: Path
         os.link(tree / "s0", tree / f"s{number}")
     subprocess.run(["mksquashfs", tree, path, "-quiet", "-no-progress"], check=True)
     if names > 1:
-        with pytest.raises(InputError, match="a socket has several names"), open_rootfs(str(path)):
+        with pytest.raises(InputError, match="a socket has several hard links"), open_rootfs(str(path)):
             pass
         return
     with open_rootfs(str(path)) as archive:

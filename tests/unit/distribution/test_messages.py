@@ -197,7 +197,7 @@ def test_an_unsuitable_origin_or_an_invalid_redirect_rule_is_refused(tmp_path):
         "'https://h/a b' can't be written into a web server's configuration", "",
     )  # fmt: skip
     assert failed(file_stem, "https://index") == (
-        "the products file of 'https://index' would replace the tree's own file 'index.json'",
+        "the products file of 'https://index' would get the reserved name 'index.json'",
         "",
     )
     path = f"{tmp_path}/rules.json"

@@ -137,7 +137,7 @@ def delta(kind, base):
         (
             "disk-kvm.img", "20260101_0000",
             {
-                ("incus-6.0", "incus-7"): "the client never applies this delta: Incus has a mistake with deltas of virtual machines",
+                ("incus-6.0", "incus-7"): "the client never applies this delta: Incus has a bug with deltas of virtual machines",
                 ("lxd",): "the client never applies this delta: version '20260101_0000' has no file of type 'lxd.tar.xz' with the key 'combined_disk-kvm-img_sha256'",
             },
         ),

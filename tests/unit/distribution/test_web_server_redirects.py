@@ -34,7 +34,7 @@ def test_an_origin_named_like_a_file_of_the_tree_is_refused(name):
     with pytest.raises(UsageError) as caught:
         file_stem(f"https://{name}")
     assert caught.value.message == (
-        f"the products file of 'https://{name}' would replace the tree's own file '{name}.json'"
+        f"the products file of 'https://{name}' would get the reserved name '{name}.json'"
     )
 
 

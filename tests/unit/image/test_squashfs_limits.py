@@ -535,7 +535,7 @@ def test_the_end_of_a_squashfs_file_may_be_in_a_block_with_ends_of_files(offset,
     check_directories(with_end(tmp_path, offset, size, word, data, 511), DEFAULT)
 
 
-END = "'{}': the end of a file is outside of its block" + LIKE
+END = "'{}': the last bytes of a file are outside of their fragment block" + LIKE
 
 
 @pytest.mark.parametrize(
@@ -546,7 +546,7 @@ END = "'{}': the end of a file is outside of its block" + LIKE
         (0, 4097, len(zlib.compress(DATA)), zlib.compress(DATA), 511, RefusedError, END),
         (0, 1, STORED, DATA, 511, RefusedError, END),
         (0, 1, 131073 | STORED, DATA, 511, InputError, "'{}' can't be read: a block has an invalid size"),
-        (0, 1, 1 | STORED, DATA, 512, InputError, "'{}' can't be read: a block is outside of the table"),
+        (0, 1, 1 | STORED, DATA, 512, InputError, "'{}' can't be read: a fragment block is not in its table"),
     ],
 )
 def test_the_end_of_a_squashfs_file_must_be_inside_of_its_block(
