@@ -40,11 +40,11 @@ def places_on_the_way(path: str) -> Iterator[str]:
 def is_changeable(place: str) -> bool:
     """Return whether a user other than root and the caller can change or replace this file.
 
-    A sticky directory of root does not count as changeable: in such a directory, other users can replace only
-    their own files.
+    A sticky directory of root, such as /tmp, does not count as changeable: in a sticky directory, other users
+    can replace only their own files.
 
-    But a file or link in such a directory counts as changeable, even if root owns the file. For example, root
-    can have unpacked the file in another user's directory, and that user can have moved the file.
+    A file or link in a sticky directory counts as changeable, even if root owns the file or link. For
+    example, a user can have moved a file of root from the user's own directory to /tmp.
     """
     try:
         status = os.lstat(place)

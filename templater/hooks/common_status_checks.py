@@ -64,9 +64,9 @@ def elsewhere(path: str, usual: str) -> str:
 def runs(runtime: str, line: str, install: str, namespace: Sequence[str] = ()) -> Finding:
     """Run the hook with ``--probe``, which only prints versions, and report whether the hook runs.
 
-    The hook is run only if ``line`` has the form of a line that this installation writes. The function builds
-    the command itself and does not run the words of ``line``, because ``line`` can come from an untrusted
-    image or from a container.
+    ``line`` is the hook line in the configuration. The hook is run only if ``line`` has the form of a line
+    that this installation writes. The function builds the command itself, and does not run the words of
+    ``line``: an untrusted image or a container can have supplied ``line``.
 
     ``install`` is the command that writes the line again. ``namespace`` has the words of a command that
     enters the container's user namespace and then runs the hook.
@@ -122,7 +122,8 @@ def code_status() -> Iterator[Finding]:
 def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
     """Check the image and the state that the hook line names with ``--source`` and ``--state``.
 
-    Without these options, the image is in ``image``, and the state is in ``folder``.
+    Without ``--source``, check the image in the directory ``image``. Without ``--state``, check the state in
+    the directory ``folder``.
     """
     source, state = option_of(line, "--source"), option_of(line, "--state")
     for name, path in (("--source", source), ("--state", state)):

@@ -91,10 +91,11 @@ def _require_private(fd: int) -> None:
 
 
 def instance_cache(state_directory: StateDirectory) -> "CompileCache | None":
-    """Open the cache in ``.templater``, or return None if another user may have put a directory there.
+    """Open the directory ``cache`` in ``.templater``. Return None if another user may have put it there.
 
-    The owner of the instance's directory could put any other directory of root at the path of ``cache``, such
-    as a directory that root has unpacked from an image. The image's files would then count as cache entries.
+    The owner of the instance's directory could move a directory of root to the path of ``cache``. For
+    example, root may have unpacked an image in that directory. The image's files would then count as cache
+    entries.
     """
     try:
         if not state_directory.is_own:

@@ -18,8 +18,8 @@ _BTRFS_ROOT = 256
 def make_state_folder(path: str) -> str:
     """Create a directory for the state of one container, and return its path.
 
-    Other users can't read the new parent directories. Otherwise, a user could open such a directory, and hold
-    the kernel's lock on it. Then no other container would get a state directory in it.
+    Other users can't read the parent directories that this function creates. Otherwise, another user could
+    open and lock a parent directory. No other container could then get a state directory there.
 
     Raises WriteError if the directory can't be created.
     """

@@ -44,9 +44,10 @@ def _real(mount: str, tree: Root, steps: Steps, places: "Collection[str]", witho
 
     Unlike ``resolve``, this function follows the links of any user, as runtimes do.
 
-    ``without_links`` contains directories in which no name is a link. If the path leads through a
-    subdirectory of such a directory, add the subdirectory to ``without_links``, unless it is in ``places``.
-    ``places`` has the earlier mount points, for which ``real_places`` updates ``without_links``.
+    ``without_links`` has directories in which no name is a link, such as empty mounts. If the path leads
+    through a subdirectory of one of these directories, add the subdirectory to ``without_links``. But do not
+    add a path of ``places``, which has the real paths of the earlier mount points: ``real_places`` decides
+    about them.
     """
     place, pending, links = "", mount.split("/")[::-1], 0
     while pending:

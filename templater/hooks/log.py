@@ -24,7 +24,7 @@ MOST_IN_FILE = 16 << 10
 
 
 class Log:
-    """The log lines of one hook. They are written by one call, so the lines of two hooks do not mix.
+    """The log lines of one hook. One call writes all lines, so the lines of two hooks do not mix.
 
     An image determines the number and the length of the log lines, so both are limited.
     """
@@ -101,7 +101,7 @@ class Log:
             os.close(fd)
 
     def shown_name(self) -> str:
-        """Return the container's name, escaped for a log: it can come from a hostile annotation."""
+        """Return the container's name, escaped for a log. The name can come from a hostile annotation."""
         return shortened(printable(self.name))
 
     def to_syslog(self) -> None:

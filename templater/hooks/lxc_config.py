@@ -34,10 +34,12 @@ def without_prefix(path: str) -> str:
 
 
 def is_directory(path: str) -> bool:
-    """Return whether a root filesystem without its type prefix is a directory.
+    """Return whether the path of a root filesystem, without the type prefix, is a directory.
 
-    The result is False for a relative path, for two reasons. A relative path can name a data set, as in
-    ``zfs:tank/c1``. It also depends on the current directory of lxc-start, which can belong to another user.
+    Return False for a relative path, for two reasons:
+
+    * A relative path can name a data set, as in ``zfs:tank/c1``.
+    * A relative path depends on the current directory of lxc-start, which can belong to another user.
     """
     return path.startswith("/") and isdir(path)
 

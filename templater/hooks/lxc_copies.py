@@ -44,13 +44,16 @@ CLONED = "cloned"
 def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: str = "") -> Notice:
     """Record that lxc-copy, lxc-copy -R or lxc-snapshot has made this container's directory.
 
-    A snapshot keeps the container's pending trigger, and restoring the snapshot in place restores the
-    trigger. Any other new directory is recorded as a copy. If the destroy hook later detects a rename, the
-    destroy hook corrects the record. ``rootfs`` is the copy's ``lxc.rootfs.path``.
+    * If the directory is a snapshot, record the container's pending trigger. If a snapshot was restored in
+      place, record the trigger of the snapshot.
+    * For any other new directory, record the trigger ``copy``. If the destroy hook later detects a rename,
+      the destroy hook corrects this record.
 
-    If it is not certain which container is the original, raise InputError. But if the hook line has
-    ``--source``, and the likely original has neither an image nor a description, record only the trigger. In
-    this case, copy nothing from the likely original.
+    Also copy the image, the description and the record of written files from the original container. If it is
+    not certain which container is the original, raise InputError. There is one exception: if the hook line
+    has ``--source``, and the likely original has neither an image nor a description, record only the trigger.
+
+    ``rootfs`` is the copy's ``lxc.rootfs.path``.
     """
     source, exact = find_source(folder, source_name)
     if options.if_present and is_missing(join(options.source or source, METADATA)):
@@ -188,9 +191,9 @@ def require_new(made: Root) -> None:
 def is_original(original: Root, made: Root, *, exact: bool) -> bool:
     """Return whether it is certain that LXC copies the container in ``original``.
 
-    LXC gives only the original's name. ``lxc-copy --newpath``, and other programs that use liblxc, can write
-    the copy into another lxcpath. This lxcpath can also contain a different container with the original's
-    name. The copy must not get the description and the passwords of that different container.
+    LXC tells the hook only the name of the original. ``lxc-copy --newpath``, and other programs that use
+    liblxc, can write the copy into another lxcpath. That lxcpath can also contain a different container with
+    the original's name. The copy must not get the description and the passwords of that different container.
     """
     return not copies_elsewhere() and (exact or bool(copying_program() and _same_settings(original, made)))
 
@@ -314,7 +317,10 @@ def copy_image(source: Root, made: Root) -> None:
 
 
 def _copy_templates(old: InstanceDirectory, new: Directory) -> None:
-    """Copy the templates. They are on the disk before metadata.yaml makes the copy complete."""
+    """Copy the templates, and sync them.
+
+    The caller then writes metadata.yaml, which shows that the copy is complete.
+    """
     # imported here, because only this hook needs it
     from ..rootfs.disk_sync import MOST_FSYNCS, can_sync_file_system, sync_file_system
 
@@ -372,9 +378,10 @@ def _state_directory(folder: str) -> "StateDirectory | None":
 
 
 def copied_record(original: StateDirectory, name: str) -> "bytes | None":
-    """Return the original's record of written files. This record is also valid for the copy.
+    """Return a record of written files of the original container, which is also valid for its copy.
 
-    Return None if the record is unreadable, or if another user can change it.
+    ``name`` is the name of the record's file. Return None if the record is unreadable, or if another user can
+    change it.
     """
 
     try:
@@ -384,13 +391,13 @@ def copied_record(original: StateDirectory, name: str) -> "bytes | None":
 
 
 def with_hostname(written: "bytes | None", staged: "bytes | None", name: str) -> "bytes | None":
-    """Return the staged record of a copy, with the content that LXC writes to /etc/hostname.
+    """Return the staged record of a container's copy, with the content that LXC writes to /etc/hostname.
 
-    LXC writes the name of the copy, without a line feed. With the option ``--keepname`` of lxc-copy, LXC
-    leaves the file unchanged.
+    When LXC copies a container, it writes the name of the copy to /etc/hostname, without a line feed. With
+    the option ``--keepname`` of lxc-copy, LXC leaves /etc/hostname unchanged.
 
-    The next start compares the file with two records: ``written``, which has the old content, and the
-    returned record. So neither the old nor the new content counts as a change by hand.
+    The next start compares /etc/hostname with two records: ``written``, which has the old content, and the
+    returned record. So neither the old content nor the content from LXC counts as a change by hand.
     """
     both = [entries_of(text_of(data or b"")) or {} for data in (written, staged)]
     of_copy = both[1]

@@ -32,7 +32,7 @@ STAGES = ("pre-start", "clone", "destroy")
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
-    """Return the lines for a container's configuration. They also work in copies that use an overlay."""
+    """Return the lines for a container's configuration. They also work in overlay copies of the container."""
     from .install import Snippet, argv, shell_line
     from .options import END
 
@@ -106,7 +106,7 @@ def _namespace(config: str) -> "tuple[Ranges, Ranges, int]":
 
 
 def _with(ranges: "Ranges", own: int) -> "Ranges":
-    """Return ``ranges``, with a range for the caller's id ``own`` if no range contains this id.
+    """Return ``ranges``. If no range contains the caller's id ``own``, add a range for this id.
 
     As in LXC, the added range maps the caller's id to the first free id of the namespace.
     """

@@ -1,10 +1,13 @@
 """Checks of the paths that annotations name.
 
 An image author chooses the image's annotations. Older versions of podman pass these annotations on to the
-hook, which runs as root. So an annotation can name only a file below a directory that the operator's hook
-line allows. Every directory on the path must belong to root or the hook's user. No directory on the path may
-belong to an instance. Below the allowed directory, the path of a description must not contain a link, because
-the link could lead to the description of another instance.
+hook, which runs as root. So the hook accepts a path only under these conditions:
+
+* The path is below a directory that the operator's hook line allows.
+* Every directory on the path belongs to root or the hook's user.
+* No directory on the path belongs to an instance.
+* If the path names an instance description, it contains no link below the allowed directory. Such a link
+  could lead to the description of another instance.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""The options of a hook line. This parser does not need the command line's modules, which load slowly."""
+"""The options of a hook line, and their parser.
+
+The parser does not import the modules of templater's command line, because those modules load slowly.
+"""
 
 from ..model.errors import UsageError
 from ..model.render_options import DIALECT_NAMES

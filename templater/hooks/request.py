@@ -25,8 +25,8 @@ class HookRequest:
 
     * ``name``: the container's name from the runtime, or "" to use the name in the description
     * ``rootfs``: the path of the root filesystem
-    * ``mount``: a function that is called before the root filesystem is opened. It returns whether it has
-      mounted the root filesystem in a new mount namespace.
+    * ``mount``: a function that is called before the root filesystem is opened. The function returns whether
+      it has mounted the root filesystem in a new mount namespace.
     * ``image``: the directory with metadata.yaml and templates
     * ``open_image``: if an annotation names the image, the open directory ``image``. The hook does not open
       the directory again by name, and ignores an instance.yaml in the directory.

@@ -272,12 +272,16 @@ def time_left() -> float:
 def start_processor_timer(seconds: float, changes: int = 0) -> None:
     """Start a timer that raises TimeUpError after this process has used ``seconds`` of processor time.
 
-    If the hard limit of the runtime (RLIMIT_CPU) comes before ``seconds``, the timer ends before the hard
-    limit, and raises the error of SIGXCPU. The time until the hard limit is enough for three steps: put
-    ``changes`` files in place, restore these files, and report the error.
+    The runtime can set a hard limit (RLIMIT_CPU), at which the kernel kills the process. If the hard limit
+    comes before ``seconds``, the timer ends before the hard limit, and raises the error of SIGXCPU. The time
+    between the timer and the hard limit is enough for three steps:
 
-    This timer is necessary: at the hard limit, the kernel kills the process. The kernel sends SIGXCPU earlier
-    only if the soft limit is lower than the hard limit.
+    1. Put files in place. ``changes`` is the number of these files.
+    2. Restore these files.
+    3. Report the error.
+
+    The kernel's own SIGXCPU does not suffice: the kernel sends it before the hard limit only if the soft
+    limit is lower.
     """
     global _is_limited  # noqa: PLW0603
     reserved = REPORT_SECONDS + 2 * changes * COMMIT_SECONDS
@@ -383,12 +387,15 @@ def start(request: HookRequest, options: Options, log: Log) -> None:
 
 
 def _keeps_changes(options: Options) -> bool:
-    """Return whether a container starts although its hook fails, and later starts keep changes by hand."""
+    """Return whether the hook line has both ``--on-error keep-going`` and ``--keep-modified``."""
     return options.on_error == KEEP_GOING and options.keep_modified
 
 
 def _record_start(state_directory: StateDirectory, options: Options) -> None:
-    """Record the time of an instance's first start, if the container starts although the hook fails."""
+    """Record the time of an instance's first start, if its hook has failed and the container starts anyway.
+
+    Do nothing if a later start would not use this time (see ``_keeps_changes``).
+    """
     if not _keeps_changes(options):
         return
     try:
@@ -461,7 +468,8 @@ def _write_files(
     * The child's answer.
     * A dict of the files that were kept because they were changed by hand. The values are the reasons.
 
-    If ``records_state`` is true, the caller later writes to the journal's directory that the trigger is done.
+    ``records_state`` tells whether the caller will record, in the journal's directory, that the trigger is
+    done.
     """
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.decide_changes import plan_of
@@ -560,9 +568,9 @@ def _keeps_order(rootfs: "DirectoryRootfs", journal: "Journal") -> bool:
 def _open_rootfs(request: HookRequest, folder: Root, *, in_new_namespace: bool = False) -> Root:
     """Open the container's root filesystem. ``folder`` is the open directory of the container.
 
-    With ``in_new_namespace``, the hook has mounted the root filesystem in a mount namespace of its own.
-    From directories that were opened earlier, a path leads to the host's directory under this mount. So the
-    function does not use these directories.
+    ``in_new_namespace`` tells whether the hook has mounted the root filesystem in a mount namespace of its
+    own. If so, do not use the directories that were opened earlier: from these directories, a path leads to
+    the host's directory under this mount.
 
     Raises RefusedError if ``request.rootfs`` leads to the root filesystem of the host. Many paths can lead to
     the host's root, so the function compares inodes, not paths.

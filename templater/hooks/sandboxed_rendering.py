@@ -1,8 +1,9 @@
-"""Rendering of an image's templates in a sandboxed child process, whose answer the parent process reads.
+"""Rendering of an image's templates in a sandboxed child process.
 
-The child receives bytes, parses metadata.yaml and instance.yaml, and answers with the rendered texts. With
-cache entries, the child loads no parser and no compiler. If a run with cache entries fails, a second child
-renders from the sources and finds the exact position of the error. The second answer replaces the first.
+The child receives bytes, parses metadata.yaml and instance.yaml, and sends the rendered texts to the parent
+process. With cache entries, the child loads no parser and no compiler. If a run with cache entries fails, a
+second child renders from the sources and finds the exact position of the error. The second answer replaces
+the first.
 """
 
 import marshal

@@ -139,15 +139,17 @@ def changed_by_hand(
 ) -> dict[str, str]:
     """Return the files that were changed by hand and that the plan would overwrite, each with a reason.
 
-    The paths are the real paths of the files. A file that the record does not list counts as changed by
-    hand. There is one exception: if the plan runs the trigger ``create``, an unlisted file comes from the
-    image, and counts as unchanged. The exception does not apply in two cases:
+    The keys of the result are the real paths of the files. An existing file that the record does not list
+    counts as changed by hand in these cases:
 
-    * The file is on another mount, such as a volume, and was created or last changed before ``made``. The
-      argument ``made`` is the time in nanoseconds at which the container's directory was created.
-    * The file was last changed after ``since``. The argument ``since`` is the time in nanoseconds of a first
-      start at which the hook failed, but the container started. If ``is_copy``, the container was copied or
-      renamed since then, which changes all inodes: only changes of contents count.
+    * The plan does not run the trigger ``create``. With ``create``, such a file comes from the image.
+    * The file is on another mount, such as a volume, and was created or last changed before ``made``.
+    * The file was last changed after ``since``.
+
+    ``made`` is the time at which the container's directory was created. ``since`` is the time of a first
+    start at which the hook failed, but the container started. Both times are in nanoseconds. ``is_copy``
+    tells whether the container was copied or renamed after ``since``. If so, only the time of a file's
+    content is compared with ``since``, because copying changes all inodes.
 
     A mounted file that a rollback could not restore (``Record.unfinished``) always counts as unchanged. Owner
     and mode are not compared, because ``apply`` keeps the owner and mode of an existing file.
@@ -211,8 +213,8 @@ def _may_be_edited(change: Change, rootfs: RootfsView, made: float, since: int |
 def _birth_time(root: Any, path: str) -> float:
     """Return the time in nanoseconds at which a file was created, or infinity if it is unknown.
 
-    A change of the owner sets the time of the last change. With ``-v DIR:/vol:U``, podman changes the owner
-    of all files of a volume.
+    The time of the last change (ctime) does not show how old a file is: with ``-v DIR:/vol:U``, podman
+    changes the owner of all files of a volume, and so sets their ctime.
     """
     fd = root.open(path)
     try:
@@ -228,8 +230,8 @@ def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable
     The returned function raises RefusedError if the file no longer has the recorded content. A file can
     change after ``changed_by_hand`` has read it, while ``apply`` waits for the lock.
 
-    A mounted file in ``record.unfinished`` may have none of the recorded contents. So the returned function
-    compares it with the content that the file had when ``recorded_content`` was called.
+    A mounted file in ``record.unfinished`` may have none of the recorded contents. For such a file, the
+    returned function expects the content that the file had when ``recorded_content`` was called.
     """
     files: dict[str, WrittenFile] = {}
     for change in plan.changes:

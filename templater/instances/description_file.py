@@ -89,7 +89,10 @@ def read_source(file: str) -> Source:
 
 
 def _read(file: str) -> tuple[str, bytes]:
-    """Return the file's name for messages, and its content up to one byte more than the limit allows."""
+    """Return the file's name for messages, and its content.
+
+    Read at most one byte more than the limit, so that the caller can detect a file that is too large.
+    """
     limit = instance_description.LIMITS.bytes
     try:
         if file == "-":

@@ -1,8 +1,8 @@
 """The record of the files that templater has written for an instance: ``.templater/written``.
 
 The record tells whether a file was changed by hand since templater wrote it. ``templater status`` shows this,
-and ``--keep-modified`` keeps changed files. Without this option, the record has no influence on which files
-are written.
+and ``--keep-modified`` keeps changed files. Without ``--keep-modified``, the record has no influence on which
+files templater writes.
 
 A run replaces the record in two steps:
 
@@ -230,14 +230,15 @@ class Record:
         self.problem, self._staged, self._text, self._entries = None, None, b"", None
 
     def settle(self, rootfs: "RootfsView", *, save: bool = True) -> None:
-        """Use the staged entry of each file that has this entry's content. With ``save``, write the record.
+        """Update the record from the staged record of an earlier run. With ``save``, write the result.
 
-        An earlier run has left the staged record. If the content of a file matches its staged entry, the
-        earlier run wrote the file, and was killed before it replaced the record.
+        An earlier run has left the staged record, for example because it was killed. If a file has the
+        content of its staged entry, the earlier run wrote the file. The staged entry then replaces the entry
+        of the record.
 
         A run overwrites a mounted file in place, and truncates the file to its new size at the end. So a
         killed run can leave the new text, followed by the rest of a longer old text. In this case (see
-        ``_may_be_unfinished``), the entry gets the size and the hash of the present content.
+        ``_may_be_unfinished``), the record gets an entry with the size and the hash of the present content.
 
         Call this method only in a run that compares the record with the files. The owner of the instance's
         directory can forge a staged record, and list files in it that are slow to read.
@@ -375,7 +376,7 @@ class Record:
     def updated(
         self, plan: "Plan", templates: "Mapping[str, TemplateFile]", keys: "Mapping[str, tuple[str, ...]]"
     ) -> "Update":
-        """Stage the new record, and return a context manager that commits it unless the apply fails."""
+        """Stage the new record, and return a context manager that commits it unless ``apply`` fails."""
         self.stage(plan, templates, keys)
         return Update(self)
 
@@ -474,10 +475,10 @@ _REMOVE = "remove the record: the next start writes a new one, which lists the f
 
 
 def last_changes(plan: "Plan") -> "list[tuple[Change, Change]]":
-    """Return a pair for each path that the plan writes or leaves unchanged.
+    """Return a pair of changes for each path that the plan writes or leaves unchanged.
 
-    The pair has the last change of the path, and the last change of the file to which the path leads. The two
-    can differ, because links can lead from several paths to one file.
+    The first change is the plan's last change of the path. The second change is the plan's last change of the
+    file to which the path leads. The two changes can differ, because several paths can lead to one file.
     """
     paths: dict[str, Change] = {}
     files: dict[str, Change] = {}

@@ -1,4 +1,4 @@
-"""A record for the next start: the instance directory was created, copied or renamed."""
+"""A function that tells the next start that the instance directory was created, copied or renamed."""
 
 from ..model.file_names import INSTANCE, STATE_FOLDER
 from ..rootfs.trusted_paths import open_folder
@@ -12,9 +12,10 @@ _SIGNS = (INSTANCE, STATE_FOLDER, "config")
 def record(path: str, trigger: str, name: str = "") -> State:
     """Record that an instance directory was created, copied or renamed, for its next start.
 
-    ``trigger`` names this action. ``path`` is the new directory: the copy, or the renamed directory. Raises
-    InputError if the directory has neither an image nor another file of an instance. If the directory has no
-    image, its hook line names the image with ``--source``.
+    ``trigger`` names this action. ``path`` is the new directory: the copy, or the renamed directory. The
+    directory needs no image, because a hook line can name the image with ``--source``.
+
+    Raises InputError if the directory has neither an image nor another file of an instance.
     """
     from ..model.instance_name import require_name
     from ..model.pending_trigger import pending_after

@@ -115,8 +115,8 @@ class Resolved:
       that caused the error.
     * ``named`` is the entry of the path itself: if the path ends at a symlink, ``named`` is the symlink's
       entry.
-    * ``entry`` is the entry of the file to which the path leads, or None if that file is missing. In the
-      latter case, ``named`` can be a dangling symlink.
+    * ``entry`` is the entry of the file to which the path leads, or None if that file is missing. If
+      the file is missing, ``named`` can be a dangling symlink.
     * ``links`` lists the followed symlinks, as pairs of path and target.
     * ``climbing`` lists the followed symlinks that lead above the root.
     * ``mounts`` lists the mount points below the root that the path crosses.

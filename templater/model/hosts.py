@@ -31,7 +31,7 @@ class Host:
     * ``vm_output`` names the group of releases that write the config drive with the same code (see
       ``prediction/predicted_outcomes.py``).
     * ``agent`` names the variant of the guest's agent: ``incus``, ``lxd`` or ``lxd-6.8``.
-    * ``nested_last`` is True if ``devices.Sorted`` lists nested network interfaces after the others.
+    * ``nested_last`` is True if ``devices.Sorted`` lists nested network interfaces last.
     * ``pongo2_version`` is the value of ``pongo2.version``, or empty if it is the version of the dialect.
     """
 

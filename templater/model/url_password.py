@@ -60,7 +60,10 @@ def with_password(url: str) -> str:
 
 
 def is_ambiguous(url: str) -> bool:
-    """Return whether a part of the URL can be read both as password and as path, as ``b`` in ``h:1/b@i``."""
+    """Return whether a part of the URL can belong to the password or to the path.
+
+    For example, in ``h:1/b@i``, ``b`` can be a part of the password ``1/b``, or a part of the path ``/b@i``.
+    """
     login = _split(url)[1]
     return ":" in login and _AFTER_HOST.search(login) is not None
 

@@ -1,4 +1,7 @@
-"""Plans for every host. Hosts that share a YAML reader and a dialect share the rendered templates."""
+"""Plans for every supported LXD and Incus release.
+
+Releases with the same YAML reader and the same pongo2 dialect share the rendered templates.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def plan_every_host(
     With ``new``, the instance gets the keys that a daemon sets when it creates an instance from this image.
     By default, ``hosts`` has all hosts.
 
-    Raises LimitError if all hosts together take longer than ``options`` allow.
+    Raises LimitError if the plans of all hosts together take longer than ``options`` allow.
     """
     limits = options.begun().limits
     read: dict[str, _Read | TemplaterError] = {}

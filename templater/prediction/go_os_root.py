@@ -19,9 +19,9 @@ class Root:
         self.place = place
 
     def walk(self, name: str, *, follow: bool = True) -> tuple[Place, Node | None]:
-        """Return the place to which ``name`` leads, and the node there.
+        """Return the place to which ``name`` leads, and the node (file, directory, …) at this place.
 
-        The node is None if the last name does not exist.
+        The node is None if the last component of ``name`` does not exist.
         """
         return _Walk(self).to(name, follow=follow)
 

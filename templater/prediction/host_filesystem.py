@@ -203,9 +203,9 @@ class HostFilesystem:
     def walk(
         self, path: str, *, follow: bool = True, create: bool = False, beneath: Place | None = None
     ) -> tuple[Place, Node | None]:
-        """Return the place to which a path leads, and the node there.
+        """Return the place to which a path leads, and the node (file, directory, …) at this place.
 
-        The node is None if the last name does not exist.
+        The node is None if the last name of the path does not exist.
 
         ``beneath`` is the directory of an openat2 with RESOLVE_BENEATH. ``create`` stands for O_CREAT.
 

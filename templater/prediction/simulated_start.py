@@ -203,9 +203,10 @@ class _Run:
         return {place for place, _ in self.filesystem.journal[mark:]}
 
     def changed(self, mark: int) -> set[Place]:
-        """Return the places that the host has changed since an earlier point.
+        """Return the places that the host has changed since an earlier point of the start.
 
-        ``mark`` is the length of the journal at that point. Omit a place that is equal before and afterwards.
+        ``mark`` is the length of the journal at that point. Omit a place that has the same node or content as
+        at that point.
         """
         before: dict[Place, Node | None] = {}
         for place, node in self.filesystem.journal[mark:]:

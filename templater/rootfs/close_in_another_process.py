@@ -230,7 +230,7 @@ def close(fd: int, status: "os.stat_result | None" = None) -> None:
 
 
 def close_duplicate(fd: int) -> None:
-    """Close a file that another descriptor keeps open."""
+    """Close a descriptor of a file that another descriptor still keeps open."""
     _close(fd)
 
 

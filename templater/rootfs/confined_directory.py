@@ -67,7 +67,8 @@ class Directory(Closing):
     def names_with(self, prefix: str, most: int) -> "tuple[list[str], int]":
         """Return the names that begin with a prefix. Read at most ``most`` names of the directory.
 
-        The second result is ``most`` minus the number of names that were read, with or without the prefix.
+        The second result is ``most`` minus the number of all names that were read. This number includes the
+        names without the prefix.
         """
 
         def names() -> "tuple[list[str], int]":

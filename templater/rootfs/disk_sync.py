@@ -225,7 +225,7 @@ def _sync(fd: int) -> bool:
 def _request(fd: int, requests: "tuple[int, ...]", argument: bytearray) -> bool:
     """Call ioctl for each request, and return True. Return False if the kernel doesn't know a request.
 
-    All requests get the same argument, and each can change it.
+    All requests get the same ``argument``, and each request can change its bytes.
     """
     from fcntl import ioctl
 

@@ -332,8 +332,8 @@ def _owner_hint() -> str:
 def trusted_owners(rootfs: str) -> "Collection[int]":
     """Return the users who may own the directory of ``--state`` or of the file of ``--instance``.
 
-    They are root, the hook's user, the container's root and the owner of ``/``. In a user namespace, all
-    users outside of the namespace have the uid of ``/``.
+    These users are root, the hook's user, the container's root and the owner of ``/``. In a user namespace,
+    all users outside of the namespace appear with the uid that owns ``/``.
     """
     places = ("/", rootfs) if exists(rootfs) else "/"
     return {0, os.geteuid(), *(os.stat(place).st_uid for place in places)}

@@ -54,13 +54,15 @@ def _has_other_members(gid: int, own: "Collection[int]", users: "Rows", groups: 
 
 
 def _number_in_etc(number: int, rows: "Rows") -> int:
-    """Return the number that /etc/passwd or /etc/group has for a user or group of this user namespace.
+    """Return the number that /etc/passwd or /etc/group has for an id of this user namespace.
 
-    The result depends on how the namespace maps the number:
+    ``number`` is the id of a user or group.
 
-    * individually, as rootless runtimes and lxc-usernsexec do for their user: a process sees the /etc of the
-      system outside of the namespace, so return the number outside
-    * as part of a range: a process sees the /etc of a container, so return the number inside
+    * If the namespace maps ``number`` individually, return the number outside of the namespace: a process
+      then sees the /etc of the system outside. Rootless runtimes and lxc-usernsexec map their user in this
+      way.
+    * If the namespace maps ``number`` as part of a range, return ``number`` itself: a process then sees the
+      /etc of a container.
     """
     return next((disk for first, disk, count in rows if first == number and count == 1), number)
 

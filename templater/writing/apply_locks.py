@@ -91,9 +91,10 @@ def _has_waited(root: Root, path: str, end: float) -> bool:
 def _lock_directories(root: Root, paths: "list[str]", held: "list[int]", end: float) -> bool:
     """Lock the directories in the order of their inodes, which is the same for every run.
 
-    Another container can mount a subdirectory of a volume only. So the lock of the mount point is not enough.
-    ``held`` starts with the locked descriptor of the root directory, which can also be mounted below itself.
-    The new descriptors are added to ``held``.
+    Another container can mount only a subdirectory of a volume. So the lock of the mount point is not enough.
+
+    The first item of ``held`` is the locked descriptor of the root directory. This directory can also be
+    mounted below itself, but it is not locked again. Add each new descriptor to ``held``.
     """
     below_mounts: set[str] = set()
     found: dict[tuple[int, int], tuple[int, str]] = {}

@@ -86,7 +86,7 @@ def _restore_handlers(before: "Handlers", late: "dict[int, None]") -> None:
     """Restore the handlers, and deliver the signals in ``late``.
 
     A restored handler can run at once and raise an exception. The remaining handlers are then not restored.
-    When the signal of such a handler arrives later, the function ``wait`` restores the handler.
+    When the signal of a remaining handler arrives later, the function ``wait`` restores this handler.
     """
     handlers = [*before.items()]
     before[None] = None

@@ -13,14 +13,14 @@ rollback can still fail for two reasons. Some file systems, such as btrfs, need 
 overwritten. A process that ignores locks can have changed the bytes that templater has written. In both
 cases, templater gives the copy of the old content a name.
 
-**Incomplete files.** After a failed rollback, the file can have parts of two texts. A copy of such a file
-would be worthless. So later runs keep no new copy of the file until another process changes the file. To
-detect such a change, templater sets the modification time of the copy of the old content. This time depends
-on the file's modification time, see ``_mark_of``.
+**Incomplete files.** After a failed rollback, the file can have parts of two texts. Another copy of this
+content would be worthless. So later runs keep no new copy until another process changes the file. To detect
+such a change, templater gives the copy of the old content a special modification time. templater computes
+this time from the file's modification time, see ``_mark_of``.
 
-The copy's time also shows to which file the copy belongs. The name of the copy is not enough: if a user
-duplicates a disk image, the same file of both disk images gives the same name. So a run that writes the whole
-file removes only the copy with the right time.
+The modification time of a copy also shows to which file the copy belongs. The name of the copy does not show
+this: if a user duplicates a disk image, copies of the same file in both disk images have the same name. So a
+run that writes the whole file removes only a copy with the computed modification time.
 """
 
 from ..model.errors import RefusedError, WriteError
@@ -142,9 +142,9 @@ class MountedFile(StagedFile):
     def save(self, places: "list[Directory]", require_time: "Callable[[], None]") -> None:
         """Copy the old content, for a rollback. Raises RefusedError if the file was replaced.
 
-        ``places`` are directories for the copy. The first directory in which templater can write the copy is
-        used. If ``places`` is empty, or if the last directory's file system has no files without names, the
-        copy is in memory.
+        ``places`` are directories for the copy. Use the first directory in which templater can write the
+        copy. If ``places`` is empty, or if the file system of the last directory does not support files
+        without names, keep the copy in memory.
         """
         self.directories.check(self.change)
         if not self.parent.is_same(self.name, self.fd):
@@ -273,7 +273,10 @@ class MountedFile(StagedFile):
         return self._has_old(new)
 
     def _name_saved(self) -> None:
-        """Give this run's copy its name. Do nothing if a copy that is still needed already has the name."""
+        """Give a name to the copy of the old content that this run has made.
+
+        Do nothing if the copy is in memory, or if an earlier run has kept a copy that is still needed.
+        """
         if self.kept_in is not None or self.saved_in is None:
             return
         names = _names(self.fd)

@@ -69,8 +69,8 @@ def refuse_mounted(plan: Plan, root: Root, note: Callable[[str], None]) -> Calla
     of other users' processes. The search misses mount namespaces without a process, and mounts outside of the
     root directories of all processes.
 
-    If a mount table was read only in part, the function calls ``note`` with a message. It raises no error
-    then, because otherwise any user could prevent every ``apply`` of root.
+    If a mount table was read only in part, the function calls ``note`` with a message, and raises no error.
+    Otherwise, any user could make every ``apply`` of root fail.
     """
     names = {os.fsencode(each.real.rpartition("/")[2]) for each in plan.changes if each.action == UPDATE}
 
@@ -112,10 +112,12 @@ def _place(path: str, root: Root, own: Mapping[bytes, Mount]) -> Place:
 def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[str]]:
     """Return the places over which processes of other mount namespaces have mounted something.
 
-    The first result is a dict from each place to the id of such a process. The second result lists the ids of
-    the processes whose mount tables were read only in part. Only places whose last name is in ``names`` are
-    returned. Each mount table gets an equal share of the remaining time. So long tables of one user don't use
-    up the time of the other users. Stop after ``MOST_INCOMPLETE`` tables that take too long.
+    The first result is a dict from each place to the id of a process that has mounted something there. It has
+    only the places whose last path component is in ``names``. The second result lists the ids of the
+    processes whose mount tables were read only in part.
+
+    Each mount table gets an equal share of the remaining time. So long tables of one user don't use up the
+    time for the tables of other users. Stop after ``MOST_INCOMPLETE`` tables that take too long.
     """
     found: dict[Place, str] = {}
     end = time.monotonic() + MAX_WAIT
@@ -151,15 +153,19 @@ def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[s
 
 
 class _Reader:
-    """A process that reads facts about other processes, so that no system call can stop this process.
+    """A child process that reads facts about other processes, such as mount tables, for this process.
 
-    No signal ends a read of a mount table while the kernel searches the mounts of a user who has stacked
-    thousands of them outside of the process's root directory. Such a reading process is killed, and ends
-    later.
+    A read of a mount table can take long: a user can stack thousands of mounts outside of the root directory
+    of the table's process, and the kernel searches all of these mounts. No signal ends such a read. So the
+    child process reads the table, and this process kills the child if the read takes too long. The killed
+    child ends when its read ends.
     """
 
     def __init__(self, texts: Callable[[], Iterable[Iterable[bytes]]], end: float) -> None:
-        """Start the process, which sends the pieces of each text. It is read until the time ``end``."""
+        """Start the child process, which sends the pieces of each text.
+
+        ``end`` is the time after which this process receives no more pieces.
+        """
         self.end = end
         self.buffer = bytearray()
         #: the processor time in seconds for the last text
@@ -191,7 +197,10 @@ class _Reader:
             self.pid = 0
 
     def read(self, seconds: float) -> tuple[bytes, bool]:
-        """Return the next text, and whether it is complete. Stop after ``seconds`` of processor time."""
+        """Return the next text, and whether the text is complete.
+
+        Stop when the child process has used ``seconds`` of processor time for this text.
+        """
         start, text = _processor_time(self.pid), bytearray()
         while True:
             length = self._receive(_HEAD.size, start + seconds)
@@ -204,7 +213,10 @@ class _Reader:
             text += piece
 
     def _receive(self, size: int, end: float) -> bytes | None:
-        """Return bytes from the process, or None if its processor time reaches ``end``."""
+        """Return ``size`` bytes from the child process.
+
+        Return None if the child has ended, or at a time limit. ``end`` limits the child's processor time.
+        """
         while len(self.buffer) < size:
             if time.monotonic() > self.end or _processor_time(self.pid) > end:
                 return None
@@ -244,8 +256,9 @@ def _other_threads() -> Iterator[tuple[str, str]]:
     thread for each root directory in each other mount namespace. It searches all threads of a process: each
     thread can have a namespace of its own, and the first thread can end before the others.
 
-    Each namespace has one thread in the beginning of the result. To find a root directory below thousands of
-    mounts takes milliseconds, and a user can have thousands of such threads.
+    The result begins with one thread for each namespace, because the search for other root directories can
+    take long. A user can have thousands of threads whose root directories are below thousands of mounts. The
+    kernel needs milliseconds to find each of these root directories.
     """
     own = _namespace("/proc/self")
     if not own:  # a system without mount namespaces

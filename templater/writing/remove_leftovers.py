@@ -515,8 +515,8 @@ def token_line(token: str, changes: int) -> str:
 def _read_token(line: str) -> "tuple[str, int]":
     """Parse a line of a journal. Return the token and the number of changes that ``token_line`` has written.
 
-    For any other line, return the line and 0. Another user can own the journal, and a token with a slash
-    would be a path.
+    For any other line, return the line and 0. The function checks the token, because another user can own the
+    journal. A token with a slash would lead out of the directory.
     """
     token, _, changes = line.partition("-")
     if line.isascii() and token.isalnum() and changes.isdecimal() and len(changes) <= _MOST_DIGITS:

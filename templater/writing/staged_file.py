@@ -270,8 +270,8 @@ class StagedFile:
     def _copy_old(self, old: int, status: "os.stat_result", require_time: "Callable[[], None]") -> None:
         """Copy the old file to a file with a temporary name. Call ``_carry_over`` for this copy, too.
 
-        The copy is private until it has the owner and the mode of the old file. In a durable apply, the copy
-        stays open: its content must be on the disk before the copy can get the name of the target.
+        The copy is private until it has the owner and the mode of the old file. If ``apply`` is durable, the
+        copy stays open: its content must be on the disk before the copy can get the name of the target.
         """
         assert self.old is not None
         fd = self.copy_fd = self._create()

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from .remove_leftovers import Journal
 
     class Outcome(Protocol):
-        """The methods that a transaction calls at its end, to update the record of written files."""
+        """An object whose methods a transaction calls at its end, to update the record of written files."""
 
         def commit(self) -> None:
             """Record that all files are in place. The transaction still defers signals."""

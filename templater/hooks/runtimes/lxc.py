@@ -356,13 +356,14 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
     The owner of the layers can remove the layers while the hook has them open. The last close of a removed
     directory can take minutes, so another process closes the layers (see ``close_in_another_process``).
 
-    On btrfs, the hook uses the option ``volatile``. Without this option, the kernel syncs the file system
-    when it unmounts the overlay. The sync can stop every change of the file system for minutes, because it is
-    a commit. The hook does not need the sync: ``disk_sync`` keeps the order of changes, and uses the upper
-    layer to wait for the disk.
+    On btrfs, the hook mounts the overlay with the option ``volatile``. Without this option, the kernel
+    commits all changes of the btrfs when it unmounts the overlay. Such a commit can delay every other change
+    for minutes. The hook does not need the commit: ``disk_sync`` keeps the order of changes, and uses the
+    upper layer to wait for the disk.
 
-    An overlay with an index is mounted without ``volatile``. With an index, the kernel also copies files with
-    several hard links to the upper layer. With ``volatile``, the kernel would not sync these copies.
+    An overlay with an index is mounted without ``volatile``. Because of the index, the kernel also copies
+    files with several hard links to the upper layer. With ``volatile``, the kernel would not sync these
+    copies.
 
     Raises:
         RefusedError: a layer or the mount point is a link, or another user can exchange the mount point or

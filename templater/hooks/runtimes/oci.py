@@ -277,8 +277,10 @@ def _list(value: object) -> "list[Any]":
 def _clean(path: str) -> str:
     """Return an absolute path as runtimes clean it.
 
-    Raises InputError for two kinds of paths. The kernel refuses a path that is too long, and comparing it
-    with the mount points takes minutes. After a link, runtimes differ in the meaning of ``..``.
+    Raises InputError for two kinds of paths:
+
+    * A path that is too long for the kernel. Comparing such a path with the mount points takes minutes.
+    * A path with ``..``. Runtimes differ in the meaning of a ``..`` after a link.
     """
     if len(path) > MAX_PATH:
         raise InputError(f"config.json has a mount point or masked path of more than {MAX_PATH} characters")
