@@ -99,11 +99,11 @@ def is_disk(head: bytes) -> bool:
 
 
 def is_also_tar(head: bytes) -> bool:
-    """Return whether a compressed file begins with bytes that a tar archive can begin with.
+    """Return whether the first bytes of a compressed file are also a valid start of a tar archive.
 
-    Two tools can then read different archives from the file. For example, LXD and the releases of Incus
-    before 7 do not know lz4. These daemons look for a tar archive before they look for zstd. So they can read
-    an lz4 or zstd file as a tar archive.
+    Two tools can read different archives from such a file. For example, LXD and the releases of Incus before
+    7 do not know lz4, and look for a tar archive before they look for zstd. So these daemons can read an lz4
+    or zstd file as a tar archive.
     """
     return head.startswith(b"ustar", 257) or _is_old_tar(head)
 
@@ -113,11 +113,11 @@ def is_detected_tar(head: bytes) -> bool:
 
     As in shared/archive/detect.go of Incus and shared/archive.go of LXD, the first header must have the magic
     bytes ``ustar``. But the daemons look for the magic bytes of compressed files first. A tar archive begins
-    with the name of its first member. If this name begins like a compressed file, the result is False. Few
-    bytes are enough for that:
+    with the name of its first member. If this name begins with the magic bytes of a compressed file, the
+    result is False. The daemons compare only a few bytes:
 
-    * For bzip2, the daemons compare only the first two bytes, ``BZ``.
-    * For xz, the daemons ignore the first byte.
+    * For bzip2, they compare only the first two bytes, ``BZ``.
+    * For xz, they ignore the first byte.
     """
     return head.startswith(b"ustar", 257) and not (head.startswith(b"BZ") or head.startswith(b"7zXZ", 1))
 
@@ -130,7 +130,7 @@ def hint_for(kind: str) -> str:
 
 
 def describe(kind: str) -> str:
-    """Return a predicate that names the kind, such as "is a squashfs file"."""
+    """Return a phrase for messages that names the kind of a file, such as "is a squashfs file"."""
     if kind == EMPTY:
         return "is empty"
     if kind == UNKNOWN:
@@ -142,8 +142,10 @@ def describe(kind: str) -> str:
 def _is_old_tar(head: bytes) -> bool:
     """Return whether the file is a tar archive without magic bytes.
 
-    Two kinds of archives have no magic bytes: an archive with a v7 header, whose checksum is tested instead,
-    and an empty archive, which consists of zeros.
+    Two kinds of archives have no magic bytes:
+
+    * An archive whose first header has the v7 format. This function tests the checksum of the header instead.
+    * An empty archive, which consists of zeros.
     """
     block = head[:BLOCK]
     if len(block) < BLOCK:

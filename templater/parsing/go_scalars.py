@@ -1,4 +1,4 @@
-"""YAML scalars in Go: their conversion to values, as in resolve.go of yaml.v2 and yaml.v4, and quoting."""
+"""Conversion of YAML scalars to values, as in the file resolve.go of yaml.v2 and yaml.v4."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def tag_of(value: object) -> str:
 def is_null(node: Node, rules: Rules, pointer: bool = False) -> bool:
     """Return whether Go decodes a node as null.
 
-    ``pointer`` is true if the field's type in Go is a pointer, as for a rule. For such a field, yaml.v2 does
-    not accept the spellings Null and NULL.
+    ``pointer`` is true if Go decodes the node into a pointer. For example, Go stores each rule of
+    metadata.yaml as a pointer. For pointers, yaml.v2 does not accept the spellings Null and NULL.
     """
     if not isinstance(node, Scalar):
         return False

@@ -422,9 +422,10 @@ class _Description:
         devices: Mapping[str, Any],
         profiles: tuple[Profile, ...] | None,
     ) -> Expanded | None:
-        """Return the names of the unknown profiles and of the local keys and devices.
+        """Return the names of the profiles with unknown contents, and of the local keys and devices.
 
-        Return None if all profiles are known.
+        Local keys and devices are those of the instance itself. Return None if the contents of all profiles
+        are known.
         """
         names = tuple(profile.name for profile in self.profiles())
         if profiles is None and not {"expanded_config", "expanded_devices"}.isdisjoint(self.value):
@@ -462,10 +463,10 @@ class _Description:
         devices: Mapping[str, Any],
         expanded: bool | None,
     ) -> tuple[tuple[Profile, ...] | None, tuple[str, ...]]:
-        """Return the instance's profiles, and notes on assumptions.
+        """Return the instance's profiles, and notes on the assumptions of this function.
 
-        If the keys of the description already include the keys of its profiles, return None instead of the
-        profiles. Raises _InvalidValue if the contents of a profile are missing.
+        If the description already includes the keys of its profiles, return None instead of the profiles.
+        Raises _InvalidValue if the contents of a profile are missing.
         """
         listed = self.profiles()
         known = {profile.name: profile for profile in (*self.defined, *given)}
@@ -500,10 +501,10 @@ class _Description:
         return (*(known[name] for name in names), *added), notes if names else ()
 
     def over_expanded(self, given: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
-        """Return profiles and notes for an expanded description with profiles of unknown contents.
+        """Return the profiles and notes for an expanded description that lists profiles of unknown contents.
 
-        The first returned profile has all expanded keys and devices of the description. The other returned
-        profiles are the profiles ``given`` by the user. Their keys override the keys of the first profile.
+        The first returned profile has all expanded keys and devices of the description. The profiles
+        ``given`` by the user follow, and their keys override the keys of the first profile.
         """
         below = Profile(
             EXPANDED_PROFILE,
@@ -511,8 +512,8 @@ class _Description:
             _devices(self.value.get("expanded_devices"), (*self.path, "expanded_devices")),
         )
         notes = tuple(
-            f"profile '{name}' overrides all other profiles, because the description already contains their"
-            f" merged keys; keys that were removed from '{name}' keep their merged values"
+            f"profile '{name}' overrides all other profiles, because the description has only their merged"
+            f" keys; if a key was removed from '{name}', the instance keeps the key's merged value"
             for name in (printable(profile.name) for profile in given)
         )
         return (below, *given), notes

@@ -199,11 +199,10 @@ class Mapping(Collection):
 
 
 def merged_nodes(key: Node, value: Node) -> list[Node]:
-    """Return the nodes that a merge key ``<<`` merges.
+    """Return the nodes that a merge key ``<<`` merges: the items of a list ``value``, or else ``value``.
 
-    If ``value`` is a list after ``key``, return the items of the list. Otherwise, return only ``value``.
-
-    If ``value`` is a list that begins before ``key``, the list comes from an alias. Go refuses such an alias.
+    Go refuses a list that comes from an alias. The position of such a list is before ``key``. This function
+    does not return the items of such a list, but the list itself.
     """
     return value.children if isinstance(value, Sequence) and value.start > key.start else [value]
 
@@ -366,7 +365,8 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
 def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
     """Convert a parser's error into a LimitError for brackets that nest too deeply.
 
-    The LimitError has the position of a bracket: ``behind`` characters before the position of ``error``.
+    The LimitError has the position of a bracket. ``behind`` is the number of characters from this bracket to
+    the position of ``error``.
     """
     mark: Any = error.problem_mark
     place = source.span(min(mark.index - behind, len(source.text) - 1))

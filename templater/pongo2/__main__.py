@@ -3,7 +3,7 @@
 A request has ``template`` or ``template_b64``, ``context``, ``mode`` ("plain" or "incus"), ``dialect`` ("v4",
 "v6" or "v6.1"), ``options`` (``trim_blocks``, ``lstrip_blocks``) and ``id``. Answers come in the same order
 and have the same ``id``. A successful answer has ``output``, or ``output_b64`` if the output is not UTF-8.
-Any other answer has ``error``, ``kind``, ``pongo2_error``, ``line`` and ``column``.
+The answer to a failed request has ``error``, ``kind``, ``pongo2_error``, ``line`` and ``column``.
 """
 
 import json
@@ -144,9 +144,9 @@ def source(request: Mapping[str, Any]) -> bytes:
 
 
 def embedded(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the context as a daemon passes it to pongo2.
+    """Return the request's context in the form in which a daemon passes a context to pongo2.
 
-    This context has ``config_get``, and Go's types for known names.
+    The result also has ``config_get``. Variables that a daemon provides, such as ``devices``, get Go's types.
     """
     given = dict(context)
     for name, other in (("instance", "container"), ("container", "instance")):

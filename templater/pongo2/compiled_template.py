@@ -77,7 +77,7 @@ class Template:
         return program
 
     def open(self, name: str, if_exists: bool) -> Program | None:
-        """Compile the template ``name``, which the current render has computed from an expression.
+        """Compile the template ``name``. The current render has computed this name from an expression.
 
         If the template is missing and ``if_exists`` is true, return None. If the template is missing and
         ``if_exists`` is false, raise Failure.
@@ -133,9 +133,10 @@ class Template:
         seed: int | None,
         limits: Limits | None,
     ) -> TemplaterError:
-        """Return the error of a failed render.
+        """Return the error of a failed render, with its source position.
 
-        If the program has no spans, this method renders again with spans to find the error's source position.
+        If the compiled template has no source positions (spans), compile the template with spans and render
+        it again.
         """
         program = self.program
         if not program.places:
@@ -152,7 +153,7 @@ class Template:
         return made
 
     def located(self) -> Program:
-        """Return the program with spans, which is compiled only once for all templates with this text."""
+        """Return the program with source positions. It is compiled once for all templates with this text."""
         if not self.with_spans:
             self.with_spans.append(self.loaded(code_of(self.compilation.module(spans=True))))
         return self.with_spans[0]

@@ -24,9 +24,11 @@ def daemon_context(
 ) -> "dict[str, Any]":
     """Return the context of an image's template (Incus: driver_lxc.go, templateApplyNow).
 
-    ``version`` is the value of ``pongo2.version`` on hosts with an unreleased pongo2. If it is empty, the
-    release of the dialect is used.
-    If ``nested_last`` is true, ``devices.Sorted`` lists nested network interfaces after the others.
+    ``version`` is the value of ``pongo2.version`` on hosts with an unreleased pongo2. If ``version`` is
+    empty, ``pongo2.version`` is the release of the dialect.
+
+    If ``nested_last`` is true, ``devices.Sorted`` lists network interfaces with the key ``nested`` after the
+    other interfaces.
     """
     facts = GoMap(instance)
     settings = GoMap(config)
@@ -153,7 +155,8 @@ def _set_keys(device: "Mapping[str, str]") -> "dict[str, str]":
 def start_order(devices: "Mapping[str, Mapping[str, str]]", nested_last: bool = True) -> "list[str]":
     """Return the names of devices in the order in which the daemons start them.
 
-    Network interfaces come first, then disks with the root disk first, then other types from z to a.
+    Network interfaces come first, then the root disk, then the other disks. Devices of other types come last,
+    in reverse alphabetical order of their types.
     """
     # The daemons define this order in devices_sort.go.
     # Since LXD 5.0.3 and Incus 6.0.4, nested interfaces follow the other interfaces.

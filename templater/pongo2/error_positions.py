@@ -1,7 +1,7 @@
 """The source positions that failed renders report.
 
-`positions` computes these positions if a template is compiled with ``spans=True``. The code of such a
-template calls the other functions, which add a position to each failure.
+If a template is compiled with ``spans=True``, `positions` computes the source positions. The generated code
+of such a template calls the other functions of this module, which add a position to each failure.
 
 A ``place`` is an index into ``program.places``, the list of source positions.
 """
@@ -105,8 +105,8 @@ def path_at(
 ) -> "Any":
     """Call the function of one step of a path, such as a lookup or a call. Raises Fault if the step fails.
 
-    An argument or a called macro can raise a Fault. As in pongo2, this function then adds the position of the
-    path before the text of this Fault.
+    An argument or a called macro can raise a Fault, too. As in pongo2, this function then puts the position
+    of the path in front of that Fault's text.
     """
     try:
         return function(*arguments)

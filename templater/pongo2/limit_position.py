@@ -15,9 +15,11 @@ _PLACE = r"(?:\bat|_at)\(render, (\d+)"
 def reached(compilation: Compilation, error: LimitError) -> Span | None:
     """Return the source position of the loop, call or filter that exceeded a limit, or None.
 
-    Code without spans contains no source positions. So generate the code again with spans. In the new code,
-    the line that exceeded the limit has the same number, and also contains the position. The limit on the
-    whole output has no source position.
+    Usually, generated code contains no source positions. So this function generates the code again with
+    source positions (spans). The line that exceeded the limit has the same number in the new code, and there
+    it contains the position.
+
+    If the template exceeded the limit on its whole output, the result is None.
     """
     from .codegen.compiler import source_of
 
@@ -49,7 +51,7 @@ def line_of(error: BaseException | None) -> int:
 def place_at(lines: list[str], number: int) -> int | None:
     """Return the number of the source position that a line of generated code contains, or None.
 
-    For a line that counts work, return the place of the loop or call before that line.
+    For a line that counts work, return the number for the loop or call before that line.
     """
     import re
 

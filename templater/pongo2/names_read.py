@@ -34,7 +34,7 @@ class Read(NamedTuple):
 
     @property
     def span(self) -> Span:
-        """Return the source range from the first part to the last part."""
+        """Return the source range from the first part of the path to its last part."""
         first, last = self.spans[0], self.spans[-1]
         return Span(first.source, first.start, max(first.end, last.end))
 
@@ -79,7 +79,10 @@ def paths(document: tree.Document) -> Iterator[tree.Path]:
 
 
 def nodes(part: object) -> Iterator[Any]:
-    """Yield every node of a document or of a part of it, and of the documents that it includes or extends."""
+    """Yield every node of ``part``, which is a document or a part of a document.
+
+    This includes the nodes of the documents that the document includes or extends.
+    """
     waiting = [part]
     seen: set[int] = set()
     while waiting:

@@ -128,8 +128,8 @@ class Fault(Exception):
 class Program:
     """A compiled template that is ready to run.
 
-    ``places`` has the source positions of the program's operations. ``places`` is empty if the program has no
-    spans.
+    ``places`` has the source positions of the program's operations. ``places`` is empty if the template was
+    compiled without source positions.
     """
 
     __slots__ = ("bound", "dialect", "old", "open", "places", "safe_super", "units", "version")
@@ -211,7 +211,8 @@ class Render:
     def merged(self, scope: "Scope") -> "dict[str, Any]":
         """Return the context for an included template.
 
-        The result has all names of this template's context, and the names that this template has bound.
+        The result has all names of the including template's context, and the names that the including
+        template has bound.
         """
         context = dict(self.context)
         for name, value in scope.items():

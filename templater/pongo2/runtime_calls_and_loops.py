@@ -205,8 +205,8 @@ def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop
     """Return ``forloop`` as it is before the first round of a loop.
 
     ``parent`` is the value of ``forloop`` outside the loop. ``public`` is the value of ``forloop`` in the
-    render's context. If ``parent`` is ``public``, no outer loop has set ``parent``: pongo2 ignores the value,
-    and the loop has no parent loop. ``state`` tells whether a template has bound ``forloop``:
+    context of the render. If both are the same object, the loop has no outer loop, and pongo2 ignores the
+    value. ``state`` tells whether a template has bound ``forloop``:
 
     * 0: the template has not bound ``forloop``.
     * 1: a tag such as ``set`` has bound ``forloop``. Then Go panics, whatever ``parent`` is.
@@ -247,7 +247,7 @@ def enter(
     defaults: "tuple[Any, ...]",
     arguments: "tuple[Any, ...]",
 ) -> "Scope":
-    """Return the scope of a macro call: a copy of the scope that defines the macro, with the parameters.
+    """Return the scope of a macro call: a copy of the scope of the macro's definition, plus parameters.
 
     Raises Failure if the call has too many arguments.
     """

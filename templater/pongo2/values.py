@@ -22,8 +22,8 @@ MAX_INT = (1 << 63) - 1
 class Failure(Exception):
     """An error that pongo2 reports with this message. The runtime adds the source position.
 
-    ``v4`` is the message of the v4 dialect. ``sender`` is the origin that pongo2 reports. If it is empty,
-    the origin is the filter that was called, or "execution".
+    ``v4`` is the message of the v4 dialect. ``sender`` is the origin that pongo2 reports. If ``sender`` is
+    empty, the origin is the filter that was called, or "execution".
     """
 
     def __init__(self, message: str, v4: str = "", sender: str = "") -> None:
@@ -515,7 +515,7 @@ def to_float(v: object) -> float:
 def truthy(v: object) -> bool:
     """Return whether pongo2 treats a value as true. Python's ``bool`` gives the same result.
 
-    This is also the case for NaN and structs, which are true, and for a nil pointer, which is false.
+    For example, NaN and structs are true, and a nil pointer is false.
     """
     return bool(v)
 

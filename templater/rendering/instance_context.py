@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def context_for(instance: "Instance", rule: "Rule", trigger: str, host: "Host") -> "dict[str, Any]":
-    """Return the variables for ``rule``'s template. The variable ``path`` is the key in metadata.yaml."""
+    """Return the variables for ``rule``'s template. ``path`` is the rule's key in metadata.yaml."""
     return daemon_context(
         trigger,
         rule.path,

@@ -1,4 +1,4 @@
-"""Explanations of rendered files: for each line, the line of the template and the origins of its values.
+"""Explanations of rendered files. They name the template line and the value origins of each rendered line.
 
 The origin of a value is the layer of the configuration that sets it, such as a profile.
 """
@@ -221,8 +221,8 @@ def layers_of(
 ) -> Layers:
     """Return the layers of configuration from which a plan's instance gets its values.
 
-    ``options`` has the configuration keys that the command line sets. ``device_options`` has the devices of
-    which the command line sets keys.
+    ``options`` has the names of the configuration keys that the command line sets. ``device_options`` has the
+    names of the devices that the command line adds or changes.
     """
     return Layers(instance, plan.instance, plan.metadata, options=options, device_options=device_options)
 
@@ -231,7 +231,7 @@ def layers_of(
 
 
 class Part(NamedTuple):
-    """A part of a line. ``kind`` is "text" (a text of the template), "value" or "nothing".
+    """A part of a rendered line. ``kind`` is "text" (a text of the template), "value" or "nothing".
 
     * A part of the kind "nothing" stands for a condition or loop that has printed nothing.
     * ``line`` and ``column`` are the part's position in the template.
@@ -320,7 +320,7 @@ class Explainer:
 
 
 def lines_of(traced: Traced, source: Source, origins: Origins) -> Iterator[Line]:
-    """Yield the lines of a traced render's text. A piece over several lines becomes a part of each line."""
+    """Yield the lines of a traced render's text. A piece with line breaks becomes a part of each line."""
     number, begins = 1, 1  # a line of the output, and the line of the template in which that line begins
     parts: list[Part] = []
     places: dict[int, tuple[int, int]] = {}  # a loop prints the same sites many times
@@ -364,13 +364,13 @@ def name_of(read: Read) -> Name:
 
 
 def names_read(source: Source, dialect: str) -> frozenset[Name] | None:
-    """Return the names that a template reads from its context, or None if the names are unknown.
+    """Return the names that a template reads from its context, or None if they cannot be found.
 
-    The names are unknown in these cases:
+    The result is None in these cases:
 
     * Parsing exceeds a limit.
     * The template itself sets a name that the daemon provides. Some uses of this name then read the
-      template's value instead of the context.
+      template's value instead of the daemon's value.
 
     For a template with a syntax error, the result is empty.
     """

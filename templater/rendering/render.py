@@ -104,7 +104,7 @@ def render_data(
 ) -> bytes:
     """Render ``data`` as a rule's template.
 
-    Predictions call this function to render files that templater itself refuses to read.
+    Predictions call this function for templates that templater itself refuses to read, such as symlinks.
 
     Raises TemplaterError if the template does not compile or render, or exceeds a limit.
     """

@@ -46,7 +46,7 @@ Name = tuple[str, ...]
 
 
 class Parsed(NamedTuple):
-    """The variables that a template reads, and the ``names`` of values on which the rendered text depends."""
+    """The variables that a template ``reads``, and the ``names`` of the values that its text depends on."""
 
     reads: tuple[Read, ...]
     names: tuple[Name, ...]

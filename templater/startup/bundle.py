@@ -1,6 +1,7 @@
-"""Writer of the file from which a warm hook loads its modules; ``line/templater_hook.py`` reads that file.
+"""Functions that write the file from which hooks load templater's modules.
 
-A "late definition" is a class or function that a hook loads when code first uses its name.
+``line/templater_hook.py`` reads the file. A "late definition" is a class or function that a hook loads when
+code first uses its name.
 """
 
 import ast
@@ -188,11 +189,11 @@ def source_of(name: str) -> "tuple[str, bool]":
 
 
 def compiled(file: str, name: str, functions: bytearray) -> "tuple[File, CodeType, Places]":
-    """Return path, mtime (ns) and size of a source, its code, and the places of its late definitions.
+    """Return path, mtime (ns) and size of a source, its code, and the positions of its late definitions.
 
-    The code has no docstrings and no annotations. The code of the late definitions, and of the module's
-    functions in ``RARE``, is marshalled separately and added to ``functions``. If a list has a name that the
-    source does not define, the name is ignored.
+    The code has no docstrings and no annotations. The code of the definitions in ``LATE`` and ``RARE`` is
+    marshalled separately and added to ``functions``. A position is a name, and two offsets in ``functions``.
+    Names in ``LATE`` or ``RARE`` that the source does not define are ignored.
     """
     status = posix.stat(file)
     tree, late = _parsed(file, name)
@@ -251,13 +252,13 @@ def _parsed(file: str, name: str) -> "tuple[ast.Module, list[Definition]]":
 def _without_late_imports(
     node: ast.stmt, name: str, names: "dict[str, tuple[str, str]]"
 ) -> "Iterator[ast.stmt]":
-    """Yield the statements that replace a statement of the module ``name``.
+    """Yield the statements that replace the statement ``node`` of the module ``name``.
 
-    ``from module import name`` is replaced if ``module`` has late definitions. The replacement imports
-    ``module`` itself. If ``name`` is a late definition, it is added to ``names``. Any other ``name`` becomes
-    an assignment.
+    ``from origin import thing`` is replaced if the module ``origin`` has late definitions. The replacement
+    imports ``origin`` itself. If ``thing`` is a late definition, it is added to ``names``. For any other
+    ``thing``, the replacement also has an assignment.
 
-    A ``from`` import would look for ``module.__path__``, and thus call the module's ``__getattr__``.
+    A ``from`` import would look for ``origin.__path__``, and thus call the ``__getattr__`` of ``origin``.
     """
     level = node.level if isinstance(node, ast.ImportFrom) else 0
     parts = name.split(".")[: -level or None] if level else []
@@ -277,7 +278,10 @@ def _without_late_imports(
 
 
 class _LateNames(ast.NodeTransformer):
-    """Replaces names by attributes of modules, except in functions that have a variable of the same name."""
+    """A transformer that replaces the names of late definitions by attributes of modules.
+
+    If a function has a variable of the same name, the name is not replaced in this function.
+    """
 
     def __init__(self, names: "dict[str, tuple[str, str]]") -> None:
         #: for each name, the variable that has the module, and the name of the attribute
@@ -314,9 +318,9 @@ class _LateNames(ast.NodeTransformer):
         return node
 
     def _if_loaded(self, node: ast.expr) -> ast.expr:
-        """Return an expression for the class in an ``except`` clause, which does not load the class.
+        """Return an expression that gives the class of an ``except`` clause without loading it.
 
-        If the class is not loaded, the result of the expression is an exception class that nothing raises.
+        If the class is not loaded, the expression gives an exception class that nothing raises.
         """
         if not isinstance(node, ast.Name) or node.id not in self.names:
             visited: ast.expr = self.visit(node)
@@ -417,10 +421,10 @@ def separable(
 
 
 def _substitute(node: "Any", qualname: str, start: int, end: int) -> "ast.Assign":
-    """Return the statement that defines a substitute for a rare function, see ``templater_hook.substitute``.
+    """Return the statement that defines a substitute for a function in ``RARE``.
 
-    ``start`` and ``end`` are the position of the function in the part of the file that has all rare
-    functions.
+    The first call of the substitute loads the function (see ``templater_hook.substitute``). ``start`` and
+    ``end`` are offsets of the function's code in the part of the file that has all rare definitions.
     """
     place: Any = {"lineno": node.lineno, "end_lineno": node.lineno, "col_offset": 0, "end_col_offset": 0}
     make = ast.Name("__rare__", ast.Load(), **place)

@@ -121,13 +121,15 @@ def read_code(name: str) -> None:
 def _ready(name: str) -> "dict[str, Any]":
     """Return the attributes that a postponed module has before it runs.
 
-    Reading one of these attributes does not run the module. They are attributes that nearly every command
-    needs: click calls ``inspect.cleandoc`` for the help of every option, dataclasses of Python 3.13 call
-    ``inspect.get_annotations`` for every class, and pkgutil calls ``inspect.getmodulename`` for every file.
+    Reading one of these attributes does not run the module. Nearly every command needs these functions:
 
-    PyYAML's C module reads an error class from several modules, and gets ``YAMLError`` instead of each class.
-    This makes no difference, because the C parser raises only ``ReaderError``, and templater catches every
-    ``YAMLError``.
+    * click calls ``inspect.cleandoc`` for the help of every option.
+    * dataclasses of Python 3.13 call ``inspect.get_annotations`` for every class.
+    * pkgutil calls ``inspect.getmodulename`` for every file.
+
+    PyYAML's C module also reads one error class from each of several modules of PyYAML. It gets the base
+    class ``YAMLError`` instead. This makes no difference, because the C parser raises only ``ReaderError``,
+    and templater catches every ``YAMLError``.
     """
     if name == "inspect":
         return {each.__name__: each for each in (cleandoc, get_annotations, getmodulename)}

@@ -3,8 +3,8 @@
 The generated module consists of constants and one function for each template. The generated code never
 accesses an attribute.
 
-A template can be compiled without or with spans. Code without spans is faster, but has no source positions.
-In code with spans, every operation that can fail gets the number of its source position. Templater compiles
+A template can be compiled with or without spans (source positions). In code with spans, every operation that
+can fail gets the number of its source position. Code without spans is faster. So templater usually compiles
 with spans only after a render has failed, to find the source position of the failure.
 """
 

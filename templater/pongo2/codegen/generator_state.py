@@ -68,14 +68,14 @@ SETTINGS = cast("Environment", Settings())
 
 
 class Writer(CodeGenerator):
-    """The writer of the functions of one template.
+    """The base class of the code generator for one template. The generated code consists of functions.
 
     * ``scope`` is the Python variable with the scope: a dict of every name that a template may bind.
     * ``names`` has the other names that the template reads. Generated code reads them once, from the context.
-    * ``counting`` is true if the template has loops, macros or blocks, so that work must be counted.
-    * ``counted`` is true if the current code may run repeatedly, so that its output must be counted.
-    * ``mode`` tells whether autoescape is on in the current code. If that is known only during a render,
-      ``mode`` is None.
+    * ``counting`` is true if the template has loops, macros or blocks, so that the code counts its work.
+    * ``counted`` is true if the current code may run repeatedly, so that it counts its output.
+    * ``mode`` is true if autoescape is on in the current code, and false if autoescape is off. If the state
+      of autoescape is known only during a render, ``mode`` is None.
     * ``dynamic`` is true if a macro or block may run both with and without autoescape.
     * ``captured`` is the name of the function with the body of the current ``filter`` tag, or "".
     * ``nesting`` and ``brackets`` are the current depth of Python blocks and of brackets.
@@ -128,10 +128,10 @@ class Writer(CodeGenerator):
         self.visit(node, self.frame)
 
     def later(self, parameters: str, name: str, write: Callable[[], None]) -> None:
-        """Schedule a new function, which is written after the current function. ``write`` writes its body.
+        """Schedule a new generated function. After the current function, ``write`` writes its body.
 
-        The new function gets the scope in its parameter ``s``. Writing it later keeps the stack of the
-        generator small, even for a deeply nested template.
+        The new function gets the scope in its parameter ``s``. Writing the function later keeps the stack of
+        the generator small, even for a deeply nested template.
         """
         mode, captured = self.mode, self.captured
 

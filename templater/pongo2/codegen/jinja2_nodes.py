@@ -7,8 +7,8 @@ fields for some facts about pongo2, so this module stores them in fields that ha
 Only this module knows the changed meanings. The other modules use the constructors and accessors below. They
 access a node directly only if all fields of the node have the meaning that Jinja2 documents.
 
-A place is the index of a token in ``Emitter.places``. The token has the source position. The attribute
-``lineno`` of a node stores the node's place.
+A "place" is the index of a token in the list ``Emitter.places``. The token has a source position. The
+attribute ``lineno`` of a node stores the node's place.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -105,7 +105,7 @@ def call(callee: Expr, arguments: list[Expr], place: int) -> Call:
 
 
 def tag_call(function: Callable[..., Any], arguments: list[Expr], place: int) -> Call:
-    """Return the node for a call of a tag's function. Generated code passes the render before ``arguments``.
+    """Return the node for a call of a tag's function. The first argument is always the `Render` object.
 
     The callee is an ``ImportedName`` of the form "module:function".
     """
@@ -121,7 +121,7 @@ def tag_function(node: Call) -> tuple[str, str] | None:
 
 
 def lazy(expressions: list[Expr]) -> Tuple:
-    """Return arguments that the tag's function evaluates itself: a ``Tuple`` with the context "lazy"."""
+    """Return a ``Tuple`` with the context "lazy": arguments that the tag's function evaluates itself."""
     return Tuple(expressions, "lazy")
 
 
@@ -201,8 +201,9 @@ def loop(
 ) -> For:  # fmt: skip
     """Return a loop that binds one or two names. ``empty`` runs if the iterated value has no items.
 
-    A loop in Jinja2 can have a condition, in the field ``test``. A loop in pongo2 has none. So ``test``
-    stores whether the loop is ``reversed`` (``backward``) and ``sorted`` (``ordered``).
+    ``backward`` is true for a ``reversed`` loop, and ``ordered`` for a ``sorted`` loop. The node stores both
+    in the field ``test``. In Jinja2, this field has the condition of a loop, but pongo2's loops have no
+    condition.
     """
     stores = [Name(name, "store") for name in names]
     target = stores[0] if len(stores) == 1 else Tuple(stores, "store")
@@ -254,10 +255,10 @@ def filter_chain(node: FilterBlock) -> Expr:
 
 
 def capture(function: Call, body: list[Node], otherwise: list[Node]) -> CallBlock:
-    """Return the node for a call of a tag's function. The arguments begin with the render and a body's text.
+    """Return the node for a call of a tag's function with the text that ``body`` prints.
 
-    The field ``defaults`` of the node has the statements ``otherwise``, which run if the function returns
-    None.
+    The first two arguments are the `Render` object and this text. The field ``defaults`` of the node has the
+    statements ``otherwise``, which run if the function returns None.
     """
     return CallBlock(function, [], otherwise, body)
 
@@ -280,7 +281,7 @@ class Bodies:
 
 
 def block(name: str, bodies: Bodies, place: int) -> Block:
-    """Return a node that shows a block. Its field ``scoped`` has the bodies; its field ``body`` is empty."""
+    """Return a node that prints a block. Its field ``scoped`` has the bodies; its field ``body`` is empty."""
     return Block(name, [], bodies, False, lineno=place)
 
 
@@ -295,11 +296,11 @@ def bodies_of(node: Block) -> list[list[Node]]:
 
 
 class Emitter:
-    """A converter of documents into nodes, and a collection of facts about the whole compilation.
+    """A class that converts parsed templates (documents) into nodes, and collects facts about them.
 
     * ``places`` has the tokens whose source positions the generated code needs. A place is an index into
       ``places``.
-    * ``texts`` has the name that messages use for the variable or macro at each place.
+    * ``texts`` maps the place of each variable or macro to the name that error messages show.
     * ``loaded``, ``called`` and ``assigned`` have the names that templates read, call and bind.
     * ``field_holders`` has the names that a template binds to a field of a loop, such as ``forloop.Counter``.
     * ``copies`` has pairs of names: a template binds the second name to the value of the first name.
@@ -394,7 +395,7 @@ class Emitter:
         return Assign(Name(node.name, "store"), value)
 
     def note_loop_field(self, name: str, value: Expr) -> None:
-        """Record that ``name`` may hold a field of a loop, or that it is a copy of another name."""
+        """Record the binding of ``name`` if ``value`` is another name or may be a field of a loop."""
         origin = without_safe(value)
         if may_change(origin):
             self.field_holders.add(name)
@@ -486,7 +487,8 @@ class Emitter:
     def filters(self, value: Expr, uses: list[tree.FilterUse], place: int | None = None) -> Expr:
         """Return the node for a value to which several filters are applied in turn.
 
-        ``place``, if given, is the place of all filters. By default, each filter has its own place.
+        If ``place`` is given, errors of all these filters report that source position. By default, each
+        filter reports the position of its own name.
         """
         items = [value]
         for use in uses:

@@ -21,10 +21,10 @@ _ORDERS = {
 
 
 class ExpressionWriter(Writer):
-    """The writer of expressions. Each template expression becomes one Python expression in brackets.
+    """A code generator for expressions. Each template expression becomes one Python expression in brackets.
 
-    ``consumer`` belongs to the value whose code is written next. If this value is the input of a filter,
-    ``consumer`` is the filter's work per character. Otherwise, it is 0.
+    If the expression that is written next is the input of a filter, ``consumer`` is the filter's work for
+    each character of the input. Otherwise, ``consumer`` is 0.
     """
 
     consumer = 0
@@ -76,7 +76,7 @@ class ExpressionWriter(Writer):
         self.write(")")
 
     def weighed(self, node: nodes.Expr, weight: int) -> None:
-        """Write the input of a filter. If the input is large, the code also counts the filter's work."""
+        """Write the input of a filter. For a large input, generated code also counts the filter's work."""
         if not weight or (isinstance(node, nodes.Const) and not is_large(node.value)):
             self.visit(node, self.frame)
         elif self.spans or isinstance(node, nodes.Const):
@@ -347,9 +347,10 @@ class ExpressionWriter(Writer):
         self.write(")")
 
     def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
-        """Write the argument of `nodes.stored`, or write each argument of `nodes.lazy` as a lambda.
+        """Write the code of a node that `nodes.stored` or `nodes.lazy` returned.
 
-        The lambda takes the scope, so that the argument is evaluated in the scope at the time of the call.
+        Each expression in a ``lazy`` node becomes a lambda. The lambda takes the scope, so that the
+        expression is evaluated in the scope at the time of the call.
         """
         argument = nodes.stored_expression(node)
         if argument is not None:

@@ -67,7 +67,7 @@ class StatementWriter(ExpressionWriter):
             self.writeline("pass")
 
     def nested(self, body: Sequence[nodes.Node], blocks: int = 1) -> None:
-        """Write an indented body. ``blocks`` is the number of new Python blocks around it."""
+        """Write an indented body. ``blocks`` is the number of new Python blocks around the body."""
         self.indent()
         self.nesting += blocks
         self.statements(body)
@@ -276,7 +276,7 @@ class StatementWriter(ExpressionWriter):
         self.mode = outer
 
     def capture(self, body: Sequence[nodes.Node]) -> str:
-        """Return the name of a function that is written later, and returns the text of a body."""
+        """Schedule a generated function that returns the text of a body. Return the function's name."""
         name = self.fresh("t")
         self.later("s", name, lambda: self.capturing_function(body))
         return name
@@ -318,7 +318,7 @@ class StatementWriter(ExpressionWriter):
             self.writeline(f"left -= len({name})")
 
     def visit_Block(self, node: nodes.Block, frame: Frame) -> None:
-        """Write code that prints the last body of a block. This body can print the others by block.Super."""
+        """Write code that prints a block's last body. ``block.Super`` in this body prints other bodies."""
         names = self.bodies.get(node.name)
         if names is None:
             bodies = nodes.bodies_of(node)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _elements(value: "Any") -> "Any":
-    """Return a list unchanged, a string with one character for each rune, or None for any other value."""
+    """Return a list unchanged, and a string after Go's conversion to runes. For other values, return None."""
     if isinstance(value, str):
         return to_runes(value)
     return value if isinstance(value, list) else None
@@ -75,7 +75,8 @@ def split(value: "Any", argument: "Any") -> GoList:
 def slice_v4(value: "Any", argument: "Any") -> "Any":
     """Slice a value like pongo2 v4.
 
-    If the end is missing, negative, too large or before the start, the slice extends to the end of the value.
+    If the upper bound is missing, negative, too large or below the lower bound, the slice extends to the end
+    of the value.
     """
     start_text, end_text = _bounds(argument)
     size = length(value)

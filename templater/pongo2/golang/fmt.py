@@ -258,7 +258,8 @@ class _Printf:
 def _number(form: str, start: int, end: int) -> "tuple[int | None, int]":
     """Parse the decimal number at ``start``. Return the number and the index after its last digit.
 
-    The number is None if there are no digits. For a number that is too large, return ``(None, end)``.
+    The number is None if there are no digits. If the number is too large, return None and the
+    argument ``end``.
     """
     number = None
     position = start

@@ -53,7 +53,7 @@ class Pattern:
         return self.weight * (len(text) + 1)
 
     def searcher(self, text: str) -> "_Search":
-        """Return a search in a text. Raises TooLarge if the search can take too much work."""
+        """Return a `_Search` for a text. Raises TooLarge if the search can take too much work."""
         grow(self.work(text))
         return _Search(self.program, text)
 
@@ -74,7 +74,7 @@ class Pattern:
         return "".join(out)
 
     def is_in(self, text: str) -> bool:
-        """Return whether the pattern matches somewhere in a text. Raises TooLarge as ``searcher`` does."""
+        """Return whether the pattern matches somewhere in a text. Raises TooLarge for too much work."""
         return self.searcher(text).next(0) is not None
 
 
@@ -441,8 +441,9 @@ class _Parser:
 
         ``start`` is the position in the pattern at which the class of this category begins.
 
-        Raises Panic for a name that is invalid in every release of Go. Raises LimitError for other names:
-        Python does not know scripts, and only some releases of Go know a name such as LC or Letter.
+        Raises Panic for a name that is invalid in every release of Go. Raises LimitError for a name that
+        templater does not support: the name of a script, because Python does not know scripts, or a name such
+        as LC or Letter, which only some releases of Go know.
         """
         if name == "Any":
             return lambda c: True

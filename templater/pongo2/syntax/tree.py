@@ -86,7 +86,7 @@ class FilterUse:
 
 
 class Filtered(Expression):
-    """An atom and the filters that the template applies to the atom."""
+    """An expression in ``atom``, and the filters that the template applies to this expression."""
 
     __slots__ = ("atom", "filters")
 
@@ -306,7 +306,7 @@ class FilterBlock(Statement):
 
 
 class Capture(Statement):
-    """A call of a function with the render, the text of ``body``, and the arguments in ``invoke``.
+    """A call of a function with the `Render` object, the text of ``body``, and the arguments in ``invoke``.
 
     The statement prints the function's result. If the result is None, the statement runs ``otherwise``.
     """

@@ -53,9 +53,10 @@ def render_other(
     names: "tuple[str, ...]",
     *values: "Any",
 ) -> str:
-    """Return the output of the template with the number ``unit``, which was compiled with this template.
+    """Return the output of the included template with the number ``unit``.
 
-    Before pongo2 6.1, such a template keeps the state of its tags, such as ``cycle``, between its renders.
+    It was compiled together with the including template. Before pongo2 6.1, the tags of an included template
+    keep their state, such as the position of ``cycle``, when the template is included again.
     """
     context = context_of(render, scope, only, names, values)
     state = None if DIALECTS[render.program.dialect].fixed else render.state
@@ -71,7 +72,7 @@ def render_named(
     names: "tuple[str, ...]",
     *values: "Any",
 ) -> str:
-    """Return the output of the template ``name``. An expression has computed this name during the render."""
+    """Return the output of the template ``name``. An expression computes this name during the render."""
     found = render.found(name, if_exists)
     if found is None:
         return ""
@@ -87,7 +88,7 @@ def context_of(
 ) -> "dict[str, Any]":
     """Return the context for the included template.
 
-    The context is a copy, so names that the included template binds do not change this template's names.
+    The context is a copy. So the included template cannot change names of the including template.
     """
     context = {} if only else render.merged(scope)
     context.update(zip(names, values, strict=True))

@@ -37,7 +37,7 @@ def fixed_ratio(render: "Render", value: "Any", maximum: "Any", width: "Any") ->
 
 
 def ratio(render: "Render", value: "Any", maximum: "Any", width: "Any") -> int:
-    """Return the ratio like pongo2, which adds 0.5 and rounds up. So integral results are one too high."""
+    """Return the ratio, plus 0.5 and rounded up, like pongo2. So an integral ratio becomes one too high."""
     for operand in (value, maximum, width):
         weigh(render, operand, 1)
     exact = divide_floats(to_float(value), to_float(maximum)) * to_float(width) + 0.5

@@ -1,5 +1,5 @@
-"""Traced renders, which record the names of the context on which each printed text depends.
+"""Traced renders: for each printed text, they record the context variables on which the text depends.
 
-`instrumented_template` makes a copy of a template that calls the functions of `recorder`. `recorder` stores
-the names that each text has used. Normal renders load neither of these modules.
+`instrumented_template` makes a copy of a template. This copy calls the functions of `recorder`, which store
+the names of the variables that each text has used. Normal renders load neither of these modules.
 """

@@ -1,6 +1,6 @@
 """A copy of a template whose statements and expressions call the functions of `recorder`.
 
-A render of this copy records the names of the context on which each printed text depends.
+A render of this copy records, for each printed text, the context variables on which the text depends.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ Body = list[tree.Statement]
 class Traced(NamedTuple):
     """The result of a traced render. The texts of ``pieces``, one after the other, give ``text``.
 
-    ``compared`` has the names of the context whose values the template has compared (see ``compares``).
+    ``compared`` has the names of the context variables whose values the template has compared. The function
+    `compares` decides which expressions compare values.
     """
 
     text: str
@@ -76,7 +77,7 @@ class TracedTemplate:
         seed: int | None = None,
         limits: Limits | None = None,
     ) -> Traced | None:
-        """Render the template, and record the names of the context on which each printed text depends.
+        """Render the template. Record the context variables on which each printed text depends.
 
         The arguments and the text are the same as for ``Template.render``. Return None if the render fails or
         exceeds a limit.
@@ -118,10 +119,11 @@ def larger(limits: Limits | None) -> Limits:
 
 
 class Tracer:
-    """A converter that adds calls of `recorder` to a document.
+    """A class that adds calls of `recorder` to a document.
 
-    ``runs`` is a list of tuples of sites. Each sequence of neighbouring texts and ``{{ }}`` adds a tuple with
-    its sites. Each condition or loop adds a tuple with a single site.
+    A site is a place in the template that can print a text (see `recorder.Site`). ``runs`` is a list of
+    tuples of sites. Each sequence of neighbouring texts and ``{{ }}`` adds a tuple with its sites. Each
+    condition or loop adds a tuple with a single site.
 
     ``captured`` is true for a body whose text becomes a value, such as the body of a macro. The names that
     such a body uses are recorded for the expression or tag that prints the value.
@@ -143,7 +145,7 @@ class Tracer:
         )
 
     def branch(self, token: Token, message: str, statements: Body, *, captured: bool) -> Body:
-        """Convert the body of a branch, so that a run of the branch is recorded.
+        """Convert the body of a branch, so that the recorder notes whether the branch has run.
 
         For the meaning of ``message``, see `recorder.Branch`.
         """
@@ -157,7 +159,7 @@ class Tracer:
         return max(0, start - self.document.unit.shift)
 
     def note(self, statement: tree.Statement) -> None:
-        """Record the branch that contains a statement. For a text, record the branch of each line."""
+        """Record the branch that contains a statement. For a text, record the branch for each line."""
         if isinstance(statement, tree.Text):
             start = self.offset(statement.start)
             for line in statement.value.split("\n"):
@@ -507,7 +509,7 @@ def compares(node: tree.Expression) -> bool:
 
     * arithmetic operators and comparisons, except ``==`` and ``!=`` with an empty text
     * filters that are not in ``WHOLE``
-    * subscripts that are not constant texts, such as ``name.0``
+    * paths with an index, such as ``name.0``, or with a computed key, such as ``name[key]``
     """
     if isinstance(node, tree.Literal):
         return False

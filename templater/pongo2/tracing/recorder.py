@@ -1,4 +1,4 @@
-"""The record of a traced render: the names of the context on which each printed text depends.
+"""The record of a traced render: for each printed text, the context variables on which the text depends.
 
 `instrumented_template` adds calls of this module's functions to a template. The first argument of each
 function is the render, whose context is a `TracedContext`. The functions change no value, so a traced render
@@ -53,9 +53,10 @@ class Site(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A text that was printed at a site. ``reads`` has the names of the context on which the text depends.
+    """A text that was printed at a site.
 
-    ``because`` has the names on which the conditions and loops around the site depend.
+    ``reads`` has the names of the context variables on which the text depends. ``because`` has the names on
+    which the conditions and loops around the site depend.
 
     A condition or loop that has printed nothing also adds a piece. The site of this piece has the kind
     NOTHING.
@@ -446,7 +447,7 @@ def reach(render: Render, number: int) -> None:
 
 
 def run(render: Render, number: int) -> None:
-    """Begin the run ``number``, a group of neighbouring sites that print the next texts."""
+    """Record that the neighbouring sites in ``trace.runs[number]`` will print the next texts."""
     trace = trace_of(render)
     trace.sites, trace.position = trace.runs[number], 0
     trace.frames[0].reads = {}

@@ -7,11 +7,12 @@ The file is in the package's ``__pycache__`` and is trusted like the compiled mo
 only if each of its sources has the recorded mtime and size. ``hook install`` and ``hook status`` call a hook
 with ``--probe``. If the file is missing or out of date, this hook writes the file (``startup.bundle``).
 
-A hook of a container writes neither this file nor Python's compiled modules, for two reasons:
+If a container runtime starts a hook, the hook writes neither this file nor Python's compiled modules. There
+are two reasons:
 
 * A user who reads ``__pycache__`` can delay the write for ever.
-* If the hook left the write to another process, the runtime could move this process to the container's root
-  filesystem.
+* If the hook started another process for the write, the runtime could move that process to the container's
+  root filesystem.
 """
 
 import marshal
@@ -149,9 +150,9 @@ def substitute(qualname: str, start: int, end: int) -> "Callable[..., Any]":
 
 
 def find_definition(name: str) -> object:
-    """Load a class or function that a module lacks until code first uses its name (a late definition).
+    """Load a late definition: a class or function that a module gets when code first uses its name.
 
-    ``Modules.run`` gives each module that has late definitions a copy of this function as ``__getattr__``.
+    ``Modules.run`` gives each module with late definitions a copy of this function as ``__getattr__``.
     """
     return __loader__.load_definition(__here__, name)  # type: ignore[name-defined]  # noqa: F821
 
@@ -238,7 +239,10 @@ class Modules:
         return None
 
     def source_stamp(self) -> bytes:
-        """Return the recorded digest for the compile cache's key, or b"" if one of the sources changed."""
+        """Return the recorded digest of templater's sources, or b"" if a source has changed.
+
+        The digest is a part of the keys of the compile cache.
+        """
         if self.stamp and not self.are_unchanged(self.sources):
             self.stamp, self.stale = b"", True
         self.sources = []  # check the sources only once per run
@@ -269,7 +273,7 @@ class Modules:
         return True
 
     def run(self, name: str, file: str, is_package: bool, code: "Any", late: "tuple[str | int, ...]") -> None:
-        """Run a module. ``late`` has the name, start and end of each late definition.
+        """Run a module. ``late`` has the name of each late definition, and the start and end of its code.
 
         A late definition is loaded when code first uses its name. The module gets no spec, because both
         making a spec and importing a module with a spec take time.
@@ -338,10 +342,10 @@ class Modules:
         return function  # type: ignore[no-any-return]
 
     def stored(self, start: int, end: int) -> "Any":
-        """Return a rare definition from the file, or None if the file is damaged.
+        """Return the code of a separately loaded definition from the file, or None if the file is damaged.
 
-        Read the definition into a new buffer, because a signal handler can load another definition at the
-        same time.
+        Read the code into a new buffer, because a signal handler can load another definition at the same
+        time.
         """
         data: bytes | bytearray = self.functions[start:end]
         try:
