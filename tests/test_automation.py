@@ -19,7 +19,7 @@ PAGE = (ROOT / "docs" / "automation.md").read_text()
 INSIDE = {
     "a plan": {"changes": "a change", "agent": "a change", "cloud_init": "a prediction for cloud-init"},
     "the status of an instance": {"files": "the status of a file"},
-    "the status of a file": {"recorded": "an entry of the record", "error": "an error"},
+    "the status of a file": {"recorded": "an entry of the record of written files", "error": "an error"},
     "a change": {"error": "an error", "host": "an outcome"},
     "a step of `simulate`": {"changes": "a change", "error": "an error"},
     "`audit`": {"findings": "a finding of `audit`"},
