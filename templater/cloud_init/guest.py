@@ -67,7 +67,11 @@ UNKNOWN = Guest()
 
 
 def read_guest(read: Read, names: Names) -> Guest:
-    """Read the facts. ``names`` returns the names in a folder, or None for a missing or unreadable folder."""
+    """Read the facts about the guest.
+
+    ``read`` returns the content of a file of the guest. ``names`` returns the names in a folder of the guest,
+    or None for a missing or unreadable folder.
+    """
     last_id = (read(f"{STATE}/data/instance-id") or b"").decode("utf-8", "replace").strip()
     result = _DATASOURCE.search(read(f"{STATE}/data/result.json") or b"")
     earlier = names(f"{STATE}/instances")

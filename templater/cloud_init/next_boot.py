@@ -57,7 +57,10 @@ class Daemon:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A reason: a sentence, and the section of docs/cloud-init.md with the rule and its source."""
+    """A reason for a prediction.
+
+    ``text`` is a sentence. ``rule`` is the section of docs/cloud-init.md that explains the rule.
+    """
 
     text: str
     rule: str
@@ -87,12 +90,14 @@ class Verdict:
 def next_boot(plan: Plan, rootfs: Any, daemon: Daemon | None = None) -> Verdict | None:
     """Return the prediction of cloud-init's next boot, or None if the plan does not concern cloud-init.
 
-    ``rootfs`` is a root filesystem view, or None if it is unknown. Its method ``listdir`` is optional. A plan
-    concerns cloud-init if a rule writes a file of the NoCloud seed, or the instance has data for cloud-init.
-    The facts about the guest are unknown in two cases:
+    A plan concerns cloud-init if a rule writes a file of the NoCloud seed, or the instance has data for
+    cloud-init. ``rootfs`` is a view of the guest's root filesystem, or None if the root filesystem is
+    unknown. The view's method ``listdir`` is optional.
+
+    All facts about the guest count as unknown in two cases:
 
     * A file of the guest exists and can't be read, for example because the root filesystem is in an archive.
-    * A directory has too many names.
+    * A directory of the guest has too many entries.
     """
     config = plan.instance.expanded_config()
     if not is_concerned(plan) and not any(config.get(key) for key in KEYS):
@@ -155,7 +160,10 @@ def judge(before: Seed, after: Seed, guest: Guest = UNKNOWN, daemon: Daemon = Da
 
 
 def _with_last_boot(guest: Guest, before: Seed) -> Guest:
-    """Return the guest. If nothing is known about its last boot, assume a boot with the seed ``before``."""
+    """Return the facts about the guest, with its last boot.
+
+    If the guest's last boot is unknown, assume that it used the seed ``before``.
+    """
     if guest.last_id or guest.known or not before.folder:
         return guest
     last = before.instance_id
@@ -187,7 +195,7 @@ def _trusted(guest: Guest) -> Verdict:
 
 
 def _cached(before: Seed, after: Seed, guest: Guest) -> Verdict:
-    """Return the verdict for an unchanged instance-id."""
+    """Return the prediction for a guest whose instance-id is unchanged."""
     text = f"the instance-id is still '{shown(guest.last_id)}': per-instance modules don't run again"
     reasons = [Reason(text, CACHE)]
     changed = [name for name in (META, USER, VENDOR, NETWORK) if before.get(name) != after.get(name)]
@@ -214,7 +222,7 @@ def _cached_lxd(guest: Guest) -> Verdict:
 
 
 def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
-    """Return the verdict for a boot at which cloud-init searches for a datasource."""
+    """Return the prediction for a boot at which cloud-init searches for a datasource."""
     source, reasons = _datasource(after, guest, daemon)
     if source == "":
         return Verdict("", "", None, None, None, reasons)
@@ -258,11 +266,9 @@ def _instance(current: str, guest: Guest) -> str:
 
 
 def _datasource(after: Seed, guest: Guest, daemon: Daemon) -> tuple[str, tuple[Reason, ...]]:
-    """Return the datasource that cloud-init finds, or NONE if cloud-init finds no datasource.
+    """Predict cloud-init's search for a datasource. Return the datasource, and the reasons.
 
-    Return "" if the result of cloud-init's search is unknown.
-
-    Also return the reasons.
+    The datasource is NONE if cloud-init finds no datasource, and "" if the result of the search is unknown.
     """
     reasons: list[Reason] = []
     for name in guest.sources or (NOCLOUD, LXD):

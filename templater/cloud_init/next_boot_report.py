@@ -1,4 +1,4 @@
-"""A verdict about cloud-init as text and as data for ``json.dumps``."""
+"""Reports of a prediction of cloud-init's next boot: as text, and as data for ``json.dumps``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = "docs/cloud-init.md"
 
 
 def lines_of(verdict: Verdict) -> Iterator[str]:
-    """Yield a headline, and an indented line for each reason."""
+    """Yield the lines of a report: the prediction, and an indented line for each reason."""
     version = verdict.version or "of unknown version"
     sources = "unknown" if verdict.sources is None else ", ".join(verdict.sources)
     yield printable(f"cloud-init {version}, datasource_list {sources}: {_headline(verdict)}")
@@ -51,7 +51,7 @@ def _headline(verdict: Verdict) -> str:
 
 
 def verdict_data(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as data. docs/automation.md documents the keys."""
+    """Return a prediction as data for ``json.dumps``. docs/automation.md documents the keys."""
     return {
         "version": verdict.version or None,
         "datasource_list": None if verdict.sources is None else list(verdict.sources),

@@ -30,17 +30,20 @@ DEFAULT_ID = "nocloud"
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """The files of both seed folders. ``files`` maps the paths of the files to their contents."""
+    """The files in cloud-init's two folders for a NoCloud seed, ``FOLDERS``.
+
+    ``files`` maps the path of each file to its content.
+    """
 
     files: Mapping[str, bytes]
 
     def get(self, name: str) -> bytes | None:
-        """Return the contents of a file in the folder that cloud-init uses, or None for a missing file."""
+        """Return the content of a file in the seed folder that cloud-init uses, or None if it is missing."""
         return self.files.get(f"{self.folder}/{name}") if self.folder else None
 
     @property
     def folder(self) -> str:
-        """The folder that cloud-init uses, or "" if no folder has both user-data and meta-data."""
+        """The seed folder that cloud-init uses, or "" if no folder has both user-data and meta-data."""
         complete = (
             each for each in FOLDERS if f"{each}/{META}" in self.files and f"{each}/{USER}" in self.files
         )
@@ -48,14 +51,15 @@ class Seed:
 
     @property
     def instance_id(self) -> str:
-        """The instance-id of the folder that cloud-init uses."""
+        """The instance-id in the seed folder that cloud-init uses."""
         return text_at(root_of(self.get(META)), "instance-id") or DEFAULT_ID
 
     @property
     def quick_id(self) -> str:
-        """The instance-id that cloud-init compares with the id of its last boot, or "" if the seed has no id.
+        """The instance-id that cloud-init compares with the instance-id of its last boot.
 
-        For this comparison, cloud-init reads only meta-data, so the folder need not have user-data.
+        The value is "" if no meta-data has an instance-id. For this comparison, cloud-init reads only
+        meta-data. So the seed folder need not have user-data.
         """
         roots = (root_of(self.files.get(f"{folder}/{META}")) for folder in FOLDERS)
         found = (text_at(root, "instance-id") for root in roots)
@@ -63,7 +67,7 @@ class Seed:
 
 
 def read_seed(read: Read) -> Seed:
-    """Read the seed of a root filesystem."""
+    """Read the seed from a root filesystem."""
     found = {path: read(path) for path in sorted(PATHS)}
     return Seed({path: data for path, data in found.items() if data is not None})
 
@@ -74,7 +78,7 @@ def is_concerned(plan: Plan) -> bool:
 
 
 def seed_after(plan: Plan, before: Seed) -> Seed:
-    """Return the seed after a plan's changes."""
+    """Return the seed as it is after the changes of a plan."""
     written = {
         change.path: change.content or b""
         for change in plan.changes

@@ -1,4 +1,7 @@
-"""Values of YAML files that may be invalid. An unreadable value counts as missing: cloud-init ignores it."""
+"""Functions that read values from YAML files of the guest.
+
+Invalid files and invalid values count as missing, because cloud-init ignores them.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,8 @@ def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Cho
     * the value in ``choice``, or else the value in the definition
     * all values in the filters of the section ``files``
 
-    If a filter names a type, use both types. Raises LimitError for too many builds.
+    If a filter names a type, use both types: container and virtual machine. Raises LimitError for too many
+    builds.
     """
     source = read_source(path)
     image = build(source, choice, limits)

@@ -1,4 +1,4 @@
-"""Rendering of a definition's own texts with pongo2 4.0.2, like distrobuilder's function RenderTemplate."""
+"""Functions that render the texts in a definition with pongo2 4.0.2, like distrobuilder's RenderTemplate."""
 
 from __future__ import annotations
 
@@ -66,9 +66,10 @@ def render(source: Source, data: Data, limits: Limits) -> str:
 
 
 def render_again(text: str, source: Source, target: dict[str, Any], family: str, limits: Limits) -> str:
-    """Render again the content of a `template` entry with ``pongo: true``, after ``render``.
+    """Render the content of a `template` entry with ``pongo: true`` a second time.
 
-    The only variable is the target of the build. Its fields have Go's names, such as ``incus.VM.Filesystem``.
+    ``text`` is the result of the first rendering, by ``render``. The only variable is the target of the
+    build, ``incus`` or ``lxd``. Its fields have Go's names, such as ``incus.VM.Filesystem``.
     """
     machine = target.get("vm", {})
     empty: Any = 0 if family == "incus" else ""

@@ -58,7 +58,7 @@ class Choice(NamedTuple):
 
 
 def _variants_in(data: Any) -> Iterator[str]:
-    """Yield each variant that occurs in a filter of a definition."""
+    """Yield the variants that the filters of a definition name."""
     if isinstance(data, Mapping):
         named = data.get("variants")
         yield from named if isinstance(named, list) else ()

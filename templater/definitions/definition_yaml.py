@@ -132,7 +132,7 @@ class Definition:
 
     @property
     def program(self) -> str:
-        """Return the name of the program that builds this definition."""
+        """Return the name of the program that builds an image from this definition."""
         return PROGRAMS[self.family or INCUS]
 
     @property
@@ -175,7 +175,7 @@ def read_definition(source: Source, parameters: tuple[str, ...] = ()) -> Definit
 
 
 class _Reader:
-    """The reader of one file. Like yaml.v2, the reader does not stop at the first problem."""
+    """A class that reads one definition file. As in yaml.v2, reading continues after a problem."""
 
     def __init__(self, definition: Definition) -> None:
         self.nodes, self.keys = definition.nodes, definition.keys

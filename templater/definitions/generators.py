@@ -108,7 +108,10 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Rule:
-    """An entry of ``templates`` in metadata.yaml, and the entry of ``files`` that made it."""
+    """An entry of ``templates`` in the image's metadata.yaml.
+
+    ``entry`` is the entry of ``files`` in the definition from which the build generates this rule.
+    """
 
     entry: FileEntry
     template: str
@@ -118,10 +121,12 @@ class Rule:
 
 @dataclass
 class Results:
-    """The results of a build. ``made`` has all rules, even rules that a later entry has replaced.
+    """The results of a build.
 
-    ``templates`` has the content of each template file, with the origins of its parts. ``most`` is the
-    maximum number of characters in all templates and all fields of entries together.
+    * ``rules`` maps each path to its rule.
+    * ``made`` has all rules, including the rules that a later entry of ``files`` has replaced.
+    * ``templates`` has the content of each template file, with the origins of its parts.
+    * ``most`` is the maximum number of characters in all templates and all fields of entries together.
     """
 
     most: int
@@ -148,8 +153,8 @@ class Results:
     ) -> None:
         """Add a rule and its template file.
 
-        ``parts`` are the texts of the file, each with its node in the definition, or with None if the
-        generator itself supplies the text.
+        ``parts`` are the parts of the template's text. Each part is a pair of a text and the text's node in
+        the definition. The node is None for a text that the generator itself supplies.
         """
         text, pieces = "", [Piece(0, sum(len(part) for part, _ in parts), entry.span("generator"))]
         for part, node in parts:
@@ -165,7 +170,7 @@ class Results:
 
 
 def entries_of(definition: Definition, chosen: Callable[[dict[str, Any]], bool]) -> list[FileEntry]:
-    """Return the entries of ``files`` that ``chosen`` selects. Nothing is rendered."""
+    """Return the entries of ``files`` that ``chosen`` selects. Their fields are not rendered yet."""
     return [
         FileEntry(
             number,
@@ -190,7 +195,10 @@ def entries_of(definition: Definition, chosen: Callable[[dict[str, Any]], bool])
 def run(
     entry: FileEntry, results: Results, rootfs: KnownRootfs, data: build_rendering.Data, limits: Limits
 ) -> None:
-    """Add the results of one entry. Raises TemplaterError with a position if the build fails."""
+    """Predict the effects of one entry of ``files``, and add them to ``results``.
+
+    Raises TemplaterError with a position if the build fails.
+    """
     if entry.pongo:
         entry = rendered(entry, results, data, limits)
     try:
@@ -206,7 +214,10 @@ def run(
 
 
 def rendered(entry: FileEntry, results: Results, data: build_rendering.Data, limits: Limits) -> FileEntry:
-    """Return the entry with rendered fields. If a field can't be rendered, keep its text and add a note."""
+    """Return an entry of ``files`` with rendered fields.
+
+    If a field can't be rendered, keep the field's text, and add a note to ``results``.
+    """
     texts: dict[str, Any] = {}
     for name in ("content", "path", "source"):
         if getattr(entry, name):

@@ -145,12 +145,10 @@ def _pieces(
 
 
 def _same_shape(generated: Node, written: Node | None, span: Any) -> Iterator[Piece]:
-    """Yield a piece for a generated list, and a piece for each item.
+    """Yield the origins of a generated YAML list: a `Piece` for the list, and a `Piece` for each item.
 
     ``written`` is the list in the definition. The origin of each item is the item of ``written`` with the
-    same index.
-
-    If ``written`` is None, yield only the piece of the list. Its origin is ``span``.
+    same index. If ``written`` is None, yield only a `Piece` for the list, with the origin ``span``.
     """
     yield Piece(generated.start, generated.end, span if written is None else written.span)
     if isinstance(generated, Collection) and isinstance(written, Collection):

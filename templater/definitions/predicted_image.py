@@ -126,9 +126,9 @@ class DefinitionImage:
         return all(not filters.get(name) or value in filters[name] for name, value in values.items())
 
     def kept_mode(self, path: str) -> int | None:
-        """Return the mode that an entry gives to a file of the build, or None if no entry sets its mode.
+        """Return the mode of a file in the built root filesystem, or None if no entry of ``files`` sets it.
 
-        The daemon keeps this mode when it writes the file.
+        When the daemon later overwrites the file, the file keeps this mode.
         """
         try:
             return self._rootfs.modes.get(clean(path))
@@ -137,7 +137,7 @@ class DefinitionImage:
 
     @property
     def label(self) -> str:
-        """Return the build's release, architecture, variant and type, for a heading."""
+        """A heading for the build: its release, architecture, variant and type."""
         image = self.definition.data["image"]
         parts = (image.get("release", ""), image["architecture_mapped"], image["variant"], self.choice.type)
         return " ".join(printable(part) for part in parts if part)

@@ -16,7 +16,11 @@ CHANGED, ADDED, REMOVED, FAILS, UNCHANGED = STATUSES = "changed", "added", "remo
 
 
 class Side(NamedTuple):
-    """A file of one plan, with the host's result. ``remarks`` say how the host differs from templater."""
+    """A file in one of the two compared plans.
+
+    ``result`` is the result that is predicted for the host. ``remarks`` say how the host differs from
+    templater.
+    """
 
     change: Change
     result: str
@@ -32,7 +36,10 @@ class Side(NamedTuple):
 
 
 class FileComparison(NamedTuple):
-    """A file in both plans. A side is None if its plan does not write the file."""
+    """A file, as two plans write it.
+
+    ``before`` or ``after`` is None if that plan does not write the file.
+    """
 
     path: str
     before: Side | None

@@ -20,10 +20,10 @@ MAX_NAMED = 8
 
 
 class Explained(NamedTuple):
-    """A file in one pass. ``lines`` is None if the origins of the lines are unknown.
+    """The explanation of one file in one pass. A pass runs the rules of one trigger.
 
-    If a later pass renders the file again, ``later`` is the change in that pass. The explanation of ``later``
-    then has the lines.
+    ``lines`` is None if the origins of the lines are unknown. If a later pass renders the file again,
+    ``later`` is the change in that pass. Then only the explanation of ``later`` has the lines.
     """
 
     change: Change
@@ -84,7 +84,7 @@ def unexplained(change: Change) -> str:
 
 
 def when_written(rule: Rule) -> str:
-    """Return a text that tells when a rule writes its file, and when it does not."""
+    """Return a text that lists the triggers at which a rule writes its file, and the other triggers."""
     if rule.null:
         return "never written: the entry is null"
     due = [trigger for trigger in TRIGGERS if trigger in rule.when]
@@ -160,7 +160,7 @@ def continuations(lines: Sequence[Line]) -> list[Continuation | None]:
 
 
 def marker(margin: str, column: int, chunk: Chunk, part: Part, more: Sequence[Origin], lines: int) -> Row:
-    """Return the row that is shown below a line. It names the origins of a value in that line."""
+    """Return a row with the origins of a value. The report shows the row below the value's line."""
     words = ""
     if part.kind == VALUE:
         words = named(part.origins) or "the template itself"
@@ -194,8 +194,9 @@ def named(origins: Sequence[Origin]) -> str:
 def kind_of(origins: Sequence[Origin]) -> str:
     """Return the kind of origin that decides a value's colour.
 
-    The last origin decides, but origins of the kinds "default" and "undefined" count only if there are no
-    other origins. Of these two kinds, "default" has priority.
+    Ignore the kinds "default" and "undefined", and return the kind of the last of the other origins. If there
+    are no other origins, return "default" or "undefined". Of these two kinds, "default" has priority.
+    Return "" if ``origins`` is empty.
     """
     kinds = [origin.kind for origin in origins if origin.kind != "undefined"]
     kinds = [kind for kind in kinds if kind != "default"] or kinds

@@ -48,8 +48,8 @@ def tree(plan: Plan) -> Iterator[Leaf]:
 def last_headings(plan: Plan) -> dict[str, Heading]:
     """Return a heading for each file.
 
-    The heading describes the first failed change of the file. If no change has failed, it describes the last
-    change that has an effect.
+    The heading describes the first failed change of the file. If no change has failed, the heading
+    describes the last change that has an effect.
     """
     omitted = set(unchanged(plan))
     found: dict[str, Change] = {}
@@ -65,9 +65,9 @@ def _below(files: Iterable[File]) -> Iterator[Leaf]:
     waiting: list[tuple[list[File], int, str, bool]] = []
 
     def add(directory: Collection[list[File]], depth: int, guides: str) -> None:
-        """Add the entries of a directory to ``waiting``, the first entry last.
+        """Add the entries of a directory to the stack ``waiting``, in reverse order.
 
-        The next line of the tree shows the last item of ``waiting``.
+        The next line of the tree shows the top of the stack.
         """
         entries = [
             (files, depth, guides, number == len(directory)) for number, files in enumerate(directory, 1)
@@ -89,7 +89,10 @@ def _below(files: Iterable[File]) -> Iterator[Leaf]:
 
 
 def _entries(files: Iterable[File], depth: int) -> Collection[list[File]]:
-    """Group the files of a directory by their names in it. ``depth`` is the depth of the directory."""
+    """Group files by the name at the index ``depth`` of their paths.
+
+    For example, the files in the same subdirectory form one group.
+    """
     entries: dict[str, list[File]] = {}
     for file in files:
         if depth < max(len(file.parts), 1):

@@ -37,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One file in one pass, with a cell for each host."""
+    """A row of the table: one file in one pass (the rules of one trigger), with a cell for each host."""
 
     path: str
     trigger: str
@@ -49,8 +49,8 @@ class Row:
 class HostTable:
     """The results of all hosts.
 
-    ``errors`` maps the name of a host to an error: the host cannot read the image, or the start fails as a
-    whole.
+    ``errors`` maps the name of a host to its error, if the host cannot read the image or the whole start
+    fails.
     """
 
     hosts: tuple[str, ...]
@@ -158,7 +158,7 @@ def table_data(table: HostTable) -> dict[str, Any]:
 
 
 def _by_key(plan: Plan) -> dict[tuple[str, str, int], Change]:
-    """Return a dict of the changes. A key consists of the trigger, the path, and a number.
+    """Return a plan's changes as a dict. A key consists of the trigger, the path, and a number.
 
     The number distinguishes changes with the same trigger and path.
     """

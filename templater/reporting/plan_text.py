@@ -95,7 +95,7 @@ def written_again(later: Change) -> str:
 
 
 def unchanged(plan: Plan) -> list[Change]:
-    """Return the changes after which a file has the same state as after an earlier pass.
+    """Return each change of a later pass that leaves its file in the state of an earlier pass.
 
     Omit a change if its outcome on the host differs from its outcome in templater.
     """
@@ -189,7 +189,7 @@ def crashes(plan: Plan, error: str) -> bool:
 
 
 def host_error_text(plan: Plan) -> str:
-    """Return a text that tells why a start fails on the host before any rule runs."""
+    """Return the reason why a start fails on the host before any rule runs."""
     return f"{plan.host.name}: {result_text(plan, 'fails', plan.host_error)}: {printable(plan.host_error)}"
 
 

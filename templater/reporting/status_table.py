@@ -37,7 +37,7 @@ def next_start(file: FileStatus) -> str:
 
 
 def reasons(file: FileStatus) -> Iterator[str]:
-    """Yield the reasons why the next start would change the file, as far as the record shows them."""
+    """Yield the known reasons why the next start fails for a file or changes the file."""
     change = file.change
     if change is not None and change.error is not None:
         yield str(change.error)

@@ -81,7 +81,7 @@ class Turns:
         self._semaphores: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def work(self, network: str, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Wait for a turn of a network, do the work, and return its result."""
+        """Wait until ``network`` has a turn, run ``work``, and return the result of ``work``."""
         turns = self._semaphores.get(network)  # kept only while a task uses it
         if turns is None:
             turns = self._semaphores[network] = asyncio.Semaphore(self._most)
@@ -130,7 +130,10 @@ class _Tls(sslproto.SSLProtocol):
 
 
 class _Connection(asyncio.Protocol):
-    """One connection after the handshake. It passes data to aiohttp, and closes if the client is too slow."""
+    """The connection of a client after the TLS handshake.
+
+    The connection passes the client's data to aiohttp, and closes if the client is too slow.
+    """
 
     def __init__(self, inner: asyncio.Protocol, server: _Listener, address: str = "") -> None:
         self._inner, self._server, self.address = inner, server, address
@@ -424,7 +427,8 @@ def exempt_from_collection(*, again: bool = False) -> None:
 
     A long list of images would slow down every collection.
 
-    If ``again`` is true, first undo the earlier calls, and collect unused objects, such as an old list.
+    If ``again`` is true, first undo the earlier calls, and collect unused objects, such as an old list of
+    images.
     """
     if again:
         gc.unfreeze()
@@ -435,7 +439,8 @@ def exempt_from_collection(*, again: bool = False) -> None:
 def network_of(address: str) -> str:
     """Return an IPv4 address, or the first 48 bits of an IPv6 address.
 
-    One client can own all IPv6 addresses with the same first 48 bits, so they count as one network.
+    One client can own all IPv6 addresses with the same first 48 bits, so these addresses count as one
+    network.
     """
     if ":" not in address or address.startswith("::ffff:"):
         return address

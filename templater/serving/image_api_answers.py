@@ -117,7 +117,7 @@ class Elements(list[bytes]):
     ended = False
 
     def end(self) -> None:
-        """Free the memory of the elements, and abort the answers that are still sending them."""
+        """Free the memory of the elements, and abort each answer that has not yet sent all of them."""
         self.ended = True
         self.clear()
 
@@ -150,7 +150,7 @@ class EncodedList:
             yield element
             separator = self._separator
         if self.elements.ended:
-            raise ConnectionResetError("newer lists have replaced this list")
+            raise ConnectionResetError("a newer list has replaced the list of this answer")
         yield self._end
 
 

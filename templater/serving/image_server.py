@@ -97,11 +97,10 @@ class ImageServer:
         return len(self._listing.images)
 
     async def listing(self) -> Listing:
-        """Check for changes, and return the current list.
+        """Check whether the images have changed, and return the current list of images.
 
-        If the new catalog is invalid, keep the last valid list.
-
-        All requests that arrive during one check wait together for the next check.
+        If the images have changed and their new catalog is invalid, return the last valid list. All requests
+        that arrive during one check wait together for the next check.
         """
         if self._next_check is None:
             self._next_check = asyncio.create_task(self._load_changes())
@@ -233,8 +232,8 @@ class ImageServer:
     def _find(self, rest: str, recursion: bool) -> bytes | EncodedList | Served:
         """Return the answer for a path below ``/1.0/``, or the image to export.
 
-        This function is separate, so that its caller has no local variable with the list of images. With such
-        a variable, a slow client would keep a replaced list in memory.
+        The list of images is a local variable only here, not in the caller. The caller's variables live until
+        a slow client has read the answer, and would keep a replaced list in memory.
         """
         listing = self._listing
         if not rest:
@@ -255,9 +254,10 @@ class ImageServer:
         return image if what else image_api_answers.success_of(listing.encoded(image))
 
     async def _filter(self, request: web.BaseRequest, recursion: bool, text: str) -> EncodedList:
-        """Filter one list at a time, so that processor time and threads are left for other requests.
+        """Apply a client's filter to the list of images.
 
-        Networks take turns, so many requests from one network do not delay other networks.
+        Only one filter runs at a time, so that other requests get processor time and threads. The networks of
+        clients take turns, so many filters from one network do not delay other networks.
         """
         network = network_of(request.remote or "")
         waiting = self._waiting_filters
@@ -268,7 +268,7 @@ class ImageServer:
         async def work() -> EncodedList:
             async with self._filtering:
                 if request.transport is None:
-                    raise ConnectionResetError("the client has left")
+                    raise ConnectionResetError("the client has closed the connection")
                 return await asyncio.to_thread(
                     image_api_answers.filtered, self._listing.answers, recursion, text
                 )
@@ -392,7 +392,7 @@ class ImageServer:
             piece = await loop.run_in_executor(None, os.pread, fd, min(PIECE, end - start), start)
             if not piece:
                 # An open connection would hide from the client that the answer is incomplete.
-                raise ConnectionResetError("the file became shorter")
+                raise ConnectionResetError("the file became shorter during the download")
             await write(response, self._bounds, piece)
             start += len(piece)
 

@@ -1,7 +1,7 @@
 """The sources of images for a server: a simplestreams tree, the store of this machine, and image files.
 
-From a tree, the server opens no file outside the tree. For the store and for image files, this module
-generates a catalog.
+If the source is a tree, the server opens no file outside of the tree. For the store and for image files,
+this module generates a simplestreams catalog.
 """
 
 from __future__ import annotations
@@ -120,10 +120,11 @@ class StoreSource:
 
 
 class FilesSource:
-    """Image files. A metadata tarball must be followed by the root filesystem of its split image.
+    """Images in files that the user gives.
 
-    Each file is opened only once, to be described, hashed and served. The served image stays the same if
-    another user replaces the file at the path.
+    After a metadata tarball, the user must give the root filesystem of the same split image. Each file is
+    opened only once, to be described, hashed and served. So the served image stays the same, even if another
+    user replaces the file at the path.
     """
 
     def __init__(
@@ -185,7 +186,8 @@ def _read_image(rest: list[OpenFile], limits: Limits) -> LocalImage:
 class TreeSource:
     """A tree as a source of images.
 
-    ``redirected`` contains prefixes of paths. Files with such a path are on other servers.
+    ``redirected`` contains prefixes of paths. Other servers have the files whose paths begin with one of
+    these prefixes.
 
     The tree's directory is opened once and stays open. Otherwise, the owner of a directory above the tree
     could replace the tree by a symlink to ``/``.
@@ -233,9 +235,9 @@ class _Catalogs(LocalStream):
         self._bytes = 0
 
     def file(self, path: str, /) -> IO[bytes]:
-        """Open a file. Raises LimitError if the catalog is too large.
+        """Open a file of the catalog. Raises LimitError if the catalog is too large.
 
-        The limit is low, because the server still has the old images in memory.
+        The limit is low, because the server still has the old list of images in memory.
         """
         self.read.setdefault(path, _identity(self._directory, path))
         file = super().file(path)
@@ -392,9 +394,10 @@ def identity_of(status: os.stat_result) -> tuple[int, ...]:
 
 
 def listing_of(images: Sequence[LocalImage], report: Report) -> tuple[Listing, PublicFiles]:
-    """Return the listing and the files of the images. The listing contains a generated stream.
+    """Return the listing of the images, and their files. The listing contains a simplestreams catalog.
 
-    Omit images with unreadable files. The stream also omits images that its clients would misread.
+    The listing omits images with unreadable files. The catalog also omits images that simplestreams clients
+    would misread.
     """
     files = PublicFiles()
     catalog = Catalog({"format": "index:1.0", "index": {}}, {})
@@ -429,7 +432,7 @@ def listing_of(images: Sequence[LocalImage], report: Report) -> tuple[Listing, P
 
 
 def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
-    """Enter an image into the catalog. Return "", or the reason if the catalog cannot have the image."""
+    """Add an image to the catalog. Return "", or the reason why the catalog cannot contain the image."""
     first, *roots = ({"path": file.path, "size": file.size, "sha256": file.sha256} for file in files)
     if image.type == VIRTUAL_MACHINE and not roots:
         return "clients of Incus 6.0 and LXD mistake a unified virtual machine image for a container"
@@ -460,10 +463,11 @@ def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
 
 
 def _set_aliases(catalog: Catalog, added: Added, before: str, aliases: Sequence[str]) -> None:
-    """Give a product the aliases of all images in its newest version.
+    """Set the aliases of the product to which the caller has just added an image.
 
-    The caller must add the newest version last. ``before`` is the text of the product's aliases from before
-    the caller added this image.
+    The product gets the aliases of all images in its newest version. So the caller must add the images of the
+    newest version last. ``aliases`` are the aliases of the added image, and ``before`` is the text of the
+    product's aliases before the image was added.
     """
     products: dict[str, dict[str, Any]] = {name: product for _, name, product in catalog.products()}
     product = products[added.product]

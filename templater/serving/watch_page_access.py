@@ -96,7 +96,7 @@ class Owners:
         self._has_answered = False
 
     def is_foreign(self, peer: tuple[str, int], server: tuple[str, int]) -> bool:
-        """Return whether another user of this machine, except root, opened a connection.
+        """Return whether another user of this machine, except root, opened the connection from ``peer``.
 
         If the client has already closed the connection, it has no owner any more, and the result is True. On
         systems other than Linux, return False.
@@ -138,7 +138,10 @@ def _owner(peer: tuple[str, int], server: tuple[str, int]) -> tuple[int, int] | 
 
 
 def is_foreign_in(tables: Sequence[str], peer: tuple[str, int], server: tuple[str, int]) -> bool:
-    """Read the kernel's tables of connections. Return whether another user opened a connection."""
+    """Return whether another user opened the connection from ``peer`` to ``server``.
+
+    Read the owner of the connection from the kernel's ``tables`` of connections.
+    """
     wanted = [_hexadecimal(*peer), _hexadecimal(*server)]
     known = False
     for table in tables:

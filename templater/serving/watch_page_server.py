@@ -44,7 +44,11 @@ Ask = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
 
 
 class PageServer:
-    """Answers to requests. ``assets`` are the files of the page by name. ``ask`` requests a rendered view."""
+    """Answers to requests.
+
+    ``assets`` maps the names of the page's files to their contents. ``ask`` requests a rendered view from the
+    child process.
+    """
 
     def __init__(self, access: Access, assets: Mapping[str, bytes], ask: Ask) -> None:
         self.access, self._assets, self._ask = access, assets, ask
@@ -134,7 +138,10 @@ class PageServer:
         return response
 
     async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Send an event now and after each change, until the client or a newer stream ends the stream."""
+        """Send a client an event now and after each change.
+
+        The stream ends when the client closes it, or when too many newer streams exist.
+        """
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **HEADERS})
         await response.prepare(request)
         key, changed = object(), asyncio.Event()

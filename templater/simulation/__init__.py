@@ -4,9 +4,9 @@
 `instance_actions` defines how a step such as start or copy changes an instance. `simulated_instance` defines
 one instance and the changes of its pending trigger.
 
-`host_results` simulates how the chosen host writes the files of a start, and returns remarks on them. It also
-finds images that the host refuses, and the errors of a start. `writable_copy` copies a root filesystem into
-memory. `step_report` formats the result of a step as text and as JSON.
+`host_results` simulates how the chosen host writes the files of a start, and returns remarks on the files.
+`host_results` also finds images that the host refuses, and the errors of a start. `writable_copy` copies a
+root filesystem into memory. `step_report` formats the result of a step as text and as JSON.
 
 May import: model, parsing, planning, prediction, rendering, reporting, rootfs.
 """

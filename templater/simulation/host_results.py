@@ -1,4 +1,4 @@
-"""The results of a start on a host as the simulation shows them: written files with remarks, and errors.
+"""The simulated results of a start on a host: written files with remarks, and errors.
 
 A host can refuse an image or a new instance, and the start of an instance can fail.
 """
@@ -39,7 +39,10 @@ class Started:
 
 
 def write_host_files(rootfs: WritableRootfs, found: HostStart, plan: Plan) -> Iterable[str]:
-    """Write the files that the host certainly writes. Return remarks on files that differ from the plan."""
+    """Write, into the simulated root filesystem, the files that the host certainly writes.
+
+    Return remarks on the files that differ from the plan.
+    """
     remarks = []
     planned = {change.real: change.content for change in plan.changes}
     for path, node in found.written.items():
@@ -110,7 +113,11 @@ def check_links(folder: Folder, metadata: Metadata, host: Host) -> None:
 
 
 class StartError(TemplaterError):
-    """The error for a failed start. ``cause`` is the error, and ``started`` describes the written files."""
+    """The error for a failed start.
+
+    ``cause`` is the error that makes the start fail. ``started`` describes the files written before the
+    error.
+    """
 
     kind = "start"
 

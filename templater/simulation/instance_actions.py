@@ -119,8 +119,8 @@ class Simulation:
     def start(self, name: str, *, reboot: bool = False) -> Started:
         """Start an instance: run the pending trigger, if there is one, and then the trigger ``start``.
 
-        ``reboot`` is a restart from inside the guest. It runs the same triggers. Raises StartError if the
-        start fails. The files are then in the state in which the host would leave them.
+        ``reboot`` is a restart from inside the guest, which runs the same triggers. Raises StartError if the
+        start fails. The simulated files are then as the host would leave them.
         """
         subject = self.startable(name, reboot=reboot)
         plan = self.plan(subject, subject.life.passes)
@@ -231,9 +231,9 @@ class Simulation:
 
     @contextmanager
     def restarting(self, name: str) -> Iterator[None]:
-        """Stop an instance. The caller starts it again in the ``with`` block.
+        """Stop an instance without deleting it, even if it is ephemeral.
 
-        An ephemeral instance is not deleted.
+        The caller starts the instance again in the ``with`` block.
         """
         subject = self.find(name)
         subject.life = subject.life.stopped()
@@ -401,8 +401,8 @@ class Simulation:
     def set_device(self, name: str, device: str, key: str, value: str) -> None:
         """Set a key of a device, or remove the device if ``key`` is empty.
 
-        If only a profile has a device of this name, its keys are first copied to a new local device. A local
-        device replaces the device of a profile completely.
+        If only a profile has a device of this name, the keys of that device are first copied to a new local
+        device. A local device replaces the device of a profile completely.
         """
         subject = self.find(name)
         devices = dict(subject.instance.devices)
@@ -444,9 +444,9 @@ class Simulation:
         del self.subjects[name]
 
     def _name_in_placeholders(self, instance: Instance) -> str:
-        """Return the name that an instance's placeholders contain, or "" for the first instance.
+        """Return the instance's name for the texts of its placeholders, or "" for the first instance.
 
-        The name shows to which instance a placeholder belongs.
+        The name in a placeholder shows to which instance the placeholder belongs.
         """
         return instance.name if self.current else ""
 

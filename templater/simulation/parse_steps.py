@@ -26,7 +26,8 @@ VERBS = {
     "export": "export=NAME exports a backup and imports it as instance NAME",
     "c": "c:KEY=VALUE sets a configuration key, c:KEY= unsets it, c:KEY=@FILE reads the value from a file",
     "d": "d:DEVICE,KEY=VALUE sets a key of a device, d:DEVICE= removes the device",
-    "p": "p:FILE adds the profile in FILE, or replaces a profile with its name; p:PROFILE= removes PROFILE",
+    "p": "p:FILE adds the profile in FILE, or replaces the profile of the same name;"
+    " p:PROFILE= removes PROFILE",
 }
 
 #: steps that create or rename an instance; their report uses the new name

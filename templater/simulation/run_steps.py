@@ -46,10 +46,10 @@ def simulate(
     * ``open_folder`` opens the IMAGE of ``rebuild=IMAGE``.
     * ``read_profile`` reads the FILE of ``p:FILE``.
     * ``placeholders`` adds placeholders for the keys that a daemon generates when it creates an instance.
-    * ``rootfs`` is the initial root filesystem. Without it, the simulation begins with an empty root
-      filesystem.
-    * ``guessed`` is used only without ``rootfs``. It receives the targets of create_only rules whose files
-      perhaps exist.
+    * ``rootfs`` is the initial root filesystem. If ``rootfs`` is None, the simulation begins with an empty
+      root filesystem.
+    * ``guessed`` collects the targets of create_only rules whose files perhaps exist. ``guessed`` stays
+      unchanged if ``rootfs`` is given.
 
     The total time limit of ``options`` applies to all steps together. Errors of steps are part of their
     reports. Raises TemplaterError if the instance cannot be created.
@@ -156,7 +156,7 @@ def _open_image(simulation: Simulation, image: str) -> Folder:
 def _add_profile(simulation: Simulation, name: str, file: str) -> str:
     """Add the profile in ``file`` to an instance, and return the profile's name."""
     if simulation.read_profile is None:
-        raise UsageError(f"can't read profile '{printable(file)}': read_profile is missing")
+        raise UsageError(f"can't read profile '{printable(file)}': the argument read_profile is missing")
     profile = simulation.read_profile(file)
     simulation.set_profile(name, profile)
     return profile.name

@@ -47,7 +47,7 @@ class Folder(Protocol):
 
     @property
     def unknown(self) -> dict[str, str]:
-        """Paths whose state on the host is unknown, with the reasons."""
+        """The paths whose state on the host is unknown, each with the reason."""
 
     @property
     def guessed(self) -> bool:
@@ -190,18 +190,17 @@ class Life:
         return passes(self.pending)
 
     def started(self) -> "Life":
-        """Return the state after a successful start, in which no trigger is pending."""
+        """Return the state after a successful start: the instance runs, and no trigger is pending."""
         return self._with(pending="", running=True)
 
     def start_failed(self, in_pass: str = "") -> "Life":
         """Return the state after a failed start.
 
-        Some hosts clear the pending trigger before they run the rules of ``start``. For these hosts,
-        ``in_pass`` is the trigger whose rules failed. If ``in_pass`` is ``start``, the pending trigger is
-        lost.
+        ``in_pass`` is the trigger whose rules failed. Give ``in_pass`` only for a host that clears the
+        pending trigger before it runs the rules of ``start``. If the rules of ``start`` fail on this host,
+        the pending trigger is lost.
 
-        Without ``in_pass``, the trigger stays pending. Such a start writes the files of both passes, or no
-        file.
+        Without ``in_pass``, the pending trigger stays pending.
         """
         lost = in_pass == START and self.pending != START
         return self._with(pending="" if lost else None, running=False)
@@ -238,13 +237,13 @@ class Life:
             raise UsageError("a running instance can't be published", hint="stop the instance first")
 
     def refreshed(self) -> "Life":
-        """Return the state after ``copy --refresh``, in which no trigger is pending."""
+        """Return the state after ``copy --refresh``: no trigger is pending."""
         if self.running:
             raise UsageError("a running instance can't be refreshed", hint="stop the instance first")
         return self._with(pending="")
 
     def exported(self) -> "Life":
-        """Return the state of an instance that is imported from a backup of this instance.
+        """Return the state of the new instance that an import of this instance's backup creates.
 
         The import restores everything, including the pending trigger, but the new instance is stopped.
         """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Rootfs(Protocol):
-        """The type of the root filesystem that is copied. It is on disk, or in an image."""
+        """A root filesystem that can be copied into memory. It is on disk, or in an image."""
 
         @property
         def name(self) -> str: ...
@@ -35,7 +35,7 @@ DEEPEST = 500
 
 
 class _Flagged(_Node):
-    """A directory or file. Its chattr(1) flag is read from disk on first use."""
+    """A directory or file. Its chattr(1) flag, such as immutable, is read from disk on first use."""
 
     __slots__ = ("_flag", "read_flag")
 

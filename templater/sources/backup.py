@@ -1,7 +1,7 @@
-"""A reader of backup tarballs from ``incus export`` or ``lxc export``.
+"""Functions and classes that read backup tarballs from ``incus export`` or ``lxc export``.
 
-A backup contains ``backup/index.yaml`` and ``backup/container/…``. The reader ignores snapshots
-(``backup/snapshots/…``), because the start of an instance does not use them.
+A backup contains ``backup/index.yaml`` and ``backup/container/…``. Snapshots (``backup/snapshots/…``)
+are ignored, because the start of an instance does not use snapshots.
 """
 
 from __future__ import annotations

@@ -97,9 +97,10 @@ class OpenedSource(NamedTuple):
     def read_instance(
         self, *, name: str | None = None, config: Mapping[str, str] | None = None, **others: Any
     ) -> Instance:
-        """Return SRC's instance. The arguments override its values, as in ``description_file.read_instance``.
+        """Return SRC's instance. The arguments override values of the instance.
 
-        The ``notes`` of the result name the instance's source. Raises UsageError if SRC is an image.
+        The arguments are those of ``description_file.read_instance``. The ``notes`` of the result name the
+        instance's source. Raises UsageError if SRC is an image.
         """
         if not self.is_instance:
             raise UsageError(f"'{printable(self.path)}' is an image, not an instance")
@@ -180,15 +181,18 @@ def _clean(path: str) -> str:
 def _is_inside(path: str, folder: str) -> bool:
     """Return whether ``path`` is in ``folder``.
 
-    Compare the paths as written, and the real paths without symlinks. If ``path`` is inside in one of the
-    two comparisons, return True. The real paths alone are not enough: another user can change a symlink.
+    Compare first the paths as written, then the real paths without symlinks. Return True if one of these two
+    comparisons succeeds. Comparing only the real paths would be unsafe: another user can change a symlink.
     """
     ways = [(each(path), each(folder)) for each in (_clean, os.path.realpath)]
     return any(f"{inner}/".startswith(f"{outer}/") for inner, outer in ways)
 
 
 def _is_below(fd: int, identity: tuple[int, int]) -> bool:
-    """Return whether the open directory ``fd``, or a directory above it, has this identity."""
+    """Return whether the open directory ``fd``, or a directory above ``fd``, is the one with ``identity``.
+
+    ``identity`` is a device and an inode number.
+    """
     way = "."
     with suppress(OSError):  # without permission for a directory above, SRC can't be found there
         for _ in range(MOST_COMPONENTS):
@@ -310,9 +314,10 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
 def _read_description(top: Root | ByName, path: str, name: str, limit: int) -> tuple[Source | None, bool]:
     """Read the description of SRC's instance from its file.
 
-    Also return whether another user may have moved this file into SRC. A moved file can contain a secret.
-    This function reads such a file anyway, because the daemon's own backup.yaml looks like a moved file:
-    only root can read it, but its directory belongs to the container's root.
+    Also return whether another user may have moved the file into SRC. A moved file can contain a secret.
+
+    This function reads the file even then, because the daemon's own backup.yaml looks like a moved file. Only
+    root can read backup.yaml, but its directory belongs to the container's root.
     """
     try:
         return _read_file(top, path, name, limit, public=True), False
@@ -345,6 +350,6 @@ def _without_text(error: TemplaterError, description: Source | None) -> Template
     place = printable(description.name) if error.span is None else error.span.place
     return type(error)(
         f"{place}: the description of the instance is invalid",
-        hint="to see the mistake, give the file with -i FILE; templater hides the mistake here, "
-        "because another user may have moved a secret file here",
+        hint="to see the mistake, give the file with -i FILE; this error does not quote the file, "
+        "because another user may have moved a secret file to this path",
     )

@@ -1,4 +1,4 @@
-"""Tests of an image: cases in the folder `tests` beside it, which `templater test` runs.
+"""Tests of an image, which `templater test` runs. The folder `tests` beside the image contains the cases.
 
 `tests_folder` reads and writes the folder. `read_yaml_by_schema` reads YAML by a JSON Schema, and
 `read_tests` turns test files into the values of `case`. `render_case` renders a case, and

@@ -30,7 +30,7 @@ class Expectation:
 class Expected:
     """The expectations about one run or step.
 
-    ``error`` has a text that an error of the run must contain. It is None if no error is expected.
+    ``error`` has a text that an error of the run must contain. ``error`` is None if no error is expected.
 
     ``snapshot`` and ``valid`` are the positions of these two keys in the test file. The position of a missing
     key is None. The two keys apply to every written file.
@@ -53,7 +53,7 @@ class CaseStep:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test for one combination of its matrix. ``label`` names the values of this combination."""
+    """One test, with one combination of the values in its matrix. ``label`` names these values."""
 
     #: the path of the file, for messages and reports
     file: str

@@ -52,7 +52,7 @@ class Snapshot:
         self.parts.append(f"{heading}\n{text}")
 
     def begin(self, step: str, span: Span) -> None:
-        """Add the heading of a step to the recorded text."""
+        """Add the heading of a step to the snapshot."""
         self.span = self.span or span
         self.parts.append(f"### {printable(step)}\n")
 
@@ -62,7 +62,7 @@ class Snapshot:
 
 
 class Snapshots:
-    """The recorded files of a folder. With ``update``, ``changes`` collects the files to write."""
+    """The snapshots in a folder of tests. With ``update``, ``changes`` collects the snapshots to write."""
 
     def __init__(self, folder: Folder, *, update: bool) -> None:
         self.folder = folder
@@ -71,9 +71,9 @@ class Snapshots:
         self.used: set[str] = set()
 
     def compare(self, name: str, found: Snapshot) -> Iterator[Failure]:
-        """Yield a failure if the files differ from the recorded files.
+        """Yield a failure if the files of a case differ from the snapshot.
 
-        With ``update``, record the new files instead.
+        With ``update``, record a new snapshot instead.
         """
         if found.span is None:
             return
@@ -112,7 +112,9 @@ class Snapshots:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """The comparison of one case. The function ``mistakes`` finds mistakes in a file that should be valid.
+    """The comparison of one case with its expectations.
+
+    The function ``mistakes`` finds mistakes in a file that the test expects to be valid.
 
     ``check_time`` raises LimitError if the run takes too long.
     """

@@ -28,7 +28,7 @@ KINDS = ("rules", "lines", "branches", "reads")
 
 
 class _Template:
-    """A template, and its parts that tests have reached.
+    """A template, with those of its parts that tests have reached.
 
     ``program`` is None if the template cannot be traced.
     """

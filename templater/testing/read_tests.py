@@ -1,4 +1,4 @@
-"""The reader of test files. It finds every mistake of every file before a test runs."""
+"""A parser of test files. It finds the mistakes in all files before a test runs."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class _FolderReader:
         self.errors.append(InputError(message, node.span, hint))
 
     def once(self, kind: str, nodes: Iterable[Node], make: Callable[[], Any]) -> Any:
-        """Return the result of ``make``, which is called only once for all cases with the same nodes."""
+        """Return the result of ``make``. Call ``make`` only once for all cases with the same YAML nodes."""
         key = kind, *map(id, nodes)  # the nodes of a file exist as long as its cases are read
         if key not in self.shared:
             self.shared[key] = make()
@@ -393,7 +393,7 @@ def kept(made: dict[str, Made | TemplaterError], name: str, make: Callable[[], M
 
 
 def cleaned(path: str) -> str:
-    """Return the cleaned path.
+    """Return a target's path in its cleaned form, for comparisons.
 
     Return an invalid path unchanged, because a rule with that path fails anyway.
     """

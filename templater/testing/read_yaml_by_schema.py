@@ -2,8 +2,8 @@
 
 Editors use the same schema. Each mistake has its position in the file.
 
-The reader knows the parts of JSON Schema that ``tests.schema.json`` uses. Unlike a validator of JSON, it
-reads each scalar as text: ``0600`` and ``yes`` are texts where the schema allows a string.
+The reader knows the parts of JSON Schema that ``tests.schema.json`` uses. Unlike a JSON validator, the
+reader reads each scalar as text: ``0600`` and ``yes`` are texts where the schema allows a string.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def schema_of_tests() -> Schema:
 def entries(node: Node | None) -> dict[str, tuple[Node, Node]]:
     """Return the entries of a mapping: a dict from a key's text to its key node and value node.
 
-    The result includes the entries of merged mappings. It is empty if the node is not a mapping.
+    The result includes the entries of merged mappings. The result is empty if the node is not a mapping.
     """
     found: dict[str, tuple[Node, Node]] = {}
     if not isinstance(node, Mapping):
@@ -63,7 +63,7 @@ def entries(node: Node | None) -> dict[str, tuple[Node, Node]]:
 
 
 class Reader:
-    """A reader of one file. It collects the mistakes in ``errors``."""
+    """A class that checks the nodes of one YAML file, and collects the mistakes in ``errors``."""
 
     def __init__(self, schema: Schema) -> None:
         self.root = schema
@@ -117,7 +117,7 @@ class Reader:
         return found
 
     def check_any(self, node: Node, choices: list[Schema], what: str) -> None:
-        """Check a node by the schema in ``choices`` that allows the node's kind.
+        """Check a node by the schema in ``choices`` that allows the node's kind: scalar, mapping or sequence.
 
         No two of the schemas allow the same kind. If no schema allows this kind, record a mistake.
         """

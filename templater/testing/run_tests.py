@@ -38,7 +38,7 @@ class Session:
 
     ``update`` records snapshots, which ``save`` writes. Templates are compiled once for all cases. If
     ``coverage`` is true, each template is rendered a second time to find the branches that run. ``memo`` has
-    the texts that earlier sessions have rendered.
+    the texts that earlier runs of the tests have rendered.
     """
 
     def __init__(
@@ -101,7 +101,10 @@ class Session:
         yield from self.snapshots.compare(case.snapshot, snapshot)
 
     def results(self, case: Case) -> Iterable[tuple[Expected, Result, CaseStep | None]]:
-        """Yield the expectations, the result and the step for each step. A case without steps is one run."""
+        """Yield the expectations, the result and the step for each step of a case.
+
+        For a case without steps, yield only one result, with None as the step.
+        """
         if not case.steps:
             yield case.expected, self.subject.plan(case), None
             return
@@ -144,7 +147,7 @@ class Session:
         return [f"{'removed' if changes[name] is None else 'updated'} {printable(name)}" for name in changes]
 
     def unused(self) -> list[str]:
-        """Return the recorded files that no case has used."""
+        """Return the names of the snapshots that no case has used."""
         return [name for name in self.folder.snapshots() if name not in self.snapshots.used]
 
     @property

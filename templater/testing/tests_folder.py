@@ -76,14 +76,14 @@ class Folder:
         return Source(os.path.join(self.path, name), data)
 
     def snapshot(self, name: str) -> bytes | None:
-        """Return a recorded file, or None if it is missing."""
+        """Return the content of a snapshot, or None if it is missing."""
         try:
             return self._read(name, MAX_SNAPSHOT)
         except MissingError:
             return None
 
     def snapshots(self) -> tuple[str, ...]:
-        """Return the names of the recorded files, sorted."""
+        """Return the names of the snapshots, sorted."""
         found: list[str] = []
         waiting = [f"/{SNAPSHOTS}"]
         with self._opened() as top:
@@ -99,7 +99,7 @@ class Folder:
         return tuple(sorted(found))
 
     def write(self, changes: Mapping[str, bytes | None]) -> None:
-        """Write recorded files, each atomically. Remove a file whose content is None."""
+        """Write snapshots, each atomically. Remove a snapshot whose content is None."""
         with self._opened() as top:
             if not isinstance(top, Root):
                 raise RefusedError("snapshots can't be written on this system")

@@ -51,7 +51,8 @@ class Column:
 class Variant:
     """One distinct result for a file.
 
-    ``columns`` lists the columns that show this result. ``source`` is None if the template is missing.
+    ``columns`` lists the indexes of the runs that have this result. ``source`` is the template, or None if
+    the template is missing.
     """
 
     change: Change
@@ -118,7 +119,7 @@ class InstanceView:
 
 
 def instance_view(instance: Instance, columns: Sequence[Column]) -> InstanceView:
-    """Collect the files of the columns. Columns with the same result for a file share one variant."""
+    """Collect the files of the runs ``columns``. Runs with the same result for a file share one variant."""
     files: dict[str, FileView] = {}
     known: dict[Any, Variant] = {}
     for number, column in enumerate(columns):

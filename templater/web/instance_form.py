@@ -94,7 +94,9 @@ def keys_of_templates(run: Column) -> set[str]:
 
 
 def place_of(*names: str) -> str:
-    """Return the HTML id of an element of the form. An id contains no white space.
+    """Return the HTML id, without white space, of an element of the form.
+
+    ``names`` identify the element, such as its kind, its profile and its key.
 
     The function ``placeOf`` of form.js returns the same id for the same names.
     """

@@ -197,7 +197,10 @@ def _contents(page: PageState) -> Html:
 
 
 def contents_table(page: PageState, view: InstanceView, number: int) -> Html:
-    """Return the table of an instance's files and runs. Each cell links to a result."""
+    """Return the table of an instance: a row for each file, a column for each run.
+
+    Each cell links to the result for its file in its run.
+    """
     rows = []
     for index, file in enumerate(view.files):
         place = file_place(number, index)
@@ -314,7 +317,7 @@ def file_section(page: PageState, view: InstanceView, file: FileView, place: str
 
 
 def template_pane(page: PageState, variant: Variant, place: str) -> Html:
-    """Return the template of a file.
+    """Return the template of a file as HTML.
 
     If the page already shows the same large template, return only its name.
     """

@@ -186,7 +186,7 @@ def _difference(state: PageState, file: FileView) -> Iterator[Html]:
 
 
 def _problems(page: PageView) -> Iterator[Html]:
-    """Yield the error of each side that has an error instead of a plan."""
+    """Yield the errors of the sides whose run could not be planned."""
     for label, column in zip(page.labels, page.view.columns, strict=True):
         if isinstance(column.plan, TemplaterError):
             yield element("h3", label) if page.has_two_sides else Html("")

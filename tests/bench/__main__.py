@@ -1,4 +1,4 @@
-"""``python -m tests.bench NAME``: one module a benchmark, each with a ``main`` of its own."""
+"""``python -m tests.bench NAME`` runs a benchmark. Each benchmark is a module with a function ``main``."""
 
 import sys
 from importlib import import_module

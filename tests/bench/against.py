@@ -1,7 +1,8 @@
-"""The cost of hooks and commands, divided by the cost of the same in another checkout, for example of a release.
+"""A benchmark that compares hooks and commands of this checkout with those of another checkout, OTHER.
 
-Both checkouts take turns with the sample images of OTHER, as directories and packed. The unit is the processor
-time of a process and its children. A row of the table adds up the smallest time of each image.
+OTHER can be, for example, a checkout of a release. The two checkouts take turns. Both use the sample images
+of OTHER, as directories and as archives. The benchmark measures the processor time of a process and its
+children. Each row of the table is the sum of the smallest times of all images.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def packed(image: Path, compression: str, folder: Path) -> Path:
 
 
 def jobs(images: list[Path], folder: Path, compression: str) -> Iterator[tuple[str, Callable[[Path], float]]]:
-    """Yield the runs, each with the name of the row that it belongs to."""
+    """Yield the measured runs, each with the name of its row in the table."""
     for form, files in (
         ("directories", images),
         (f"packed, {compression}", [packed(image, compression, folder) for image in images]),

@@ -1,6 +1,7 @@
-"""A process for hardening.py: it applies the jobs from standard input, and prints the time of each.
+"""A helper program for hardening.py: it applies plans, and prints the time of each.
 
-It runs with the sources of one revision, so it uses only the public interface.
+Each line of standard input describes one plan to apply. hardening.py runs this program with the sources of
+old and new revisions of templater. So this program uses only templater's public interface.
 """
 
 import gc
@@ -14,9 +15,12 @@ from templater import DirectoryRootfs, apply, open_image, plan, read_instance
 
 
 def applied(image: str, instance: str, rootfs: str, how: str) -> tuple[float, float]:
-    """Return the milliseconds of wall clock and processor, from reading the image to the last written file.
+    """Plan and write the files of an image.
 
-    ``how``: "plainly" writes without any safety; "apply alone" measures from the finished plan.
+    Return the wall clock time and the processor time in milliseconds.
+
+    If ``how`` is "plainly", write the files without any safety. If ``how`` is "apply alone", measure only the
+    writing, not the planning.
     """
     gc.collect()
     clock, processor = perf_counter(), process_time()
@@ -33,7 +37,7 @@ def applied(image: str, instance: str, rootfs: str, how: str) -> tuple[float, fl
 
 
 def written(made, rootfs: str) -> None:
-    """Write the files without any safety: by path, into the existing file, without a sync."""
+    """Write the files without any safety: overwrite existing files in place, and do not sync."""
     for change in made.files():
         os.makedirs(os.path.dirname(rootfs + change.real), exist_ok=True)
         with open(rootfs + change.real, "wb") as file:

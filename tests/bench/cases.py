@@ -1,4 +1,4 @@
-"""Templates in the style of real images, each in the dialects of the engines that are compared."""
+"""Templates in the style of real images, each in the languages of the compared template engines."""
 
 import os
 from collections import Counter
@@ -33,7 +33,7 @@ CONTEXT: dict[str, Any] = {
 
 
 class Case(NamedTuple):
-    """One template in the languages of pongo2, Jinja (also for minijinja) and Django."""
+    """One template in the languages of pongo2, Jinja and Django. minijinja also uses the Jinja text."""
 
     name: str
     pongo2: str
@@ -128,7 +128,10 @@ CASES = (
 
 
 def corpus() -> list[Case]:
-    """Return every template of the corpus, the most common first. Without a corpus, return none."""
+    """Return every template in the corpus of real images, the most common first.
+
+    Return an empty list if this machine has no corpus.
+    """
     root = Path(__file__).resolve().parents[2]
     folder = Path(os.environ.get("TEMPLATER_CORPUS") or root.parent / "shared" / "corpus") / "images"
     texts: Counter[str] = Counter()

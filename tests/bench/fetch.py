@@ -1,10 +1,12 @@
-"""Fetching images of 1 GB from nginx over TLS, compared with ``curl -s URL | sha256sum``.
+"""The speed at which templater fetches images of 1 GiB, compared with ``curl -s URL | sha256sum``.
 
-All read the same file of the same server. templater also writes the file to disk. For a split image,
-templater needs two hashes: of the file, and of the image (metadata and file). So there is a second command
-with curl that computes both. Rows for five rounds, in turns; then the medians. The exit code is 1 if
-templater is slower than 0.8 x curl with the same number of hashes.
-The only argument is another size in MiB.
+Both programs read the same file from nginx over TLS. templater also writes the file to disk. For a split
+image, templater computes two hashes: of the root filesystem's file, and of both files together. So a second
+curl command also computes two hashes.
+
+The table has a row for each of five rounds, and a row with the medians. The exit code is 1 if templater has
+less than 0.8 times the speed of the curl command with the same number of hashes. The only argument is another
+size of the image in MiB.
 """
 
 import contextlib
@@ -74,7 +76,7 @@ def compare(folder: Path, url: str, path: str, kind: str, size: int) -> bool:
 
 
 def make_tree(folder: Path, size: int, kind: str) -> str:
-    """Add an image of ``size`` MiB; return the path of the large file in the tree."""
+    """Add an image of ``size`` MiB to a tree. Return the path of its large file in the tree."""
     piece = os.urandom(1 << 20)
     if kind == "split":
         meta, root = split_image(folder / kind, root=b"", variant=kind)
@@ -122,7 +124,10 @@ def nginx(folder: Path) -> Iterator[str]:
 
 
 def curl(folder: Path, url: str, hashes: int) -> float:
-    """Download and hash a file. With two ``hashes``, also hash the file behind other data."""
+    """Download and hash a file. Return the seconds.
+
+    If ``hashes`` is 2, also compute a second hash: of another file's data, followed by the data of this file.
+    """
     begun = perf_counter()
     first = f"curl -s --cacert {folder}/tls/ca.pem {url}"
     if hashes == 2:
@@ -139,7 +144,10 @@ FETCH = (
 
 
 def fetch(folder: Path, url: str, kind: str) -> float:
-    """Fetch the image into an empty store, as every command does first, in a new process."""
+    """Fetch the image into an empty store in a new process. Return the seconds.
+
+    Each command that needs a remote image begins like this.
+    """
     with tempfile.TemporaryDirectory(dir=folder) as home:
         environment = {
             **os.environ, "PYTHONPATH": ROOT, "XDG_DATA_HOME": home, "XDG_CONFIG_HOME": f"{home}/config",

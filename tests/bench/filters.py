@@ -1,6 +1,7 @@
-"""The time that the real pongo2 needs for a character in each filter, and the work that the audit assumes.
+"""The time for each byte in each filter: measured with the real pongo2, and assumed by `audit`.
 
-The audit counts two nanoseconds for each unit of work. A ratio above 1 means that it counts too little.
+`audit` assumes two nanoseconds for each unit of work. A ratio above 1 means that `audit` assumes too little
+time.
 """
 
 import argparse

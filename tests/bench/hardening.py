@@ -1,14 +1,19 @@
-"""What safety costs the honest user: ``apply`` of each sample image before and after the hardening.
+"""The cost of safety: the time of ``apply`` before and after ``apply`` was protected against attacks.
 
-"Before" is the sources of REVISION, taken out of git into a temporary folder (so it needs a clone with its
-history); "after" is the sources beside this file. Both write a first start's files into fresh copies of an
-image's root filesystem, in turn, A B, B A, A B …; the copying is not timed. Before the clock starts the two
-results are compared: names, types, contents, owners, modes.
+"Before" means the sources of REVISION, which come from the history of the Git repository. "After" means the
+sources of this checkout. Both write the files of a first start into new copies of an image's root filesystem.
+The benchmark first checks that both write the same files. It does not measure the time for copying.
 
-A ratio is the median of the rounds' own ratios, after to before: what disturbs the machine for longer
-than one round disturbs both sides of it. "called" means ``plan`` and ``apply`` in a process that lives on,
-"process" is ``templater apply`` from start to end. Two ways have no limit: the part of a call that writes,
-and a comparison with the same plan written by ``open`` and ``write``, which says what all safety costs.
+The two sides take turns. In every second round, "after" runs first. Each round gives a ratio of "after" to
+"before", and the table shows the median of these ratios. So a slow machine affects both sides equally.
+
+* "called": a process that runs all rounds calls ``plan`` and ``apply``.
+* "process": each round starts a new process for ``templater apply``.
+
+Two comparisons have no limit:
+
+* the time of ``apply`` without ``plan``
+* the time of ``apply``, compared with ``open`` and ``write`` for the same plan: the cost of all safety
 """
 
 import argparse
@@ -108,7 +113,10 @@ def described(case: Case) -> str:
 
 
 def taken_out(revision: str, folder: Path) -> Path:
-    """Return the folder with the package of a revision. If it can't be read, tell the user how to get it."""
+    """Copy the package ``templater`` of a Git revision to a folder, and return the folder.
+
+    Raises SystemExit, with a hint for the user, if Git can't read the revision.
+    """
     done = subprocess.run(
         ["git", "-C", str(REPOSITORY), "archive", revision, "templater"], check=False, capture_output=True
     )
@@ -124,7 +132,10 @@ def taken_out(revision: str, folder: Path) -> Path:
 
 @contextmanager
 def sides(revision: str) -> Iterator[tuple[Side, Side]]:
-    """Yield both sides. Both run from a temporary folder, so that neither has a faster disk."""
+    """Yield the sides "before" and "after".
+
+    The sources of both sides are in one temporary folder, so that neither side has a faster disk.
+    """
     with tempfile.TemporaryDirectory(prefix="templater-bench.") as name:
         folder = Path(name).resolve()
         before = taken_out(revision, folder / "before")
@@ -139,7 +150,7 @@ def sides(revision: str) -> Iterator[tuple[Side, Side]]:
 
 
 class Ground:
-    """Fresh copies of an image's root filesystem, on the disk or in memory."""
+    """A folder, on disk or in memory, for new copies of an image's root filesystem."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -161,7 +172,7 @@ class Ground:
 
 
 def everything(top: Path) -> dict[str, tuple[object, ...]]:
-    """Return mode, owner and content of everything in a tree, without times."""
+    """Return mode, owner and content of each file, directory and symlink below ``top``."""
     found: dict[str, tuple[object, ...]] = {}
     for path in [top, *sorted(top.rglob("*"))]:
         status = path.lstat()
@@ -171,7 +182,7 @@ def everything(top: Path) -> dict[str, tuple[object, ...]]:
 
 
 def compare(case: Case, pair: tuple[Side, Side], ground: Ground) -> int:
-    """Check that both sides write the same tree, called and as a process.
+    """Check that both sides write the same files, in both ways: ``called`` and ``run``.
 
     Return the number of written files.
     """
@@ -191,7 +202,7 @@ def compare(case: Case, pair: tuple[Side, Side], ground: Ground) -> int:
 
 
 class Series:
-    """The times of each round of one comparison for one image, as pairs (before, after)."""
+    """The times of one comparison for one image: a pair (before, after) for each round."""
 
     def __init__(self) -> None:
         self.rounds: list[tuple[Times, Times]] = []
@@ -210,7 +221,11 @@ class Series:
 
 
 class Way(NamedTuple):
-    """A comparison: its two sides, and the ground (memory or disk)."""
+    """A comparison.
+
+    ``before`` and ``after`` are the functions to measure. ``ground`` is a folder in memory or on
+    disk for root filesystems.
+    """
 
     name: str
     before: Callable[[Case, Path], Times]
@@ -243,7 +258,7 @@ def measure(case: Case, chosen: list[Way], rounds: int) -> dict[str, Series]:
 
 
 def table(rows: dict[str, dict[str, Series]], files: dict[str, int]) -> str:
-    """Medians of both sides in milliseconds, and how many times as long it takes now."""
+    """Return a table with the median time of each side in milliseconds, and the ratio of after to before."""
     lines = [
         "| image | files | way | before ms | after ms | ratio | processor: before ms | after ms | ratio |",
         "|---|--:|---|" + "--:|" * 6,
@@ -257,7 +272,7 @@ def table(rows: dict[str, dict[str, Series]], files: dict[str, int]) -> str:
 
 
 def summary(rows: dict[str, dict[str, Series]]) -> tuple[str, bool]:
-    """Return the medians of each comparison over all images, and whether all limits hold."""
+    """Return the median ratio of each comparison over all images, and whether all limits were kept."""
     lines, kept = ["| all images, median | ratio | processor: ratio |", "|---|--:|--:|"], True
     for way in next(iter(rows.values())):
         clock, processor = (

@@ -1,8 +1,8 @@
-"""A hook in a new process: five templates rendered for a container and written into its root filesystem.
+"""The time of a hook that renders five templates of a container, compared with other programs.
 
-Everything is measured side by side, in turn, so that what disturbs the machine disturbs all of it, and
-every program's files are compared byte for byte before the clock starts. Times are in milliseconds from
-the start of the process to its end.
+Each program runs in a new process. The time is in milliseconds, from the start of the process to its end. The
+programs take turns, so that a disturbance of the machine affects all of them. Before measuring, the benchmark
+checks that every program writes the expected files.
 """
 
 import argparse
@@ -65,7 +65,7 @@ NEEDS = {"Django script": "django", "minijinja script (a Rust extension)": "mini
 
 
 class Contestant:
-    """One contestant: a command, and the files that it writes."""
+    """A program to measure: its command, and the number of files that it writes."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Contestant:
 
 @contextmanager
 def container() -> Iterator[Path]:
-    """Yield an instance directory in memory, because the speed of disks differs."""
+    """Yield the directory of an instance in memory. On disk, the times would depend on the disk."""
     where = "/dev/shm" if os.path.isdir("/dev/shm") else None
     with tempfile.TemporaryDirectory(prefix="templater-bench.", dir=where) as name:
         folder = Path(name)
@@ -154,7 +154,7 @@ def contestants(folder: Path, zipapp: str = "") -> Iterator[Contestant]:
 
 
 def of_zipapp(line: list[str], zipapp: str) -> list[str]:
-    """Return the hook line that `hook install` of a zipapp writes."""
+    """Change ``line`` into the hook line that `hook install` writes if templater is a zipapp."""
     places = f'sys.path[:0]=["{zipapp}/templater/startup/line"];sys.path+=["{zipapp}"]'
     code = re.sub(r"sys\.path\[:0\]=.*?;sys\.path\+=\[.*?\]", lambda _: places, line[line.index("-c") + 1])
     return [*line[: line.index("-c") + 1], code, *line[line.index("-c") + 2 :]]
@@ -201,7 +201,7 @@ def others(folder: Path) -> Iterator[Contestant]:
 
 
 def check(folder: Path, job: Contestant) -> None:
-    """Check that a contestant writes the expected bytes, and writes every file again."""
+    """Check that a program writes every file with the expected content, even if the file exists."""
     spoil(folder)
     job.run()
     for number in range(job.files):
@@ -214,7 +214,7 @@ def check(folder: Path, job: Contestant) -> None:
 
 
 def spoil(folder: Path) -> None:
-    """Change every target before a run, so that the run must write all of them."""
+    """Change the content of every target, so that the next run must write all targets."""
     for number in range(COUNT):
         (folder / f"rootfs/etc/t{number}").write_text("something else\n")
 
@@ -226,7 +226,7 @@ def row(job: Contestant, base: float) -> str:
 
 
 def beside_the_hook(jobs: list[Contestant]) -> Iterator[str]:
-    """Yield how many times as long as a warm hook each other program takes."""
+    """Yield the ratio of the time of each other program to the time of a warm hook."""
     hooks = [job for job in jobs if job.name.startswith("warm hook")]
     yield "\nas long as a warm hook takes (" + "; ".join(job.name for job in hooks) + "), round by round:\n"
     for job in jobs:

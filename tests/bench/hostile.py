@@ -1,7 +1,7 @@
 """Run every hostile image through each command that accepts it: `python -m tests.bench hostile`.
 
-Prints the worst time and memory by command. The goal is 10 seconds and 500 MB with default limits. With
-`--tree PATH` the templater of another checkout runs, to compare.
+For each command, print the longest time and the largest memory. The goal is at most 10 seconds and 500 MB
+with the default limits. `--tree PATH` measures another checkout of templater.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def rules(count: int, rule: str, *members: bytes) -> Callable[[Path], str]:
 
 
 def templates(count: int, text: str, *, linked: bool = False) -> Callable[[Path], str]:
-    """An image with many templates: all different, or hard links to one."""
+    """An image with many templates: different files, or hard links to a single file."""
     names = [f"t{number}" for number in range(count)]
     metadata = "templates:\n" + "".join(f"  /{name}: {{when: [start], template: {name}}}\n" for name in names)
     if linked:
@@ -70,14 +70,17 @@ def templates(count: int, text: str, *, linked: bool = False) -> Callable[[Path]
 
 
 def aliased(rule: str, size: int, count: int) -> Callable[[Path], str]:
-    """An image whose rules all name one long text by an alias."""
+    """An image whose rules all refer to the same long text by a YAML alias."""
     text = f"properties: {{os: &t {'z' * size}}}\ntemplates:\n"
     lines = (f"  /{number}: {{{rule}}}\n" for number in range(count))
     return packed(file("templates/t", b"x"), metadata=METADATA + (text + "".join(lines)).encode())
 
 
 def chain(tail: str) -> Callable[[Path], str]:
-    """An image with links that lead through long missing paths, and 2,000 rules below them."""
+    """An image with symlinks that lead through long missing paths.
+
+    The paths of 2,000 rules are below the first symlink.
+    """
     links = [
         pax({"linkpath": f"/l{n + 1}/{tail}".encode()}) + header(f"rootfs/l{n}", tarfile.SYMTYPE)
         for n in range(39)
@@ -177,8 +180,10 @@ READY = b"serving "
 
 
 def run(words: list[str], env: dict[str, str]) -> tuple[float, float, float, int]:
-    """Run a command. Return its processor time and wall time in seconds, its peak memory in MB, and its exit
-    code, which is -9 if it was killed after STOP seconds. A server is stopped when it is ready.
+    """Run a command. Return its processor time, its wall clock time, its peak memory, and its exit code.
+
+    The times are in seconds, and the memory is in MiB. A command is killed after STOP seconds, and its exit
+    code is then -9. The command ``serve`` is stopped when it is ready for clients.
     """
     begun = time.monotonic()
     with tempfile.TemporaryFile() as output:
@@ -205,7 +210,11 @@ def run(words: list[str], env: dict[str, str]) -> tuple[float, float, float, int
 
 
 def in_child(make: Callable[[], Callable[[Path], str]], path: Path) -> str:
-    """Make an image in a process of its own: what this one holds would count as memory of the commands."""
+    """Make an image in a child process.
+
+    Linux counts the memory of this process as memory of each command that it starts. So this process must not
+    hold the data of the image.
+    """
     subprocess.run(["rm", "-f", path, path.with_suffix(".gz")], check=True)
     pid = os.fork()
     if pid == 0:
@@ -219,7 +228,11 @@ def in_child(make: Callable[[], Callable[[Path], str]], path: Path) -> str:
 
 
 def unpacked(path: str, folder: str, tree: str, env: dict[str, str]) -> None:
-    """Unpack an image with tar for commands that read a directory, and add it to a tree, as far as possible."""
+    """Unpack an image with tar, and add the image to a simplestreams tree.
+
+    Some commands read the unpacked directory. Ignore errors: the directory and the tree then have only a part
+    of the image.
+    """
     os.mkdir(folder)
     # tar's warnings can repeat a megabyte of an image for each member, so they are not kept
     words = ["timeout", "20", "tar", "-tf", path]

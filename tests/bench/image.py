@@ -1,8 +1,8 @@
-"""Images: what reading, fingerprinting and editing cost beside the tools that do nothing else.
+"""The time for reading, hashing and editing images, compared with tools such as sha256sum and xz.
 
-Each number is the smallest of several runs, the two sides of a comparison taken in turns. Every line has
-its limit; the exit code is 1 when one is exceeded. Needs 4 GB of disk ($TMPDIR) and some minutes;
-``python -m tests.bench image 20`` is a small one.
+Each time is the smallest of several runs. The two sides of a comparison take turns. Every comparison has a
+limit, and the exit code is 1 if a limit is exceeded. The benchmark needs 4 GB of disk space ($TMPDIR) and
+some minutes. ``python -m tests.bench image 20`` runs a small version of the benchmark.
 """
 
 import hashlib
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
 
 
 def tree(name: str, size: int, *, seed: bytes = b"x") -> Path:
-    """Make an image's directory with a root filesystem of ``size`` MiB. Half of it is compressible."""
+    """Make an image's directory with a root filesystem of ``size`` MiB. Half of the data is compressible."""
     top = Path(name)
     (top / "templates").mkdir(parents=True)
     (top / "rootfs/usr").mkdir(parents=True)
@@ -77,7 +77,7 @@ def packed(top: Path, target: str, **packing: object) -> tuple[str, ...]:
 
 
 def best(runs: int, *sides: Callable[[], object]) -> list[float]:
-    """Run the sides in turns, and return the smallest time of each in seconds."""
+    """Run the sides of a comparison in turns. Return the smallest time of each side in seconds."""
     times: list[list[float]] = [[] for _ in sides]
     for _ in range(runs):
         for side, seconds in zip(sides, times, strict=True):
@@ -88,7 +88,10 @@ def best(runs: int, *sides: Callable[[], object]) -> list[float]:
 
 
 def tell(what: str, ours: float, theirs: float, beside: str, limit: float) -> None:
-    """Print one line. ``limit`` is the highest accepted ratio of our time to theirs."""
+    """Print the result of one comparison.
+
+    ``limit`` is the highest accepted ratio of ``ours`` to ``theirs``.
+    """
     verdict = "ok" if ours <= theirs * limit else "OVER"
     if verdict == "OVER":
         OVER.append(what)
@@ -105,7 +108,10 @@ def read(path: str) -> None:
 
 
 def reading(large: int) -> None:
-    """Templates first in the archive: the rest of it costs nothing."""
+    """Measure the time to read templates at the start of an archive.
+
+    The size of the archive must not affect this time.
+    """
     for compression, level in (("none", None), ("gzip", 1), ("zstd", 1), ("xz", 0)):
         for size in (5, large):
             top = tree(f"t{size}", size) if not Path(f"t{size}").exists() else Path(f"t{size}")
@@ -134,7 +140,10 @@ def hashing(size: int) -> None:
 
 
 def split(size: int) -> None:
-    """Measure setting one property of a split image with the second file ``blob``: function and command."""
+    """Measure the function and the command that set one property of a split image.
+
+    The file ``blob`` is the image's root filesystem.
+    """
     packed(Path("t5"), "meta.tar.xz", layout="split", compression="xz")
     before = os.stat("blob")
 

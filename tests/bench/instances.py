@@ -1,9 +1,13 @@
-"""Many instances: an image's templates rendered for each of a list, beside a Go program with pongo2.
+"""The time for rendering templates for many instances, compared with a Go program that uses pongo2.
 
-The Go program does what the daemons do: it parses every template anew for every file. It reads the same list,
-is handed the rules and templates in memory, and prints no more than what was rendered; templater
-also reads the image, decides what becomes of each file, and predicts what a host would do. First the
-contents are compared. Then the programs take turns, so that what disturbs the machine disturbs them both.
+Both programs read the same list of instances. Like the daemons, the Go program parses a template again for
+each file. The Go program does less than templater:
+
+* It reads the rules and templates from a prepared file, not from the image.
+* It prints only the rendered texts. templater also plans each file, and predicts the result on a host.
+
+The benchmark first checks that both programs render the same contents. Then the programs take turns, so that
+a disturbance of the machine affects both.
 """
 
 import argparse
@@ -95,7 +99,7 @@ def state(number: int) -> dict[str, Any]:
 
 
 def write_list(file: Path, count: int) -> None:
-    """Write a list as Go prints it: on one line, with the special characters of HTML escaped."""
+    """Write a list of instances as Go prints it: on one line, with the special characters of HTML escaped."""
     with file.open("w") as target:
         for number in range(count):
             text = json.dumps(instance(number), ensure_ascii=False, separators=(",", ":"))
@@ -106,7 +110,10 @@ def write_list(file: Path, count: int) -> None:
 
 
 def write_rules(file: Path, image: str) -> None:
-    """Write the rules that run, in order. The Go program reads them instead of the image."""
+    """Write a file with the rules that run, in their order.
+
+    The Go program reads this file instead of the image.
+    """
     opened = open_image(image)
     metadata = read_metadata(opened.read_metadata())
     templates = opened.read_templates({rule.template for rule in metadata.rules})
@@ -119,7 +126,7 @@ def write_rules(file: Path, image: str) -> None:
 
 
 class Run(NamedTuple):
-    """The seconds of one run: wall clock, and processor time of all processes."""
+    """The times of one run in seconds. ``cpu`` is the processor time of all its processes."""
 
     wall: float
     cpu: float
@@ -194,7 +201,7 @@ def contestants(folder: Path, image: str) -> Iterator[Contestant]:
 
 
 def check(jobs: list[Contestant], folder: Path, file: Path) -> None:
-    """Compare every name and content with Go's."""
+    """Check that both programs print the same names of instances and the same contents."""
     texts = []
     for number, job in enumerate(jobs):
         target = folder / f"out{number}"
@@ -228,9 +235,9 @@ def rows(jobs: list[Contestant], counts: list[int]) -> Iterator[str]:
 
 
 def ratio(a: Contestant, b: Contestant, count: int, what: str, less: int = 0) -> str:
-    """Return how many times as much b takes as a: median and range of the rounds.
+    """Return the ratio of b's time to a's time: the median and the range of all rounds.
 
-    If ``less`` is given, subtract the median of a run with this number of instances.
+    If ``less`` is given, first subtract from each time the median time for ``less`` instances.
     """
 
     def took(job: Contestant) -> list[float]:

@@ -1,8 +1,12 @@
-"""`templater diff incus:` of many stopped instances, beside a loop of curl over the same requests.
+"""The time of `templater diff incus:` for many stopped instances, compared with the same requests by curl.
 
-It starts Debian's Incus, so it needs root. Each instance has six files. The only argument is another number of
-instances. The exit code is 1 if a limit is exceeded: on the time compared with that of the loop, on the time until the
-first line, or on the memory.
+The benchmark starts Debian's Incus, so it needs root. Each instance has six files. The only argument is
+another number of instances. Three values have a limit, and the exit code is 1 if one of them exceeds its
+limit:
+
+* the ratio of templater's time to curl's time
+* the time until the first line of output
+* the peak memory
 """
 
 from __future__ import annotations
@@ -47,7 +51,10 @@ def make_instances(incus: Incus, folder: Path, count: int) -> None:
 
 
 def measure(path: str) -> tuple[float, float, int, int]:
-    """Return the seconds of `diff incus:`, those until the first line, the peak memory, and the lines."""
+    """Run `diff incus:`.
+
+    Return the seconds, the seconds until the first line, the peak memory, and the lines.
+    """
     start = time.monotonic()
     program = subprocess.Popen(
         [sys.executable, "-m", "templater", "diff", "incus:"],
@@ -62,7 +69,7 @@ def measure(path: str) -> tuple[float, float, int, int]:
 
 
 def curl_loop(path: str, requests: list[str]) -> float:
-    """Return the seconds of a serial loop of curl over the requests."""
+    """Send the requests with curl, one after the other, and return the seconds."""
     with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
         for request in requests:
             method, _, url = request.partition(" ")

@@ -1,6 +1,6 @@
 """The page of ``templater watch --web``: the time from a key press to the changed preview, in a real Chromium.
 
-The clock runs in the browser: from the event of the key to the change of the document that shows its effect.
+The browser itself measures the time: from the key's event until the document shows the effect of the key.
 """
 
 import argparse

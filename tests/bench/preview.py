@@ -1,4 +1,4 @@
-"""``templater preview`` as a command, from the start of the process to its end, beside a bare interpreter.
+"""The time of the command ``templater preview``, compared with a Python interpreter that does nothing.
 
 The unit is processor time (user and system) of the process, because other programs disturb it less than the
 clock. The commands take turns, so that a disturbance affects all of them.

@@ -1,7 +1,8 @@
-"""Renders and compiles side by side: templater, the real pongo2, Jinja2, Django, minijinja.
+"""The time for rendering and compiling templates: templater, the real pongo2, Jinja2, Django and minijinja.
 
-The same bytes first, then the times, every engine in turn and several times over, so that what disturbs
-the machine disturbs them all. Times are the best of the rounds, per template.
+The benchmark first checks that all engines render the same bytes. Then the engines take turns for several
+rounds, so that a disturbance of the machine affects all of them. For each template and engine, the table
+shows the smallest time of all rounds.
 """
 
 import argparse
@@ -124,7 +125,10 @@ def engines() -> list[Engine]:
 
 
 def best(action: Action, rounds_ns: int = ROUND_NS) -> float:
-    """Nanoseconds of one call: a round is cut into batches, and the best of them counts."""
+    """Return the nanoseconds of one call of ``action``.
+
+    Divide a round of calls into batches, and use the batch with the smallest time.
+    """
     start = perf_counter_ns()
     action()
     calls = max(1, rounds_ns // BATCHES // max(1, perf_counter_ns() - start))
@@ -138,7 +142,11 @@ def best(action: Action, rounds_ns: int = ROUND_NS) -> float:
 
 
 class Go:
-    """The real pongo2: parse and execute as the daemons do at every render, and execute alone."""
+    """The real pongo2 in a Go program. The program measures two times for each template:
+
+    * the time to parse and execute the template, as the daemons do for each file
+    * the time to execute the parsed template
+    """
 
     def __init__(self) -> None:
         self.program = program_for("v4")
@@ -162,7 +170,7 @@ class Go:
 
 
 class Comparison:
-    """The measurements of every engine on the same cases."""
+    """The measured times of all engines for the same cases."""
 
     def __init__(self, cases: list[Case], rounds: int) -> None:
         self.engines = engines()
@@ -177,7 +185,10 @@ class Comparison:
         self.compile: dict[tuple[str, str], float] = {}
 
     def equal(self, cases: list[Case]) -> tuple[list[Case], list[str]]:
-        """Return the cases that all engines render to the same text, and the other cases' differences."""
+        """Return the cases that all engines render to the same text, and the differences in all other cases.
+
+        Omit each case that fails in every engine.
+        """
         wanted = self.go.texts(cases) if self.go else {}
         fine, wrong = [], []
         for case in cases:
@@ -223,7 +234,7 @@ class Comparison:
 
 
 def table(title: str, times: dict[tuple[str, str], float], cases: list[Case]) -> str:
-    """Return a table with templater's microseconds, and the ratio of each other engine to templater."""
+    """Return a table of times in microseconds, with the ratio of each other engine's time to templater's."""
     columns = list(dict.fromkeys(engine for _, engine in times))
     lines = [f"\n{title}", f"{'':28}" + "".join(f"{name:>22}" for name in columns)]
     for case in cases:

@@ -1,8 +1,9 @@
-"""The costs of adding an image to a simplestreams tree, and of verifying it, as the tree grows.
+"""The time and memory of `streams add`, `verify` and `list` for simplestreams trees of different sizes.
 
-Each size of the tree has a row. It shows the smallest wall clock time and processor time of three runs of the
-command, and the peak memory. Other processes disturb processor time less. The exit code is 1 if a wall clock
-time exceeds its limit. Arguments are other sizes.
+The table has a row for each number of images in the tree. For each command, it shows the smallest wall clock
+time, the smallest processor time and the peak memory of three runs. Other processes disturb the processor
+time less. The exit code is 1 if a wall clock time exceeds its limit. The arguments are other numbers of
+images.
 """
 
 import hashlib
@@ -88,7 +89,7 @@ def run(*words: str) -> Run:
 
 
 def make_tree(tree: Path, size: int) -> None:
-    """Write a tree as `add` would, one image a product, with both families."""
+    """Write a tree like `streams add`. Each product has one image, with metadata files for Incus and LXD."""
     (tree / "images").mkdir(parents=True)
     (tree / "streams/v1").mkdir(parents=True)
     products = {}

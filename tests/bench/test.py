@@ -1,4 +1,4 @@
-"""``python -m tests.bench test``: how long `templater test` takes for many cases."""
+"""``python -m tests.bench test``: the time of `templater test` for many cases."""
 
 import argparse
 import shutil
@@ -16,7 +16,10 @@ GOAL = 5.0  # seconds for 1,000 cases
 
 
 def many(count: int) -> str:
-    """Return a file with about ``count`` cases: half in a matrix, half as tests of their own."""
+    """Return the text of a test file with about ``count`` cases.
+
+    Half of the cases come from one test with a matrix. The other half are tests without a matrix.
+    """
     names = ", ".join(f"{{name: m{number}}}" for number in range(count // 4))
     lines = [
         "tests:", "- name: matrix", f"  matrix: {{host: [incus, lxd], instance: [{names}]}}", "  expect:",

@@ -1,4 +1,4 @@
-"""The benchmarks compare equal work: every installed engine gives the same bytes."""
+"""Tests of the benchmarks: for example, all compared programs must write the same bytes."""
 
 import re
 import shutil
@@ -59,7 +59,10 @@ def test_a_benchmark_ratio_is_the_time_of_another_engine_divided_by_the_time_of_
 
 
 def has_history() -> bool:
-    """A shallow clone, or a folder that was copied, has no earlier revision to compare with."""
+    """Return whether the Git repository has the earlier revision that the benchmark compares.
+
+    A shallow Git clone does not have this revision.
+    """
     words = ["git", "-C", str(REPOSITORY), "cat-file", "-e", f"{REVISION}^{{commit}}"]
     return (
         bool(shutil.which("git")) and not subprocess.run(words, check=False, capture_output=True).returncode
@@ -124,7 +127,7 @@ def test_the_benchmark_stops_if_a_program_renders_a_list_differently(tmp_path):
 
 
 def test_the_benchmark_of_hostile_images_accepts_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`python -m tests.bench hostile` failed, because its ``main`` took no arguments."""
+    """`python -m tests.bench hostile` failed, because the benchmark's function ``main`` took no arguments."""
     monkeypatch.setattr("sys.argv", ["bench", "hostile", "--help"])
     with pytest.raises(SystemExit) as ended:
         bench.main()
@@ -133,7 +136,10 @@ def test_the_benchmark_of_hostile_images_accepts_options(monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 def test_every_command_that_reads_an_image_is_measured_with_hostile_images() -> None:
-    """In a small process, because Linux counts the memory of the process that forked for the command."""
+    """Run the benchmark in a small process.
+
+    Linux counts the memory of the process that starts a command as memory of the command.
+    """
     words = ["hostile", "--only", "a fifo as disk", "--command", "audit", "--verbose"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", *words],

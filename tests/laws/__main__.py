@@ -1,4 +1,4 @@
-"""`python -m tests.laws`: measure every subject, and print their number and the worst factors."""
+"""`python -m tests.laws`: run all growth checks, and print the number of subjects and the worst factors."""
 
 import importlib
 import sys

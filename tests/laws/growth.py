@@ -1,17 +1,20 @@
 """Measure how the time and memory of a subject grow when its input doubles.
 
-A subject is a function of a size ``n`` that prepares an input and returns an action without arguments; only the
-action is measured. `check` runs it at n and 8n and fails if a doubling costs more than 2.3 times as much, on average
-of the three:
+A subject is a function that takes a size ``n``, prepares an input of this size, and returns an action: a
+function without arguments. Only the action is measured. `check` measures the sizes n and 8n:
 
     check(lambda n: lambda data=b"x" * n: parse(data))
 
-Quadratic work costs 4 times as much, linear work twice. Three doublings together show the difference also on a
-busy machine, where a single one is disturbed. Time is processor time of this thread, and a surprising result is
-measured again. Memory is the peak that ``tracemalloc`` sees. An action that raises an error of templater has ended
-within a limit; sizes above that are not measured.
+From n to 8n, the input doubles three times. The factor is the average growth for each of these doublings. It
+is 2 for linear work, and 4 for quadratic work. `check` fails if the factor is above 2.3. A busy machine
+disturbs three doublings less than a single doubling.
 
-`python -m tests.laws` measures all subjects, and prints their number and the worst factors.
+* The time is the processor time of this thread. If the time grows too fast, `check` measures again.
+* The memory is the peak that ``tracemalloc`` measures.
+* If an action raises TemplaterError, the size exceeds a limit of templater. `check` then measures smaller
+  sizes.
+
+`python -m tests.laws` measures all subjects. It prints the number of subjects and the worst factors.
 """
 
 import gc
@@ -40,7 +43,10 @@ MEASURED: list["Growth"] = []
 
 
 class Growth:
-    """The result of a check: two sizes, seconds and bytes at each, and the average factor of a doubling."""
+    """The result of a check: two sizes, and the seconds and bytes at each size.
+
+    The factors are the average growth for each doubling of the size.
+    """
 
     def __init__(self, sizes: tuple[int, int], seconds: tuple[float, float], bytes_: tuple[int, int]) -> None:
         self.sizes = sizes
@@ -62,13 +68,16 @@ class Growth:
 
 
 def average(values: "tuple[float, float]", noise: float) -> float:
-    """Return the factor of one doubling. Both values are at least ``noise``."""
+    """Return the average growth for each doubling of the size.
+
+    A value below ``noise`` counts as ``noise``.
+    """
     first, last = (max(value, noise) for value in values)
     return float((last / first) ** (1 / STEPS))
 
 
 def run(action: Action) -> bool:
-    """Run an action; whether it ended without a limit or another error of templater."""
+    """Run an action. Return False if the action raises TemplaterError, for example for a limit, else True."""
     try:
         action()
     except TemplaterError:
@@ -77,7 +86,7 @@ def run(action: Action) -> bool:
 
 
 def seconds(subject: Subject, n: int) -> float:
-    """Return the processor time of an action with an input of its own."""
+    """Prepare a new input of the size ``n``, and return the processor time of the action."""
     action = subject(n)
     begun = thread_time()
     run(action)
@@ -85,7 +94,7 @@ def seconds(subject: Subject, n: int) -> float:
 
 
 def peak(subject: Subject, n: int) -> int:
-    """Return the bytes that an action allocates at most at one time, its input not counted."""
+    """Return the peak memory of an action in bytes, without its input."""
     action = subject(n)
     gc.collect()
     tracemalloc.start()
@@ -97,7 +106,10 @@ def peak(subject: Subject, n: int) -> int:
 
 
 def measurable_size(subject: Subject, start: int, largest: int) -> int:
-    """Return an n at which the action takes long enough, and the largest size is within the limits."""
+    """Return a size ``n`` at which the action takes long enough to be measured.
+
+    The size 8n is within the limits of templater.
+    """
     n = start
     while n << STEPS < largest and seconds(subject, n) < SHORTEST:
         n *= 2
@@ -107,7 +119,7 @@ def measurable_size(subject: Subject, start: int, largest: int) -> int:
 
 
 def measure(subject: Subject, *, start: int = 250, largest: int = LARGEST, memory: bool = True) -> Growth:
-    """Measure a subject at n and 8n."""
+    """Measure a subject at a size n that this function chooses, and at the size 8n."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -141,5 +153,5 @@ def check(subject: Subject, *, start: int = 250, largest: int = LARGEST, memory:
 
 
 def assert_linear(run: Callable[[Any], object], make: Callable[[int], Any], n: int) -> Growth:
-    """Check ``run(make(size))`` from n/2 to 4n; only ``run`` is measured."""
+    """Check the growth of ``run(make(size))`` for sizes from n/2 to 4n. Only ``run`` is measured."""
     return check(lambda size: partial(run, make(size)), start=n // 2, largest=4 * n)

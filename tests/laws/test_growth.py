@@ -1,4 +1,4 @@
-"""The measuring itself: it accepts linear work and notices quadratic work."""
+"""Tests of the growth check itself: it accepts linear work and rejects quadratic work."""
 
 import pytest
 

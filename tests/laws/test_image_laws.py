@@ -1,7 +1,8 @@
-"""Every check, archive reader and YAML edit takes time and memory in proportion to its input.
+"""Tests that the time and memory of every check, image reader and YAML edit grow in proportion to the input.
 
-Checks and decompressors are found, not listed. Readers and edits are the public functions of `templater.image` that
-take an image or a text: one that is new needs an entry in `READERS`, `EDITS` or `OTHERS`, and a test says so.
+The tests find checks and decompressors themselves. Readers and edits are the public functions of
+`templater.image` that take an image or a text. Each new public function needs an entry in `READERS`, `EDITS`
+or `OTHERS`. A test in test_lists.py fails without this entry.
 """
 
 import bz2
@@ -84,7 +85,7 @@ def ruled(n: int, rule: str, text: str = "x", template: str = "t") -> ScannedIma
 
 
 def existing(n: int) -> ScannedImage:
-    """Return an image whose rules write files of the root filesystem."""
+    """Return an image with n files in the root filesystem, and with two rules for each file."""
     files = names(n, lambda number: f"rootfs/etc/{number}")
     made = ruled(n, "  /etc/N: {when: [create], template: t}\n  //etc/N: {when: [start], template: t}")
     return replace(made, names=files.names)
@@ -309,7 +310,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 def test_every_decompressor_takes_linear_time_in_the_size_of_the_data(
     kind: str, streams: bool, tmp_path: Path
 ) -> None:
-    """In one stream, and in one of 2 KiB each."""
+    """The data is one compressed stream, or many streams with 2 KiB of data each."""
     pack = PACKERS[kind]
 
     def subject(n: int) -> Action:
@@ -408,7 +409,7 @@ OTHERS = {
 
 
 def test_the_measurement_fails_for_a_check_that_takes_quadratic_time() -> None:
-    """The law must be able to fail."""
+    """This test shows that the tests in this file can fail."""
     pairs = Check(
         "pairs", "info", "", "", lambda found: [None for a in found.names for b in found.names if a is b][:0]
     )

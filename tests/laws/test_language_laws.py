@@ -1,7 +1,12 @@
-"""Every filter, operator, tag and Go function takes time and memory in proportion to its input.
+"""Tests that filters, operators, tags and Go functions take time and memory in proportion to the input.
 
-Subjects are found, not listed: filters and tags in the library of each dialect, operators in the tables of the
-grammar, Go functions by their signatures. A tag that is new needs a template in `TAGS`, and a test says so.
+The tests find their subjects themselves:
+
+* filters and tags in the library of each dialect
+* operators in the tables of the grammar
+* Go functions by their signatures
+
+A new tag also needs a template in `TAGS`. A test in test_lists.py fails without this template.
 """
 
 import inspect
@@ -46,7 +51,7 @@ def text(piece: str, n: int) -> str:
 
 
 def quiet(call: Callable[[], object]) -> Action:
-    """An action that raises nothing but errors of templater."""
+    """Return an action that calls ``call``, and raises InputError instead of each expected error."""
 
     def action() -> object:
         try:
@@ -60,7 +65,7 @@ def quiet(call: Callable[[], object]) -> Action:
 def slowest(
     makers: list[Callable[[int], Action]], n: int = 2000, count: int = 2
 ) -> list[Callable[[int], Action]]:
-    """The inputs that take longest, which are measured."""
+    """Return the ``count`` makers whose actions take longest for the size ``n``."""
     return sorted(makers, key=lambda maker: -seconds(maker, n))[:count]
 
 
@@ -123,7 +128,7 @@ VALUES: tuple[Callable[[int], Any], ...] = (
 def test_a_filter_with_a_large_value_and_a_large_argument_takes_little_time_and_memory(
     function: Callable[..., Any],
 ) -> None:
-    """The render counts such work before it is done, or each value before it is made."""
+    """The renderer counts the work of a filter, or the size of a value, before it starts the work."""
     name, dialect = function.filter_names[0], DIALECTS[function.filter_dialects[0]]  # type: ignore[attr-defined]
     template = pongo2.compile(f"{{% set x = a|{name}:b %}}", dialect, mode="plain")
     makers: list[Callable[[int], Action]] = []
@@ -277,7 +282,10 @@ SAMPLES: dict[str, Any] = {
 
 
 def arguments(function: Callable[..., Any], name: str, value: str) -> dict[str, Any] | None:
-    """Samples for all parameters of a function but one; None where there is no sample of a type."""
+    """Return arguments for a call of ``function``: ``value`` for the parameter ``name``, else samples.
+
+    Return None if a parameter has a type without a sample.
+    """
     found: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
         kind = type_name(parameter)

@@ -1,4 +1,4 @@
-"""Tests that the lists in the other law files are complete, so that the laws measure everything."""
+"""Tests that the lists in the other files of tests/laws are complete."""
 
 import inspect
 from collections.abc import Iterator

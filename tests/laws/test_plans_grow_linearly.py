@@ -1,7 +1,7 @@
-"""Planning, prediction and reports take time and memory in proportion to the image.
+"""Tests that the time and memory of planning, prediction and reports grow in proportion to the image.
 
-Each subject is doubled: rules, depth of paths, length of contents, links. Before, 400 rules below
-``d/``, ``d/d/``, … (an image of 1.2 kB) never ended.
+The tests double the number of rules, the depth of paths, the length of contents, or the number of links. An
+image of 1.2 kB with 400 rules, for files in ``d/``, ``d/d/`` and so on, once made planning run without end.
 """
 
 import json
@@ -32,12 +32,12 @@ TEMPLATES = {"a.tpl": TemplateFile(Entry(FILE), b"x")}
 
 
 def deep(n: int) -> list[str]:
-    """A few paths, n names deep in all, that have their directories in common."""
+    """Return eight deep paths in the same directory. All paths together have about n names."""
     return [f"/{'d/' * (n // 8)}f{number}" for number in range(8)]
 
 
 def apart(n: int) -> list[str]:
-    """A few deep paths without any directory in common."""
+    """Return eight deep paths that have no directory in common, except the root directory."""
     return [f"/{number}/{'d/' * (n // 8)}f" for number in range(8)]
 
 
@@ -46,22 +46,28 @@ def many(n: int) -> list[str]:
 
 
 def same(n: int) -> list[str]:
-    """Rules that collide."""
+    """Return n paths in different spellings, which all lead to the same file."""
     return [f"/etc/{'./' * (number % 3)}f" for number in range(n)]
 
 
 def nested(n: int) -> list[str]:
-    """Each file would be the parent of the next; a path is 40 names deep at most."""
+    """Return n paths.
+
+    Most paths have the previous path as their parent, and no path has more than 41 names.
+    """
     return [f"/{number // 40}" + "/d" * (number % 40 + 1) for number in range(n)]
 
 
 def linked(n: int) -> list[str]:
-    """Through the links of ``LINKS``."""
+    """Return n paths that lead through the symlink ``/run`` of ``LINKS``."""
     return [f"/run/{number}/f" for number in range(n)]
 
 
 def absolute(n: int) -> list[str]:
-    """Through a link that hosts refuse, or follow on their own file system."""
+    """Return n paths that lead through an absolute symlink.
+
+    Hosts refuse this symlink, or follow it on the host.
+    """
     return [f"/var/{number}" for number in range(n)]
 
 

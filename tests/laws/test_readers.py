@@ -1,7 +1,7 @@
-"""Time and memory of every reader of YAML, JSON and TOML grow in proportion to the text.
+"""Tests that the time and memory of every parser of YAML, JSON and TOML grow in proportion to the text.
 
-Readers are discovered: every public function of ``templater.parsing`` that takes a ``Source`` or the ``read``
-method of a file. A new one is measured without being listed here.
+The tests find the parsers themselves: every public function of ``templater.parsing`` that takes a ``Source``
+or the ``read`` method of a file.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The time of reports about files and templates grows in proportion to their size."""
+"""Tests that the time of reports grows in proportion to the size of the files and templates in them."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def value(text: str, origin: Origin) -> Part:
 
 
 def rows_of(*lines: "tuple[Part, ...]") -> Subject:
-    """Return a subject that explains a text of n lines, which consists of the given lines in turn."""
+    """Return a subject that explains a text of n lines. The text repeats ``lines``."""
 
     def subject(n):
         every = [Line(number + 1, 1, lines[number % len(lines)]) for number in range(n)]
@@ -105,7 +105,7 @@ def test_the_time_to_find_the_origins_of_rendered_lines_grows_in_proportion_to_t
 
 
 def image_of_one_template(n):
-    """Return an image with n rules that all have one template of 400 · n characters."""
+    """Return an image with n rules, which share a template of 400 · n characters."""
     entries = (f"/etc/f{number}: {{when: [create], template: t}}" for number in range(n))
     return image(*entries, t="{#" + "\u0a0a" * 400 * n + "#}x\n")
 
@@ -155,7 +155,7 @@ def many_files(n):
 
 
 def deep_files(n):
-    """Return n files with about 50 · n names in their paths, each in a directory of the next file."""
+    """Return n paths of files in nested directories. On average, a path has about 50 names."""
     return ["/" + "a/" * (number % 100) + f"{number // 100}" for number in range(n)]
 
 

@@ -1,8 +1,9 @@
-"""Real boots of Debian's cloud-init in a root filesystem of its own, to record which of its parts run.
+"""Real boots of Debian's cloud-init in a separate root filesystem, the guest. A boot records which parts ran.
 
-The packages of cloud-init are unpacked in the folder that ``TEMPLATER_CLOUD_INIT_GUEST`` names; ``.ci/run``
-downloads them. They are never installed. A guest sees the host's ``/usr`` below them, read-only, and has its own
-``/etc``, ``/var`` and ``/run``. Each boot runs cloud-init's four stages in new namespaces without a network.
+The environment variable ``TEMPLATER_CLOUD_INIT_GUEST`` names a folder with the unpacked packages of
+cloud-init. ``.ci/run`` downloads these packages, but does not install them. The guest's ``/usr`` is a
+read-only overlay of the packages over the host's ``/usr``. The guest has its own ``/etc``, ``/var`` and
+``/run``. Each boot runs the four stages of cloud-init in new namespaces without a network.
 """
 
 import json
@@ -74,7 +75,10 @@ def packages() -> Path:
 
 
 def user_data(mark: str) -> str:
-    """A user-data whose parts leave a line each that names its version."""
+    """Return a user-data with several parts.
+
+    If cloud-init runs a part, the part writes the text ``mark`` to a file of the guest.
+    """
     return (
         "#cloud-config\n"
         f"bootcmd:\n- echo 'bootcmd {mark}' >> /{RAN}\n"
@@ -96,7 +100,7 @@ def meta_data(instance: str, hostname: str = "web1", more: str = "") -> str:
 
 
 class Guest:
-    """A root filesystem with cloud-init, which `boot` starts again and again."""
+    """A root filesystem with cloud-init. Each call of `boot` simulates a boot of the guest."""
 
     def __init__(self, folder: Path, *, sources: str = SOURCES, config: str = "") -> None:
         self.folder = folder
@@ -126,21 +130,21 @@ class Guest:
             (place / "note").chmod(0o755)
 
     def seed(self, files: dict[str, str]) -> None:
-        """Replace the NoCloud seed."""
+        """Replace the files of the guest's NoCloud seed."""
         for name in (META, USER, VENDOR, NETWORK):
             (self.folder / SEED / name).unlink(missing_ok=True)
         for name, text in files.items():
             (self.folder / SEED / name).write_text(text)
 
     def serve(self, instance_id: str, config: dict[str, str]) -> None:
-        """Let a stand-in for LXD's guest API serve an instance-id and configuration keys."""
+        """Set the instance-id and the configuration keys that the simulated guest API of LXD serves."""
         routes = {f"/1.0/config/{key}": text for key, text in config.items()}
         routes["/1.0/meta-data"] = f"instance-id: {instance_id}\nlocal-hostname: web1\n"
         routes["/1.0/config"] = json.dumps(sorted(routes.keys() - {"/1.0/meta-data"}))
         (self.folder / "lxd.json").write_text(json.dumps(routes))
 
     def boot(self) -> dict[str, object]:
-        """Run the stages of one boot, and return what they did."""
+        """Run the stages of one boot. Return their effects, such as the parts that ran."""
         ran = self.folder / RAN
         ran.unlink(missing_ok=True)
         network = self.folder / NETWORK_FILE
@@ -179,7 +183,7 @@ class Guest:
         }
 
     def facts(self) -> dict[str, str]:
-        """Return the files from which templater reads facts about a guest, by their paths in the guest."""
+        """Return the files from which templater reads facts about a guest: a dict from path to content."""
         places = ["etc/cloud/cloud.cfg", "etc/cloud/cloud.cfg.d/*.cfg", "var/lib/cloud/data/instance-id"]
         places += ["var/lib/cloud/data/result.json", "var/lib/cloud/instances/*/cloud-config.txt"]
         found = {

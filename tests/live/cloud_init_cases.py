@@ -1,6 +1,7 @@
-"""The changes of a seed whose effect real boots show, and the recorder of ``tests/cloud_init/boots.json``.
+"""Cases for real boots of cloud-init. A case changes the NoCloud seed before a boot.
 
-``python -m tests.live.cloud_init_cases`` boots a guest for each case, and records what cloud-init did.
+``python -m tests.live.cloud_init_cases`` boots a guest for each case, and records the effects of each boot in
+``tests/cloud_init/boots.json``.
 """
 
 import hashlib
@@ -29,7 +30,10 @@ WITHOUT_ID = "local-hostname: web1\n"
 
 
 class Case:
-    """The seeds of the boots in order, and the guest's configuration. The last boot is the predicted one."""
+    """The seeds of a guest's successive boots, and the guest's configuration.
+
+    Tests predict only the last boot.
+    """
 
     def __init__(
         self,
@@ -46,7 +50,7 @@ class Case:
 
 
 def changed(**files: str | None) -> dict[str, str]:
-    """The first seed with other files; None leaves a file out."""
+    """Return the seed ``FIRST`` with other files. None removes a file from the seed."""
     names = {"meta": META, "user": USER, "vendor": VENDOR, "network": NETWORK}
     seed = {**FIRST, **{names[key]: text for key, text in files.items()}}
     return {name: text for name, text in seed.items() if text is not None}
@@ -112,10 +116,13 @@ CASES = {
 def boots(
     case: Case, folder: Path, booted: Path | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Boot a guest with the seeds of a case. Return each boot, and the guest's files before the last one.
+    """Boot a guest with the seeds of a case.
 
-    ``booted`` is a folder for guests that have booted once. Cases that begin alike use copies of one of them, and the
-    first boot is then not returned.
+    Return the effects of each boot, and the guest's files before the last boot.
+
+    If ``booted`` is given and the case has several boots, start with a guest that has booted once. In this
+    case, do not return the effects of the first boot. Cases with the same first boot use copies of the same
+    guest. The folder ``booted`` contains these guests.
     """
     steps = list(zip(case.seeds, case.lxd, strict=True))
     options = {"sources": case.sources} if case.sources else {}
@@ -141,7 +148,7 @@ def boots(
 
 
 def facts_of(path: str, text: str) -> str:
-    """Return the lines of a packaged file that the rules depend on, so that no other text is recorded."""
+    """Return the lines of a packaged file that affect the predictions. Only these lines are recorded."""
     if path.endswith("version.py"):
         return "".join(re.findall(r"^__VERSION__ = .*\n", text, re.MULTILINE))
     assert not re.search(r"^(datasource_list|updates|manual_cache_clean|network):", text, re.MULTILINE)
@@ -149,7 +156,10 @@ def facts_of(path: str, text: str) -> str:
 
 
 def record() -> None:
-    """Record the cases that the file lacks. Remove the file to record all cases again."""
+    """Record the cases that are missing in ``RECORDED``.
+
+    To record all cases again, remove this file first.
+    """
     done = json.loads(RECORDED.read_text()) if RECORDED.exists() else {"cases": {}}
     for name, case in CASES.items():
         if name in done["cases"]:

@@ -36,7 +36,7 @@ def image_tree(certificates: Path) -> Iterator[Tree]:
 
 @contextmanager
 def trusting(certificates: Path) -> Iterator[None]:
-    """Make programs trust the certificate authority; a daemon itself downloads the images of a remote."""
+    """Make all programs trust the test's certificate authority, including a daemon that downloads images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
         yield
@@ -56,5 +56,5 @@ def trusting_lxd(certificates: Path) -> Iterator[Lxd]:
 
 @pytest.fixture(params=["trusting_incus", "trusting_lxd"], ids=["incus", "lxd"])
 def trusting_daemon(request: pytest.FixtureRequest) -> Daemon:
-    """Return a daemon that trusts the certificate authority of `certificates`."""
+    """Return an Incus or LXD that trusts the certificate authority of the fixture `certificates`."""
     return request.getfixturevalue(request.param)

@@ -1,4 +1,4 @@
-"""A real Incus or LXD from Debian, started per test module in its own mount namespace with cgroup2."""
+"""A real Incus or LXD from Debian. Each test module starts a daemon in a new mount namespace with cgroup2."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ profiles: [{name: default, devices: {root: {path: /, pool: default, type: disk}}
 
 
 class Daemon:
-    """A daemon, and its client with the same directory.
+    """A daemon, and a client that uses the daemon's directory.
 
     ``idmapped_mounts=False`` makes the daemon shift owners on disk, as on kernels without idmapped mounts.
     """
@@ -58,7 +58,7 @@ class Daemon:
             )
 
     def variables(self) -> dict[str, str]:
-        """Return more environment variables of the daemon and its client."""
+        """Return additional environment variables for the daemon and its client."""
         return {}
 
     def set_up(self) -> Self:
@@ -70,11 +70,11 @@ class Daemon:
         return self
 
     def __call__(self, *words: str, code: int | None = 0, timeout: float = 120) -> str:
-        """Run a client command and return its standard output."""
+        """Run a client command, check its exit code, and return its standard output."""
         return run(self.client, *words, code=code, timeout=timeout, env=self.environment).stdout
 
     def fails(self, *words: str) -> str:
-        """Run a client command that must fail and return its error output."""
+        """Run a client command. Check that the command fails, and return its error output."""
         answer = run(self.client, *words, code=None, env=self.environment, timeout=120)
         assert answer.returncode != 0, answer.stdout
         return answer.stderr
@@ -91,16 +91,25 @@ class Daemon:
         return found
 
     def rootfs(self, name: str) -> Path:
-        """Return the root filesystem, complete while the instance is stopped; its ids may be shifted."""
+        """Return the path of an instance's root filesystem.
+
+        The owners of its files can be shifted. All files are there only while the instance is stopped.
+        """
         return self.folder / "storage-pools/default/containers" / name / "rootfs"
 
     def reason(self) -> str:
-        """Return why the last start failed; the client does not show it."""
+        """Return the last line of the daemon's log about a failed start hook.
+
+        The client does not show this line.
+        """
         lines = [line for line in self.log.read_text().splitlines() if "start hook failed" in line]
         return lines[-1] if lines else ""
 
     def death(self, within: float = 0) -> str:
-        """Return why the daemon died within so many seconds, or an empty string if it lives."""
+        """Wait for the daemon's death, for at most ``within`` seconds.
+
+        Return the reason of its death, or "" if the daemon is still alive.
+        """
         try:
             code = self._daemon.wait(timeout=within)
         except subprocess.TimeoutExpired:
@@ -110,7 +119,7 @@ class Daemon:
         return f"the daemon died (exit code {code}): {words[:2000]}"
 
     def must_live(self) -> None:
-        """Fail if the daemon died: all later failures would be caused by that."""
+        """Fail if the daemon has died, because its death causes all later failures."""
         death = self.death()
         assert not death, death
 
@@ -122,7 +131,10 @@ class Daemon:
             self.stop()
 
     def end_instances(self, project: str = "default") -> None:
-        """End what runs. The daemon's folder is removed with all instances, which takes less time than deleting them."""
+        """Stop and delete the running instances of a project.
+
+        The test later removes the stopped instances together with the daemon's folder, which is faster.
+        """
 
         def end(name: str) -> None:
             words = ("delete", "-f", name, "--project", project)
@@ -143,7 +155,10 @@ class Daemon:
         umount_below(self.folder)
 
     def _end_helpers(self) -> None:
-        """End what the daemon leaves behind: its `forkfile` can spin forever after the daemon's end."""
+        """Kill the processes that the daemon has left behind.
+
+        For example, its helper `forkfile` can run in an endless loop after the daemon's exit.
+        """
         ours = f"{self.name.upper()}_DIR={self.folder}".encode()
         for environ in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):

@@ -1,7 +1,7 @@
 """Shared helpers of the live tests: small root filesystems, an image with rules, and runtimes.
 
-A test calls ``need`` for a program, root or a kernel feature. If it is missing, the test is skipped
-with the reason; in CI it fails.
+A test calls ``need`` with the programs that it needs. If a program or root's privileges are missing, the test
+is skipped. In CI, the test fails instead.
 """
 
 import os
@@ -54,7 +54,7 @@ TEMPLATES = {
 
 
 def need(*programs: str) -> None:
-    """Skip the test, or fail it in CI, if something is missing."""
+    """Skip the test, or let it fail in CI, if a program, root's privileges or busybox is missing."""
     missing = [name for name in programs if shutil.which(name) is None]
     if os.geteuid() != 0:
         missing.append("root")
@@ -71,7 +71,10 @@ def lack(reason: str) -> None:
 
 
 def run(*words: str, code: int | None = 0, timeout: float = 60, **options) -> subprocess.CompletedProcess:
-    """Run a program and check that its exit code is ``code``, unless that is None."""
+    """Run a program, and check that its exit code is ``code``.
+
+    If ``code`` is None, accept every exit code.
+    """
     answer = subprocess.run(
         words,
         stdin=subprocess.DEVNULL,
@@ -114,7 +117,10 @@ def make_rootfs(path: Path) -> Path:
 
 
 def shift(path: Path, base: int) -> None:
-    """Shift every owner, as for a container whose root is ``base`` on the host."""
+    """Add ``base`` to each user id and group id below ``path``.
+
+    Containers need such owners if the user id ``base`` on the host is root in the container.
+    """
     for folder, folders, files in os.walk(path):
         for name in (".", *folders, *files):
             entry = os.path.join(folder, name) if name != "." else folder
@@ -162,7 +168,7 @@ def show_words(*paths: str) -> list[str]:
 
 
 def shown(text: str, *paths: str) -> dict[str, tuple[str, str | None]]:
-    """Parse the output of ``show_words``."""
+    """Parse the output of the command ``show_words``: return owner, mode and content of each path."""
     found = {}
     for path, part in zip(paths or tuple(BORN), text.split("--\n"), strict=False):
         owner, _, content = part.partition("\n")
@@ -179,7 +185,7 @@ def born(name: str, **others: tuple[str, str | None]) -> dict[str, tuple[str, st
 
 
 def hook_argv(runtime: str, *options: str) -> list[str]:
-    """Return exactly the line that ``templater hook install`` writes."""
+    """Return the words of the hook line that ``templater hook install`` writes for a runtime."""
     return install.argv(runtime, list(options))
 
 
@@ -195,7 +201,10 @@ def umount_below(path: Path) -> None:
 
 
 def new_folder(where: str | None = None) -> Iterator[Path]:
-    """Yield a folder that a container's mapped root can enter, and remove it afterwards."""
+    """Yield a new folder, and remove the folder afterwards.
+
+    The mapped root of a container can enter the folder.
+    """
     path = Path(tempfile.mkdtemp(prefix="templater-live.", dir=where))
     path.chmod(0o755)
     try:

@@ -1,4 +1,4 @@
-"""Images to publish, and the clients that list them, which several live tests share."""
+"""Images to publish, and clients that list published images. Several live tests use them."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def need_programs(*names: str) -> None:
 
 
 class Client:
-    """The `incus` or `lxc` command with its own home directory, so that its cache is empty."""
+    """The command `incus` or `lxc` with a new home directory, so that the command's cache is empty."""
 
     def __init__(self, home: Path, certificates: Path, program: str = "incus") -> None:
         self.program = program
@@ -103,7 +103,7 @@ CONTAINERS = {"default": "squashfs", "tarxz": "tar", "unified": "", "converted":
 
 
 def make_tree(folder: Path) -> Tree:
-    """Add container images of every kind and a virtual machine disk to a tree."""
+    """Return a new tree with container images of every kind, and with the image of a virtual machine."""
     tree = Tree(str(folder / "tree"))
     for variant, rootfs in CONTAINERS.items():
         image = make_directory(folder / variant, variant, more=True)

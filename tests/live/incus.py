@@ -16,7 +16,7 @@ class Incus(Daemon):
 
 
 def an_incus(*, idmapped_mounts: bool = True) -> Iterator[Incus]:
-    """Yield an Incus for a module-scoped fixture."""
+    """Start an Incus for a fixture of a test module, yield the Incus, and stop it afterwards."""
     need(Incus.client, Incus.program, "unshare")
     for folder in new_folder():
         incus = Incus(folder, idmapped_mounts=idmapped_mounts)

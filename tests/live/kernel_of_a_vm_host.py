@@ -1,12 +1,14 @@
 """Run a daemon as if the kernel could run virtual machines: ``python kernel_of_a_vm_host.py PROGRAM WORDS``.
 
-Incus offers virtual machines only on a host with KVM, the module ``vhost_vsock`` and the right to lock memory.
-A machine for tests is often a virtual machine itself and lacks them. This program must run in a mount namespace of
-its own. It makes the names of the missing devices and answers these three system calls of PROGRAM and its children:
+Incus offers virtual machines only on a host with KVM, the module ``vhost_vsock`` and the right to lock
+memory. A test machine is often a virtual machine itself, and lacks all three. This program creates empty
+files with the names of the missing devices. So it must run in a new mount namespace. It changes the results
+of three system calls of PROGRAM and PROGRAM's children:
 
-* ``ioctl`` with ``VHOST_VSOCK_SET_GUEST_CID``, and ``prlimit`` of the locked memory: they succeed and do nothing.
-* ``bind`` of a vsock to the address of the host: the socket is bound to any address. A process that was started
-  before the filter was installed changes the address in the memory of the daemon.
+* ``ioctl`` with ``VHOST_VSOCK_SET_GUEST_CID`` succeeds, and does nothing.
+* ``prlimit`` of the locked memory succeeds, and does nothing.
+* ``bind`` of a vsock to the host's address binds the vsock to any address. A second process, the supervisor,
+  replaces the address in the memory of the calling process.
 
 QEMU must not use these devices: see ``virtual_machines.py``.
 """
@@ -35,7 +37,10 @@ def load(offset: int) -> tuple[int, int, int, int]:
 
 
 def jump(value: int, equal: int, other: int) -> tuple[int, int, int, int]:
-    """Skip ``equal`` instructions if the loaded word is ``value``, else ``other`` instructions."""
+    """Return an instruction that skips a number of instructions.
+
+    The number is ``equal`` if the loaded word is ``value``, else ``other``.
+    """
     return 0x15, equal, other, value
 
 
@@ -61,7 +66,10 @@ FILTER = (
 
 
 def install() -> int:
-    """Install the filter for this process and its future children. Return the descriptor of its notifications."""
+    """Install the seccomp filter for this process and its future children.
+
+    Return the file descriptor that receives the filter's notifications.
+    """
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in FILTER))
     program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(FILTER), ctypes.addressof(code)))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -82,7 +90,10 @@ def bind_to_any_address(process: int, address: int) -> None:
 
 
 def supervise(descriptor: int) -> None:
-    """Let every notified system call continue, until no process with the filter is left."""
+    """Handle the filter's notifications about ``bind``, until no process has the filter any more.
+
+    Replace the address if necessary, and let the system call continue.
+    """
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     while True:
@@ -102,7 +113,10 @@ def supervise(descriptor: int) -> None:
 
 
 def make_devices() -> None:
-    """Cover /sys/module and /dev in this mount namespace, with links to the devices that exist."""
+    """Mount new directories over /sys/module and /dev, and add the names of the missing devices.
+
+    The new /dev has symlinks to the existing devices.
+    """
     modules, devices = Path("/sys/module"), Path("/dev")
     mount("-t", "tmpfs", "tmpfs", str(modules))
     (modules / "vhost_vsock").mkdir()

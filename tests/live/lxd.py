@@ -1,7 +1,8 @@
 """Debian's LXD 5.0.2.
 
-It runs without limits on a machine with hybrid cgroups and without AppArmor: it imports, copies, and starts
-privileged and unprivileged containers. Virtual machines start only as in `virtual_machines.py`.
+LXD can import and copy images, and start privileged and unprivileged containers. LXD needs
+no AppArmor, and a machine with hybrid cgroups is enough. Virtual machines start only with the changes in
+`virtual_machines.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class Lxd(Daemon):
 
 
 def an_lxd(*, idmapped_mounts: bool = True) -> Iterator[Lxd]:
-    """Yield an LXD for a module-scoped fixture."""
+    """Start an LXD for a fixture of a test module, yield the LXD, and stop it afterwards."""
     need(Lxd.client, Lxd.program, "unshare")
     for folder in new_folder():
         lxd = Lxd(folder, idmapped_mounts=idmapped_mounts)

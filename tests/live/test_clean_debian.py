@@ -1,4 +1,4 @@
-"""A new Debian 13 with only Python: the wheel, the zipapp and the Debian package do all jobs, and LXC calls their hooks."""
+"""Tests of the wheel, the zipapp and the Debian package on a new Debian 13 that has only Python and LXC."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def debian(folder: Path) -> Path:
-    """Return a new root filesystem of Debian 13, with Python and with LXC, which calls hooks."""
+    """Return a new root filesystem of Debian 13 with Python and LXC."""
     root = folder / "debian"
     wanted = "--include=python3,python3-venv,ca-certificates,lxc"
     options = ["--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io"]  # dpkg then syncs no files
@@ -51,7 +51,10 @@ def debian(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def wanted(folder: Path) -> dict[str, object]:
-    """Return the results of this checkout."""
+    """Return the results that templater gives if it runs from this checkout.
+
+    Each installation of templater must give the same results.
+    """
     return jobs_of_checkout(folder)
 
 
@@ -101,7 +104,7 @@ def words(environ: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("install", [install_zipapp, install_wheel, install_package])
 def test_templater_works_on_a_new_debian_system_and_renders_a_starting_container(install, debian, wanted):
-    """The zipapp and the wheel are tested alone: apt's files are installed last, and a venv ignores them."""
+    """The Debian package is installed last, so its dependencies can't affect the zipapp and the wheel."""
     installation = install(debian)
     folder = FOLDER / install.__name__
     assert results_of(installation, folder) == wanted
@@ -113,7 +116,7 @@ def test_templater_works_on_a_new_debian_system_and_renders_a_starting_container
 
 
 def start_container(installation: Installation, folder: Path) -> None:
-    """Let LXC of the new Debian start a container, whose hook renders the image's templates."""
+    """Start a container with LXC on the new Debian. Check the files that templater's hook renders."""
     path = folder / "containers"
     container = installation.outside(path) / "c1"
     make_rootfs(container / "rootfs")

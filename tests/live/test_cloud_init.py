@@ -1,4 +1,4 @@
-"""Boots of Debian's cloud-init in a root filesystem of their own, compared with the recorded boots."""
+"""Tests that real boots of Debian's cloud-init have the predicted effects."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow  # its namespaces share nothing with the daemons o
 
 @pytest.fixture(scope="module")
 def booted() -> Iterator[Path]:
-    """Yield a folder for guests that have booted once."""
+    """Yield a folder for guests that have booted once. Several tests copy these guests."""
     if os.geteuid() != 0 or not shutil.which("unshare") or "TEMPLATER_CLOUD_INIT_GUEST" not in os.environ:
         pytest.skip("needs root, unshare, and unpacked packages in TEMPLATER_CLOUD_INIT_GUEST")
     yield from harness.new_folder()

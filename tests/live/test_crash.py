@@ -1,4 +1,4 @@
-"""kill -9 at random moments and two concurrent hooks: the installed hook line on a real directory."""
+"""Tests that kill a hook at random moments, and tests that run two hooks at the same time."""
 
 import os
 import random
@@ -22,7 +22,7 @@ OLD = {"etc/existing": b"old content\n", "etc/templated": b"an older one\n"}
 
 
 def instance(folder: Path) -> Path:
-    """Create an instance with files large enough that writing them takes a moment."""
+    """Create an instance whose templates write large files, so that a test can kill the hook meanwhile."""
     (folder / "rootfs/etc").mkdir(parents=True)
     for name, content in OLD.items():
         (folder / "rootfs" / name).write_bytes(content)
@@ -69,13 +69,20 @@ def copy(source: Path, target: Path) -> Path:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Yield a folder in memory, where fsync is cheap: these tests cover kills, not power failures."""
+    """Yield a folder in memory, where fsync is fast.
+
+    These tests are about killed hooks, not power failures.
+    """
     yield from new_folder("/dev/shm" if os.path.isdir("/dev/shm") else None)
 
 
 @pytest.fixture
 def calm(folder: Path) -> tuple[Path, dict[str, tuple], float]:
-    """Return an instance with a warm cache, its tree after an undisturbed first start, and the duration."""
+    """Return an instance that never started, and the result of a first start without a kill.
+
+    The result consists of the root filesystem's entries and the duration in seconds. The instance has a
+    filled cache of compiled templates.
+    """
     need()
     fresh = instance(folder / "fresh")
     first = copy(fresh, folder / "first")
@@ -90,7 +97,7 @@ def calm(folder: Path) -> tuple[Path, dict[str, tuple], float]:
 
 
 def wait_for_writing(folder: Path, process: subprocess.Popen) -> None:
-    """Wait until the journal lists files: the critical moments are few and short."""
+    """Wait until the hook has a journal, which is the short phase in which it writes files."""
     while process.poll() is None and not (folder / ".templater/journal").exists():
         time.sleep(0.0002)
 

@@ -1,4 +1,4 @@
-"""Definitions that Debian's distrobuilder builds, offline, compared with their prediction."""
+"""Tests that compare the images that Debian's distrobuilder builds with templater's predictions."""
 
 import os
 import re
@@ -147,7 +147,10 @@ SAMPLES = [
 
 @pytest.fixture(scope="module")
 def rootfs(tmp_path_factory) -> Path:
-    """Return a root filesystem of busybox, packed beside its directory as rootfs.tar.xz."""
+    """Return a small root filesystem with busybox.
+
+    The file rootfs.tar.xz beside it contains the same files.
+    """
     need_programs("distrobuilder", "busybox", "mksquashfs", "rsync", "unshare")
     root = tmp_path_factory.mktemp("source") / "root"
     for name in ("bin", "sbin", "etc", "proc", "sys", "dev", "tmp", "run", "root", "usr/bin"):
@@ -205,7 +208,7 @@ def test_the_files_that_distrobuilder_builds_are_predicted_byte_for_byte(text, r
 def test_the_build_of_each_sample_that_distrobuilder_accepts_is_predicted_byte_for_byte(
     sample, rootfs, tmp_path
 ):
-    """The source and the package manager are replaced, because a build must work offline."""
+    """The test replaces the definition's source and package manager, because the build must work offline."""
     text = re.sub(r"(?m)^packages:.*\n([ \t]+.*\n)*", END, sample.read_text())
     definition = tmp_path / "definition.yaml"
     definition.write_text(text)

@@ -1,4 +1,4 @@
-"""The sessions of docs/ that need a runtime, replayed exactly as written."""
+"""Tests that run the terminal sessions of docs/ that need a container runtime, and compare the output."""
 
 import re
 import shutil
@@ -64,7 +64,7 @@ exec {cg2} /usr/bin/podman --root {folder}/root --runroot {folder}/runroot --sto
 
 
 class Live(Stage):
-    """A stage with the runtimes and, if present, a daemon's directory."""
+    """An environment for terminal sessions, with real container runtimes and the variables of a daemon."""
 
     more: dict[str, str] = {}  # noqa: RUF012
 
@@ -102,7 +102,10 @@ def test_the_docs_show_the_real_output_of_terminal_sessions_with_a_daemon(
 
 @pytest.fixture(scope="module")
 def images(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """Serve `debian/13/cloud`, as distrobuilder would build it. Yield the URL, and the small root filesystem."""
+    """Serve an image named `debian/13/cloud` with the templates that distrobuilder would give it.
+
+    Yield the URL of the server, and the image's small root filesystem.
+    """
     folder = tmp_path_factory.mktemp("images")
     image = folder / "image"
     (folder / "debian.yaml").write_text(DEFINITION)
@@ -123,7 +126,7 @@ def images(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def test_the_docs_show_the_real_output_of_terminal_sessions_with_an_image_server(
     page: str, stage: Live, update: bool, images: tuple[str, Path], certificates: Path, trusting_incus: Incus
 ):
-    """The remote `images`, which Incus and templater know, is a server of this test."""
+    """During this test, the remote `images` of Incus and templater is a local server."""
     need("lxc-create", "lxc-start", "lxc-copy")
     shutil.copy(certificates / "ca.pem", stage.folder / "ca.pem")
     stage.more = {

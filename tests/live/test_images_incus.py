@@ -1,4 +1,4 @@
-"""Images built by templater in a real Incus, and exports of Incus read by templater."""
+"""Tests that a real Incus reads images built by templater, and templater reads images exported by Incus."""
 
 import gzip
 import json
@@ -96,7 +96,7 @@ def templater(*words: str) -> subprocess.CompletedProcess:
 
 
 def previewed(image: Path, *words: str) -> dict[str, str]:
-    """Return the files after the first start according to `preview`."""
+    """Return the contents of the files that `preview` predicts for the first start."""
     plan = json.loads(templater("preview", str(image), "--as", "incus-debian", "--json", *words).stdout)
     return {change["path"]: change["content"] for change in plan["changes"]}
 
@@ -108,9 +108,10 @@ def stored(work: Path, **packing: object) -> list[str]:
 
 
 def started(incus: Incus, alias: str, name: str, paths: Iterable[str] = PATHS) -> dict[str, tuple[str, str]]:
-    """Return owner, mode and content of files as seen by a program in a newly started instance.
+    """Start a new instance. Return owner, mode and content of files as a program in the instance sees them.
 
-    The program writes to its disk: under load the client sometimes loses the output of a short program.
+    The program writes its output to a file in the instance. Under load, the Incus client sometimes loses the
+    standard output of a short program.
     """
     incus("create", alias, name, "-c", "user.foo=bar")
     incus("start", name)
@@ -121,7 +122,7 @@ def started(incus: Incus, alias: str, name: str, paths: Iterable[str] = PATHS) -
 
 @pytest.fixture(autouse=True)
 def clean(incus: Incus) -> Iterator[None]:
-    """Reset the daemon, so that the leftovers of one test cannot fail another."""
+    """Delete all instances and images after each test, so that they cannot affect the next test."""
     yield
     for instance in incus.json("list", "-f", "json"):
         incus("delete", "-f", instance["name"])
@@ -130,7 +131,7 @@ def clean(incus: Incus) -> Iterator[None]:
 
 
 def expected_of(image: Path, name: str, os_: str) -> dict[str, tuple[str, str]]:
-    """Return owner, mode and previewed content of two files of this image."""
+    """Return the expected owner and mode, and the previewed content, of two files of an image."""
     files = previewed(image, "--name", name, "-c", "user.foo=bar", "-c", f"image.os={os_}")
     return {
         "/etc/hostname": ("0:0 644", files["/etc/hostname"]),
@@ -139,7 +140,7 @@ def expected_of(image: Path, name: str, os_: str) -> dict[str, tuple[str, str]]:
 
 
 def exported_by(incus: Incus, alias: str, into: Path) -> list[str]:
-    """Return the files that Incus exports, metadata first."""
+    """Export an image with Incus. Return the paths of the exported files, the metadata tarball first."""
     into.mkdir()
     incus("image", "export", alias, str(into))
     return [str(path) for path in sorted(into.iterdir(), key=lambda path: path.name[:5] != "meta-")]

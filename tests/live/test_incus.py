@@ -1,9 +1,12 @@
-"""Compare Incus and templater in one start: Incus renders into its root filesystem, templater into a copy.
+"""Tests that compare the files that Incus and templater write in the same start of an instance.
 
-The images and steps come from ``tests/incus_cases`` and ``sample-images``. Before every start the test copies
-the instance's root filesystem. Incus then writes to the original, and templater, as a raw.lxc hook, to the
-copy. Both must be equal in content, owner and mode, except where a named deviation applies. If Incus refuses
-a start, LXC runs no hooks: the test then runs the hook line itself, in the environment of an LXC hook.
+The images and steps come from ``tests/incus_cases`` and ``sample-images``. Before each start, a test copies
+the instance's root filesystem. Incus then writes to the original. A hook in ``raw.lxc`` runs templater, which
+writes to the copy. The files in both must have equal contents, owners and modes, unless a named deviation
+explains the difference.
+
+If Incus refuses a start, LXC runs no hook. Then the test itself runs the hook line, with the variables of an
+LXC hook.
 """
 
 import base64
@@ -75,7 +78,7 @@ def work() -> Iterator[Path]:
 
 
 class Side:
-    """One image, its instances, and a copy of each instance's root filesystem."""
+    """The instances of one image, with a copy of each instance's root filesystem for templater."""
 
     def __init__(self, incus: Incus, work: Path) -> None:
         self.incus = incus
@@ -117,7 +120,7 @@ class Side:
             self.explain(name, different, (theirs, ours), log.read_text() if log.exists() else "no log")
 
     def by_hand(self, name: str) -> None:
-        """Run the hook line as LXC would have run it."""
+        """Run the hook line as LXC runs it, for a start that Incus has refused."""
         words = hook_argv("incus", "--dialect", "v4", "--rootfs", str(self.work / "copies" / name))
         environ = {"LXC_NAME": name, "LXC_ROOTFS_PATH": str(self.incus.rootfs(name))}
         state = ("--state", str(self.work / "state" / name))
@@ -145,7 +148,10 @@ class Side:
         self.deviations |= found.keys()
 
     def other_names(self, name: str, places: set[str]) -> set[str]:
-        """Return the other names of hard-linked files: a write through one name shows in all."""
+        """Return the paths of all hard links of the files ``places``.
+
+        A write to one hard link changes the content at all hard links of the file.
+        """
         root = self.work / "before" / name
         inodes = {(root / place[1:]).stat().st_ino for place in places if (root / place[1:]).is_file()}
         files = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
@@ -236,7 +242,10 @@ def remove(path: Path) -> None:
 
 
 def tree(root: Path) -> dict[str, Any]:
-    """Return kind, mode, owner, content and link target of every entry."""
+    """Return mode, owner and content of every entry below ``root``.
+
+    The content of a symlink is its target.
+    """
     found: dict[str, Any] = {}
     for folder, folders, files in os.walk(root):
         if folder == str(root):
@@ -258,7 +267,7 @@ def tree(root: Path) -> dict[str, Any]:
 
 
 def build_case(case: dict[str, Any], base: Path, folder: Path) -> Path:
-    """Build the image of a recorded case on top of the small test root filesystem."""
+    """Build the image of a recorded case. Its root filesystem is a copy of ``base`` with additional files."""
     image = case["image"]
     shutil.copytree(base, folder / "rootfs", symlinks=True)
     os.chown(folder / "rootfs/etc/existing", 33, 34)

@@ -1,4 +1,4 @@
-"""`templater simulate incus:NAME` and `watch incus:NAME`, beside what a real Incus then does."""
+"""Tests that compare `simulate incus:NAME` and `watch incus:NAME` with the results of a real Incus."""
 
 import contextlib
 import json
@@ -58,7 +58,7 @@ def incus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Incus]:
 
 
 def words_of(name: str, step: str) -> list[str]:
-    """Return the client command for a step of the simulation."""
+    """Return the words of the `incus` command that performs a step of the simulation."""
     first, colon, rest = step.partition(":")
     if colon and first not in ("c", "d", "p"):
         name, step = first, rest
@@ -77,7 +77,7 @@ def words_of(name: str, step: str) -> list[str]:
 def followed(
     name: str, before: dict[str, Any], steps: list[str], reports: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the files of each instance that the reports predict."""
+    """Return the files that each instance must have after the simulated steps, according to their reports."""
     states: dict[str, dict[str, Any]] = {name: dict(before)}
     snapshots: dict[str, dict[str, Any]] = {}
     for step, report in zip(steps, reports, strict=True):
@@ -159,7 +159,7 @@ def test_the_watch_command_shows_the_diff_again_after_a_change(incus: Incus) -> 
 
 
 class Lines:
-    """The objects that a program prints, one a line."""
+    """The JSON objects that a running program prints. Each line of its output is one object."""
 
     def __init__(self, program: "subprocess.Popen[str]") -> None:
         self.found: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Plain LXC: every stage that starts or copies a container, checked from inside."""
+"""Tests of hooks in LXC without a daemon: most tests read the files from inside a started container."""
 
 import os
 import re
@@ -31,7 +31,7 @@ BASE = 1000000
 
 
 class Lxc:
-    """One LXC path and its containers."""
+    """The containers in one directory, which LXC's commands use as LXC path (``-P``)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -204,7 +204,10 @@ def test_a_rename_is_distinguished_from_a_copy(lxc: Lxc):
 
 @pytest.mark.parametrize(("words", "text"), [((), "c2"), (("-R",), "c2"), (("-K",), "c1\n")])
 def test_the_hostname_that_lxc_writes_into_a_copy_does_not_count_as_changed_by_hand(lxc: Lxc, words, text):
-    """With --keep-modified, the first start of each copy failed."""
+    """A hook with --keep-modified took the hostname for a change by hand.
+
+    So the first start of each copy failed.
+    """
     hooks = "".join(
         f"lxc.hook.{stage} = {hook_line('lxc', '--keep-modified')}\n"
         for stage in ("pre-start", "clone", "destroy")
@@ -291,7 +294,10 @@ def test_a_hook_renders_an_ephemeral_copy_of_a_container(lxc: Lxc):
 
 @pytest.mark.parametrize("options", [(), ("--stage", "mount")])
 def test_an_ephemeral_copy_on_a_tmpfs_is_rendered_only_by_a_mount_hook(lxc: Lxc, options: tuple[str, ...]):
-    """LXC mounts the tmpfs after the pre-start hook. Its files were hidden, and the start did not fail."""
+    """LXC mounts the tmpfs after the pre-start hook.
+
+    The tmpfs hid the hook's files, and the start did not fail.
+    """
     line = hook_line("lxc", *options)
     stages = ("pre-start", "mount", "clone")
     lxc.create("c1", hooks="".join(f"lxc.hook.{name} = {line}\n" for name in stages))
@@ -308,7 +314,7 @@ def test_an_ephemeral_copy_on_a_tmpfs_is_rendered_only_by_a_mount_hook(lxc: Lxc,
 def test_a_volume_that_a_pre_mount_hook_mounts_is_rendered_only_by_a_mount_hook(
     lxc: Lxc, options: tuple[str, ...]
 ):
-    """The files were written below the mount point, and the container started without them."""
+    """A pre-start hook wrote files below the mount point, and the container started without these files."""
     line = hook_line("lxc", *options)
     volume, script = make_rootfs(lxc.path / "volume"), lxc.path / "decrypt"
     hooks = "".join(f"lxc.hook.{name} = {line}\n" for name in ("pre-start", "mount"))
@@ -334,7 +340,7 @@ def test_an_unprivileged_container_does_not_start_if_its_mount_hook_writes_no_fi
 
 
 def test_an_overlay_with_a_missing_upper_layer_is_rendered_at_pre_start(lxc: Lxc):
-    """With a mount hook, too, each of both hooks left the rendering to the other one."""
+    """A container has a pre-start hook and a mount hook. Each hook left the rendering to the other hook."""
     hooks = "".join(f"lxc.hook.{name} = {hook_line('lxc')}\n" for name in ("pre-start", "mount"))
     folder = lxc.path / "c1"
     lxc.create("c1", rootfs=f"overlay:{folder}/rootfs:{folder}/delta/d0", hooks=hooks)
@@ -368,7 +374,10 @@ def test_a_hook_renders_an_overlay_of_an_unprivileged_container(lxc: Lxc):
 
 
 def test_a_hook_sees_the_directories_that_an_unprivileged_container_has_replaced_in_its_overlay(lxc: Lxc):
-    """Without the option userxattr, the hook found a deleted file unchanged, and deleted files came back."""
+    """A hook that ignored the option userxattr saw deleted files as existing files.
+
+    Deleted files came back.
+    """
     settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\nlxc.rootfs.options = userxattr\n"
     folder = lxc.create("base", settings=settings)
     (folder / "metadata.yaml").write_text(
@@ -391,7 +400,10 @@ def test_a_hook_sees_the_directories_that_an_unprivileged_container_has_replaced
 
 
 def test_an_unprivileged_container_starts_even_if_its_overlay_work_directory_has_leftovers(lxc: Lxc):
-    """The kernel leaves a whiteout there, and after a crash of the host other files."""
+    """The kernel leaves a whiteout in the work directory.
+
+    After a crash of the host, the work directory also has other files.
+    """
     settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
     folder = lxc.create("base", settings=settings)
     shift(folder / "rootfs", BASE)
@@ -413,7 +425,10 @@ def test_an_unprivileged_container_starts_even_if_its_overlay_work_directory_has
 def test_attack_68_a_start_reports_a_root_filesystem_that_only_lxc_can_mount(
     lxc: Lxc, kind: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """templater reports the error before LXC's own error for such a root filesystem."""
+    """LXC itself fails later if it can't mount the root filesystem.
+
+    The hook of templater must report this problem first.
+    """
     paths = {"zfs": "tank/c1", "lvm": "/dev/vg0/c1", "rbd": "pool/c1"}
     path = paths.get(kind, str(lxc.path / "disk.img"))
     (lxc.path / "disk.img").write_bytes(bytes(1 << 20))

@@ -1,4 +1,4 @@
-"""`lxc-create -t templater`: from an image to a running container, as root and with mapped ids."""
+"""Tests of `lxc-create -t templater`, which creates a container from an image, as root or another user."""
 
 import os
 import re
@@ -69,7 +69,7 @@ SOURCES = {"URL/tiny/1/unified": "unified", "ours:tiny/1": "default", "ours:tiny
 
 
 def templated_files(lxc: Lxc) -> dict[str, str]:
-    """Return the files in the running container that the image's templates write."""
+    """Return the files that the image's templates have written into the running container ``web1``."""
     return {path: lxc.cat("web1", path) for path in WRITTEN}
 
 
@@ -103,7 +103,10 @@ exec "$@"
 
 
 def by_name(python: str) -> tuple[str, ...]:
-    """Return the words before a command that shall find the script. The machine's directory stays unchanged."""
+    """Return words to put before the command `lxc-create`, which then finds the template script by name.
+
+    A tmpfs hides the machine's directory of template scripts. So the test does not change this directory.
+    """
     return "unshare", "-m", "--propagation", "private", "bash", "-c", BY_NAME, "by-name", python
 
 
@@ -151,12 +154,12 @@ exec setpriv --reuid $user --regid $user --init-groups "$@"
 
 
 class UserLxc(Lxc):
-    """The containers of an ordinary user, who runs every command."""
+    """The containers of an ordinary user. This user runs every command of LXC."""
 
     python = sys.executable
 
     def run(self, *words: str, code: int | None = 0, before: tuple[str, ...] = ()):
-        """Run a command as the user. root runs the words of ``before``."""
+        """Run a command as the user. ``before`` are words before the command that root runs."""
         kept = {
             name: os.environ[name] for name in ("SSL_CERT_FILE", "PATH", "PYTHONPATH") if name in os.environ
         }
@@ -187,7 +190,10 @@ class UserLxc(Lxc):
 
 @pytest.fixture(scope="session")
 def users_python() -> Iterator[str]:
-    """An interpreter with templater that every user can run, which one in root's home directory is not."""
+    """Yield the path of a Python interpreter with templater that every user can run.
+
+    Other users can't run an interpreter in root's home directory. In this case, install templater elsewhere.
+    """
     needed = [Path(sys.executable), Path(sys.executable).resolve(), Path(templater_package.__file__)]
     if all(folder.stat().st_mode & 0o001 for path in needed for folder in path.parents):
         yield sys.executable
@@ -230,7 +236,7 @@ def user_lxc(folder: Path, users_python: str) -> Iterator[UserLxc]:
 def test_an_ordinary_user_creates_and_starts_a_container_from_a_server(
     user_lxc: UserLxc, image_tree, certificates, monkeypatch, source
 ):
-    """root installed the script, and lxc-create finds it by its name. The files equal those of a preview."""
+    """root has installed the template script. The container's files are equal to the files of a preview."""
     lxc, folder = user_lxc, user_lxc.path
     shutil.copy(certificates / "ca.pem", folder / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
@@ -273,7 +279,7 @@ def test_the_triggers_run_if_an_ordinary_user_copies_or_renames_an_lxc_container
 def test_a_hook_line_without_the_owner_option_is_refused_until_the_hook_is_installed_again(
     user_lxc: UserLxc, image_tree
 ):
-    """Older versions of templater wrote such lines. Their hooks guessed the owner from the id map."""
+    """Older versions of templater wrote hook lines without --owner, and guessed the owner from the id map."""
     lxc, folder = user_lxc, user_lxc.path
     image = make_directory(folder / "image", "default")
     templater("image", "build", str(image), "-o", str(folder / "image.tar.gz"))

@@ -1,7 +1,7 @@
-"""`templater diff` of real instances: what it says about the next start, and what that start then writes.
+"""Tests that compare the predictions of `templater diff` for real instances with the files of the next start.
 
-A proxy that refuses everything except GET and HEAD stands before the daemon during every command of templater. The
-tests start instances with the family's client, and read the files in the storage pool afterwards.
+templater's commands reach the daemon through a proxy that accepts only GET and HEAD. The tests then start the
+instances with the client of Incus or LXD, and read the files in the storage pool.
 """
 
 import contextlib
@@ -55,12 +55,12 @@ START, STOP = ["start", "NAME"], ["stop", "-f", "NAME"]
 
 
 def inside(script: str) -> list[list[str]]:
-    """Return the steps that run a shell script in the instance and leave it stopped."""
+    """Return the steps that start an instance, run a shell script in it, and stop it."""
     return [START, [*IN, script], STOP]
 
 
 def edited(kind: str, *name: str, text: str) -> list[Any]:
-    """Return the step that edits metadata or a template through the API."""
+    """Return the step that replaces an instance's metadata, or one of its templates, with ``text``."""
     return [["config", kind, "edit", "NAME", *name], text]
 
 
@@ -93,7 +93,7 @@ STATES: dict[str, list[Any]] = {
 
 
 def adapted(daemon: Daemon, words: list[str]) -> list[str]:
-    """Return a client command for the daemon's family."""
+    """Convert a command of the client `incus` to a command of the daemon's own client, `incus` or `lxc`."""
     if daemon.name == "lxd" and words[:2] == ["snapshot", "create"]:
         return ["snapshot", *words[2:]]
     if daemon.name == "lxd" and words[:2] == ["snapshot", "restore"]:
@@ -102,7 +102,7 @@ def adapted(daemon: Daemon, words: list[str]) -> list[str]:
 
 
 class Made:
-    """A daemon with its instances. ``left_out`` names the states that the family does not have."""
+    """A daemon with an instance for each state. ``left_out`` names the states that LXD does not support."""
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
@@ -167,7 +167,10 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def files(root: Path) -> dict[str, tuple[Any, ...] | None]:
-    """Return owner, mode and content of each rule's file, through links inside the root filesystem."""
+    """Return owner, mode and content of each rule's file.
+
+    Follow symlinks inside the root filesystem ``root``.
+    """
     found: dict[str, tuple[Any, ...] | None] = {}
     for path in RULES:
         place = root / path[1:]
@@ -185,7 +188,7 @@ def files(root: Path) -> dict[str, tuple[Any, ...] | None]:
 
 
 def expected(said: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Return the files after the start that the verdicts predict; an unknown result is left out."""
+    """Return the files after the start, as `diff` predicts them. Omit files whose prediction is unknown."""
     after = dict(before)
     doubtful: list[str] = []
     for file in said["files"]:
@@ -204,7 +207,7 @@ def expected(said: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def recorded_events(socket_path: str) -> Iterator[list[Event]]:
-    """Record the daemon's events in the block, over a connection of its own."""
+    """Record the daemon's events during the ``with`` block, over a separate connection."""
     found: list[Event] = []
     stop = threading.Event()
     stream = Events(
@@ -234,7 +237,10 @@ READING = {
 
 @pytest.fixture(scope="module")
 def said(made: Made) -> dict[str, dict[str, Any]]:
-    """What `diff incus: --all-projects` says about each instance, through the proxy."""
+    """Return the JSON object of `diff --all-projects` for each instance.
+
+    The command runs through the proxy.
+    """
     with recorded_events(made.socket) as events, reading_proxy(made.socket) as proxy:
         answer = made.templater(proxy, "diff", f"{made.daemon.name}:", "--all-projects", "--json")
     if made.daemon.name == "lxd":  # LXD 5.0 gives no length, so templater has tried to fetch the fifo

@@ -1,4 +1,4 @@
-"""systemd-nspawn: started directly, and by its unit under a real systemd."""
+"""Tests of hooks with systemd-nspawn. One test uses the unit of systemd-nspawn and a real systemd."""
 
 import os
 import subprocess
@@ -114,7 +114,7 @@ journalctl -u systemd-nspawn@m1 --no-pager -o cat
 
 
 def test_the_installed_systemd_drop_in_file_renders_before_the_machine_starts(folder: Path):
-    """The full path: systemd starts systemd-nspawn@m1, whose drop-in `hook install` wrote."""
+    """systemd starts the unit systemd-nspawn@m1 with the drop-in that `hook install` writes."""
     need("systemd-nspawn", "machinectl")
     if not Path("/usr/lib/systemd/systemd").exists():
         lack("needs systemd")
@@ -144,7 +144,10 @@ def test_the_installed_systemd_drop_in_file_renders_before_the_machine_starts(fo
 
 
 class Booted:
-    """This machine's root filesystem under an overlay in memory, booted with a real systemd."""
+    """An overlay in memory over this machine's root filesystem.
+
+    `boot` boots the overlay with a real systemd.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.layer = folder / "layer"
@@ -166,7 +169,7 @@ class Booted:
         subprocess.run(["umount", "-l", str(self.layer)], check=False)
 
     def boot(self, script: str) -> str:
-        """Boot, run a shell script as a unit, power off, and return the script's output."""
+        """Boot the overlay, run a shell script as a unit, power off, and return the script's output."""
         (self.root / "live.sh").write_text(script)
         unit = (
             "[Unit]\nAfter=systemd-journald.service dbus.service\n[Service]\nType=oneshot\n"

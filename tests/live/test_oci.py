@@ -1,4 +1,4 @@
-"""runc and crun: bundles whose config.json calls templater."""
+"""Tests of hooks with the OCI runtimes runc and crun. The config.json of a bundle runs templater."""
 
 import json
 import os
@@ -33,7 +33,7 @@ RUNTIMES = {"runc": (), "crun": CG2}
 
 
 class Bundle:
-    """A bundle for one runtime."""
+    """An OCI bundle for runc or crun."""
 
     def __init__(self, runtime: str, path: Path) -> None:
         self.runtime = runtime
@@ -146,7 +146,10 @@ def test_files_in_a_user_namespace_have_mapped_owners(bundle: Bundle):
 
 @pytest.fixture
 def namespace() -> Iterator[str]:
-    """A user namespace that maps ids to those from BASE on, kept by a process."""
+    """Yield the path of a user namespace.
+
+    User id 0 in the namespace is BASE on the host. A process keeps the namespace alive.
+    """
     with user_namespace(BASE) as pid:
         yield f"/proc/{pid}/ns/user"
 
@@ -179,7 +182,7 @@ def test_a_hook_in_the_create_container_stage_writes_the_files_of_the_first_star
 def test_attack_104_a_hook_does_not_change_a_file_that_is_hidden_by_a_mount_of_the_operator(
     bundle: Bundle, folder: Path
 ):
-    """The hook replaced the file below the mount, so the kernel removed the mount."""
+    """The hook replaced the file below the operator's mount. The kernel then removed this mount."""
     make_image(bundle.path, instance=INSTANCE)
     (folder / "own").write_text("of the operator\n")
     config = bundle.config()

@@ -1,8 +1,11 @@
-"""An operator's work: a real Incus, instances in every state, and the commands of the README.
+"""Tests of the commands in the README, with a real Incus and with instances in every state.
 
-`templater preview` predicts the next start of each instance. The instance is then started, and every file must
-match the preview. SRC and ``-i`` vary: the image with `incus query` or `incus list -f json`, the instance's
-folder in the storage pool, and a backup of `incus export`.
+`templater preview` predicts the next start of an instance. The test then starts the instance, and every file
+must match the preview. There are several ways to give the instance to `preview`:
+
+* the image, with the output of `incus query` or `incus list -f json` as ``-i``
+* the instance's folder in the storage pool
+* a backup of `incus export`
 """
 
 import json
@@ -75,7 +78,10 @@ def incus(tmp_path_factory) -> Iterator[Incus]:
 
 
 def templater(*words: str, code: int = 0) -> Any:
-    """Run a command and return its JSON. If a host is predicted to fail, the exit code is 5."""
+    """Run a command of templater with --json. Check its exit code, and return its output.
+
+    The exit code is 5 if templater predicts a failure.
+    """
     answer = subprocess.run(
         [sys.executable, "-m", "templater", *words, "--json"], capture_output=True, text=True, check=False
     )
@@ -104,7 +110,7 @@ def files(root: Path) -> dict[str, tuple[str, int, int, int] | None]:
 
 
 def expected(plan: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Return the expected files after applying a plan."""
+    """Return the files that must exist after a start. ``before`` has the files before this start."""
     after = dict(before)
     for change in plan["changes"]:
         if change["action"] in ("create", "update", "write"):

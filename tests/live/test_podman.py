@@ -1,4 +1,4 @@
-"""podman: containers with an annotation, through a hooks.d file."""
+"""Tests of hooks with podman. A file in hooks.d runs templater for containers with an annotation."""
 
 import shutil
 import sys
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.live
 
 
 class Podman:
-    """podman with its own storage."""
+    """podman with a separate storage for the test."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -94,7 +94,7 @@ def test_a_restart_runs_only_the_start_trigger(podman: Podman):
 
 
 def test_annotations_that_name_the_directory_of_another_instance_are_refused(podman: Podman):
-    """Older versions of podman pass an image's own annotations to the hook, which runs as root."""
+    """The hook runs as root. Older versions of podman pass the annotations of an image to the hook."""
     victim = podman.path / "instances/web1"
     make_image(victim, instance="name: web1\nconfig:\n  user.foo: hunter2\n")
     podman.install("--log", str(podman.path / "log"))
@@ -158,7 +158,10 @@ def test_a_file_that_a_volume_would_hide_is_refused_or_written_into_the_volume(p
 
 
 def test_podman_keeps_the_rendered_etc_hosts_if_the_no_hosts_option_is_set(podman: Podman):
-    """Without --no-hosts, podman mounts its own file there and writes it after every hook."""
+    """Without --no-hosts, podman mounts another file over /etc/hosts.
+
+    podman writes the mounted file after every hook.
+    """
     make_image(podman.path / "image", MOUNTED.format(name="hosts"), NAME)
     podman.install()
     words = ["/bin/cat", "/etc/hosts"]

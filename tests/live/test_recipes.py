@@ -1,4 +1,4 @@
-"""The recipes of docs/ for an image on a server, run as they are written except for directories and the image."""
+"""Tests that run the recipes of docs/ for an image on a server. Only the directories and the image differ."""
 
 import os
 import re
@@ -26,7 +26,10 @@ RULES = """\
 
 @pytest.fixture
 def environment(folder: Path, certificates: Path) -> Iterator[dict[str, str]]:
-    """Serve a split image as `ours:tiny/1`, and put `templater` in front of the path."""
+    """Serve a split image as `ours:tiny/1`.
+
+    Yield environment variables whose PATH begins with this templater.
+    """
     image = make_directory(folder / "image", "default")
     with (image / "metadata.yaml").open("a") as file:
         file.write(RULES)
@@ -47,7 +50,7 @@ def environment(folder: Path, certificates: Path) -> Iterator[dict[str, str]]:
 
 
 def recipe(page: str, **changes: str) -> str:
-    """Return the only shell script of a page, with another image and other directories."""
+    """Return the only shell script of a page of docs/, with another image and other directories."""
     (script,) = re.findall(r"^```sh\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
     for old, new in {"images:debian/13": "ours:tiny/1", **changes}.items():
         assert old in script
@@ -79,7 +82,10 @@ def test_the_recipe_for_podman_makes_a_container_from_an_image_on_a_server(folde
 
 
 def test_the_recipe_for_nspawn_makes_a_machine_from_an_image_on_a_server(folder: Path, environment):
-    """test_nspawn tests that systemd runs the drop-in before the machine starts."""
+    """This test runs no systemd.
+
+    test_nspawn.py tests that systemd runs the drop-in before the machine starts.
+    """
     need("systemd-nspawn")
     (folder / "machines").mkdir()
     units = folder / "units"

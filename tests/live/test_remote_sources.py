@@ -1,4 +1,4 @@
-"""Images of a real Incus and a real LXD as SRC: over their sockets, and over https as public servers."""
+"""Tests that templater reads images of a real Incus and a real LXD, over their sockets and over https."""
 
 import os
 import socket
@@ -24,7 +24,10 @@ def daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
 
 @pytest.fixture(scope="module")
 def images(daemon: Daemon) -> Iterator[dict[str, Path]]:
-    """Import a unified and a split image. The value of each alias is its directory on disk."""
+    """Import a unified image and a split image into the daemon.
+
+    Yield a dict from each alias to the directory from which the image was built.
+    """
     for folder in new_folder():
         made = {}
         for alias, words in (("one", ()), ("two", ("--format", "split", "--rootfs", "squashfs"))):
@@ -47,7 +50,10 @@ def environment(daemon: Daemon, tmp_path: Path) -> dict[str, str]:
 
 
 def preview(src: str, environment: dict[str, str], code: int | None = 0) -> str:
-    """Return a preview's files, or its messages if it must fail with this code."""
+    """Preview an image, and return the output.
+
+    If ``code`` is not 0, check that `preview` fails with this exit code, and return its messages.
+    """
     words = ("-m", "templater", "preview", src, "--name", "web1", "-t", "create")
     answer = run(sys.executable, *words, env=environment, code=code)
     return answer.stderr if code else answer.stdout
@@ -95,7 +101,7 @@ def add_remote(address: str, environment: dict[str, str], *words: str) -> None:
 
 
 def add_to_client(daemon: Daemon, address: str, environment: dict[str, str], *words: str) -> None:
-    """Add the daemon as the remote `there` of the real client."""
+    """Add the daemon as the remote `there` to the configuration of the client `incus` or `lxc`."""
     url = f"https://{address}"
     run(daemon.client, "remote", "add", "there", url, "--accept-certificate", *words, env=environment)
 
@@ -114,7 +120,7 @@ def test_a_certificate_that_is_not_trusted_gives_one_clear_error(images, address
 
 
 def test_templater_reads_the_remotes_that_the_real_client_saved(daemon, images, address, environment):
-    """`incus remote add` writes the address and the certificate; templater reads both."""
+    """`incus remote add` saves the address and the certificate of the remote. templater reads both."""
     add_to_client(daemon, address, environment, "--public")
     assert preview("there:tiny/two", environment) == preview(f"{daemon.name}:image/tiny/two", environment)
 

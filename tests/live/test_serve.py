@@ -1,4 +1,8 @@
-"""`templater serve` for Debian's real clients and daemon: as simplestreams remote, as public server, and by headers."""
+"""Tests of `templater serve` with the real clients and daemons of Debian.
+
+The clients and daemons use the server as a simplestreams remote or as a public image server, or import an
+image by its URL.
+"""
 
 import os
 import signal
@@ -52,7 +56,7 @@ def served(image_tree: Tree, certificates: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def stored(image_tree: Tree, certificates: Path) -> Iterator[Server]:
-    """Serve a store with the images of the tree, imported by `templater store import`, and a private one."""
+    """Import the tree's images into a store with `templater store import`, and serve this store."""
     for folder in new_folder():
         environment = {"XDG_DATA_HOME": str(folder)}
         for image in list_stream(LocalStream(image_tree)):
@@ -113,7 +117,7 @@ def test_a_client_lists_and_exports_every_image(
 
 
 def remote(daemon: Daemon, server: Server, protocol: str) -> str:
-    """Add the server as a remote, and return the remote's name."""
+    """Add the server as a remote of the daemon's client, and return the remote's name."""
     name = f"{protocol[0]}{server.url.rpartition(':')[2]}"
     if name not in daemon("remote", "list", "-f", "csv"):
         words = ("--public", "--accept-certificate") if protocol == "public" else ("--protocol", protocol)
@@ -122,7 +126,7 @@ def remote(daemon: Daemon, server: Server, protocol: str) -> str:
 
 
 def preview(tree: Tree, variant: str, name: str) -> dict[str, str]:
-    """Return the files that our preview of an image shows."""
+    """Return the contents of the files that `templater preview` shows for an image of the tree."""
     (image,) = (each for each in list_stream(LocalStream(tree)) if each.variant == variant)
     source = Path(tree.path) / served_files(tree, image.fingerprint)[0].path
     for folder in new_folder():
@@ -133,7 +137,10 @@ def preview(tree: Tree, variant: str, name: str) -> dict[str, str]:
 
 
 def started(daemon: Daemon, image: str, name: str) -> dict[str, str]:
-    """Launch a container, and return the files in it that its templates write."""
+    """Launch a container.
+
+    Return the contents of the files that the image's templates write in the container.
+    """
     daemon("launch", image, name, "-c", "security.privileged=true", "-c", "user.foo=bar")
     try:
         return {path: daemon("exec", name, "--", "cat", path) for path in WRITTEN}

@@ -1,4 +1,7 @@
-"""Trees that `templater streams` created or verified, in Debian's real clients over TLS on loopback."""
+"""Tests that Debian's clients read the trees of `templater streams`, and fail where `verify` reports errors.
+
+The clients read the trees over TLS on the loopback interface.
+"""
 
 import contextlib
 import gzip
@@ -46,9 +49,9 @@ STREAMS = Path(__file__).parents[1] / "streams"
 
 
 def comparable(images: list[dict], random: set[str]) -> list[tuple]:
-    """Return a client's list in a comparable form; clients do not guarantee the order of equal images.
+    """Return a client's list of images as a sorted list, because clients list equal images in any order.
 
-    A client can give the ``random`` aliases to different images each time.
+    Omit the aliases ``random``, because a client can give them to different images each time.
     """
     return sorted(
         (
@@ -70,7 +73,10 @@ def predicted(images: list[Image], random: set[str]) -> list[tuple]:
 
 
 def shown_aliases(image: Image) -> list[str]:
-    """Return the aliases that a client on amd64 shows: for other architectures, only ALIAS/ARCHITECTURE."""
+    """Return the aliases of an image that a client on amd64 shows.
+
+    For an image of another architecture, the client shows only the aliases of the form ALIAS/ARCHITECTURE.
+    """
     native = image.architecture == "x86_64"
     return [name for name in image.aliases if native or name.endswith(f"/{image.product.arch}")]
 
@@ -121,7 +127,11 @@ def test_the_real_client_fails_exactly_where_the_verify_command_reports_an_error
 
 
 def test_the_real_client_fails_at_random_if_two_entries_have_files_of_the_same_name(certificates, tmp_path):
-    """The second file does not exist. The client uses its copy of the first file, if it has read that file before."""
+    """The file of the second entry does not exist.
+
+    The client uses its cached copy of the first entry's file instead. The client has this copy only if it has
+    read the first entry before the second entry.
+    """
     (case,) = (case for case in ALL_CASES if case.title == RANDOM)
     tree = case.build(tmp_path / "tree")
     codes = {problem.code for problem in verify(LocalStream(Tree(str(tree)))).errors((CLIENT,))}
@@ -170,7 +180,10 @@ def _partial(handler) -> bool:
 
 
 def _moved(full: bool):
-    """Return a fault that asks for a password, and redirects image files to a full URL or to a path."""
+    """Return a function that changes the answers of the test server.
+
+    The server then asks for a password, and redirects image files to a full URL or to a path.
+    """
 
     def fault(handler) -> bool:
         if "Authorization" not in handler.headers:
@@ -225,7 +238,7 @@ def test_the_real_client_refuses_exactly_the_answers_that_verify_reports(
 
 
 def _is_about(place: str, image) -> bool:
-    """Return whether a problem at this place prevents downloading this image."""
+    """Return whether a problem of `verify` at ``place`` is about this image or one of its files."""
     product, version = f"product '{image.product.name}'", f", version '{image.version.name}'"
     if place in {f"'{item.path.lstrip('/')}'" for item in image.files}:
         return True
@@ -250,7 +263,7 @@ def test_the_real_client_rejects_a_size_of_the_wrong_type_but_accepts_a_wrong_nu
 
 @pytest.fixture(scope="module")
 def published(image_tree: Tree, certificates: Path) -> Iterator[tuple[Tree, Server]]:
-    """Serve the tree with images of every kind."""
+    """Serve the tree ``image_tree``, which has images of every kind. Yield the tree and the server."""
     with serving(Path(image_tree.path), certificates) as server:
         yield image_tree, server
 
@@ -319,7 +332,7 @@ def test_a_client_with_an_old_catalog_can_still_download_a_removed_image(certifi
 
 @pytest.mark.slow
 def test_a_client_reads_for_60_seconds_without_an_error_while_the_tree_changes(certificates, tmp_path):
-    """Each round has a new client, which lists all images and then downloads them."""
+    """The test repeats two steps for 60 seconds: a new client lists all images, and then downloads them."""
     tree = Tree(str(tmp_path / "tree"))
     pairs = [
         split_image(tmp_path / str(number), created=CREATED + number * DAY, root=squashfs(number, 1000))
@@ -387,7 +400,7 @@ def changed(text: str, changes: dict[str, str]) -> str:
 
 
 def site(kind: str, port: int, certificates: Path, tree: Tree, rules: Path | None) -> str:
-    """Return the site in docs/publishing.md with another address and other directories."""
+    """Return the web server's configuration in docs/publishing.md, with another address and directories."""
     first, _, include = SERVERS[kind]
     (text,) = (each.partition("\n")[2] for each in PAGE.split("```")[1::2] if f"\n{first}\n" in each[:99])
     if rules is not None:
@@ -406,7 +419,7 @@ def site(kind: str, port: int, certificates: Path, tree: Tree, rules: Path | Non
 
 
 def configuration(kind: str, folder: Path, text: str) -> str:
-    """Add a site to Debian's configuration of nginx, or to a Caddyfile."""
+    """Return the text of a configuration file for nginx or Caddy that contains the site ``text``."""
     if kind == "caddy":
         return f"{{\nadmin off\nauto_https off\n}}\n{text}"
     (folder / "site").write_text(text)
@@ -420,7 +433,10 @@ def configuration(kind: str, folder: Path, text: str) -> str:
 def running(
     kind: str, folder: Path, certificates: Path, tree: Tree, rules: Path | None = None
 ) -> Iterator[Server]:
-    """Run Debian's nginx or Caddy for a tree as docs/publishing.md says, with the rules that `reindex` wrote."""
+    """Serve a tree with Debian's nginx or Caddy, as docs/publishing.md describes.
+
+    ``rules`` is the folder with the rules that `streams reindex` has written, or None.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words, config = SERVERS[kind][1], folder / f"{kind}.conf"
@@ -443,7 +459,7 @@ def running(
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """Yield a folder that a web server's own user can read."""
+    """Yield a folder that the user of a web server, such as www-data, can read."""
     for folder in new_folder():
         folder.chmod(0o755)
         yield folder
@@ -516,7 +532,7 @@ def test_incus_downloads_a_stream_like_the_ubuntu_stream_through_redirects(
 
 @contextmanager
 def object_store(folder: Path, certificates: Path) -> Iterator[int]:
-    """Run SeaweedFS's S3 server over TLS on loopback and yield its port."""
+    """Run the S3 server of SeaweedFS over TLS on the loopback interface, and yield its port."""
     with contextlib.ExitStack() as free:
         sockets = [free.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(8)]
         ports = [each.getsockname()[1] for each in sockets]
@@ -589,7 +605,7 @@ def test_the_upload_script_of_the_docs_serves_a_tree_from_an_object_store(certif
 
 
 def headers(certificates: Path, url: str) -> Message:
-    """Return the headers that a web server sends to a client that accepts gzip."""
+    """Return the headers of a web server's answer to a request that accepts gzip."""
     context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
     request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})
     with urllib.request.urlopen(request, context=context, timeout=30) as answer:

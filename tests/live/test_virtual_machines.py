@@ -1,7 +1,7 @@
-"""Virtual machines of a real Incus and LXD: every state, and the next start that templater predicts.
+"""Tests that templater predicts the next start of virtual machines in a real Incus and LXD.
 
-A start renders the templates to files of the config drive, and the guest's agent copies these files. No guest boots
-here: the real agent runs in a root filesystem of the test.
+At a start, the daemon renders the templates to files on the config drive. The agent in the guest then copies
+these files. In these tests, no guest boots: the real agent runs in a root filesystem that the test creates.
 """
 
 import json
@@ -38,7 +38,7 @@ OF_LXD = ("never-started", "stopped", "running", "pending-copy", "pending-rename
 
 
 def import_image(daemon: VmHost, source: Path, metadata: str, templates: Mapping[str, str]) -> Path:
-    """Import an image with an empty disk, and return its archive."""
+    """Import a virtual machine image with an empty disk, and return the path of the image's archive."""
     make_image(source, metadata, templates)
     run("qemu-img", "create", "-q", "-f", "qcow2", str(source / "rootfs.img"), "1M")
     archive = source / "image.tar"
@@ -60,7 +60,7 @@ def daemon(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def do(daemon: VmHost, name: str, words: list[str]) -> None:
-    """Run a step of LIVES."""
+    """Run a client command of ``LIVES`` for an instance."""
     if daemon.name == "lxd" and words[0] == "snapshot":
         words = ["snapshot", *words[2:]] if words[1] == "create" else words[1:]
     daemon(*(word.replace("NAME", name) for word in words))
@@ -75,7 +75,7 @@ def a_guest(rootfs: Path, *, is_new: bool) -> Path:
 
 
 def planned(plan: dict[str, Any]) -> dict[str, tuple[str, int]]:
-    """Return the files of the config drive after the passes of a plan."""
+    """Return the files that a plan writes to the config drive, with their contents and modes."""
     assert all(change["action"] in ("create", "update", "keep") for change in plan["changes"])
     return {change["path"]: (change["content"], int(change["mode"], 8)) for change in plan["changes"]}
 
@@ -146,7 +146,10 @@ def test_the_next_start_of_a_virtual_machine_and_its_agent_write_the_previewed_f
 
 
 def test_a_trigger_that_ran_is_lost_if_the_start_of_a_virtual_machine_fails_later(daemon: VmHost) -> None:
-    """The files of the trigger's rules never reach the guest, because the next start removes them."""
+    """The failed start writes the files of the lost trigger to the config drive.
+
+    The next start removes these files.
+    """
     daemon("init", "t", "broken", "--vm", "-c", "raw.qemu=-nosuch")
     assert "-nosuch: invalid option" in daemon.fails("start", "broken")
     assert {"create.tpl.out", "start.tpl.out"} < set(daemon.files("broken"))

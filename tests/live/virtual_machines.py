@@ -1,6 +1,7 @@
-"""Debian's Incus and LXD with virtual machines, on a kernel without KVM and vsock. QEMU emulates the processor.
+"""Debian's Incus and LXD with virtual machines, on a kernel without KVM and vsock.
 
-The daemons and QEMU are the real programs. The machines run, but their disks are empty, so no guest boots.
+The daemons and QEMU are the real programs, and QEMU emulates the processor. The virtual machines run, but no
+guest boots, because the disks of the virtual machines are empty.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ exec QEMU "${words[@]}"
 
 
 class VmHost(Daemon):
-    """A daemon that can run virtual machines."""
+    """A daemon that can run virtual machines on a kernel without KVM."""
 
     launcher = (*CG2, sys.executable, kernel_of_a_vm_host.__file__)
     #: the program that copies the rendered files inside a machine
@@ -68,7 +69,7 @@ class VmHost(Daemon):
         return self
 
     def files(self, name: str, pool: str = "default") -> dict[str, tuple[str, int]]:
-        """Return the text and mode of each file that the last start has rendered for the guest's agent."""
+        """Return text and mode of each file that the last start has written to the machine's config drive."""
         folder = self.place(name, pool) / "config/files"
         return {
             path.name: (path.read_text(), path.stat().st_mode & 0o7777)
@@ -79,7 +80,7 @@ class VmHost(Daemon):
     def run_agent(self, name: str, rootfs: Path, pool: str = "default") -> None:
         """Run the guest's agent in a root filesystem, with the config drive of the last start.
 
-        The agent copies the rendered files before it needs a vsock, and ends because it finds none.
+        The agent first copies the rendered files. It then fails, because the kernel has no vsock.
         """
         drive = rootfs / self.drive.lstrip("/")
         shutil.copytree(self.place(name, pool) / "config", drive, symlinks=True)
@@ -104,7 +105,10 @@ class VmLxd(VmHost, Lxd):
 
 
 def find_agent(name: str) -> str:
-    """Return the path of an agent, or an empty string. Debian installs the agent of Incus outside of PATH."""
+    """Return the path of the guest agent ``name``, or "" if it is not installed.
+
+    Debian installs the agent of Incus outside of PATH.
+    """
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/libexec/incus") or ""
 
 
@@ -119,7 +123,7 @@ def need_vms(kind: type[VmHost]) -> None:
 
 
 def a_vm_host(kind: type[VmHost]) -> Iterator[VmHost]:
-    """Yield a daemon with virtual machines for a fixture."""
+    """Yield a running daemon that can run virtual machines, and stop it afterwards."""
     need_vms(kind)
     for folder in new_folder():
         daemon = kind(folder)

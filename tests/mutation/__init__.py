@@ -1,1 +1,1 @@
-"""``python -m tests.mutation``: random changes of the program that some test should notice."""
+"""Mutation testing: ``python -m tests.mutation`` changes the program at random. A test should then fail."""

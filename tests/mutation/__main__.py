@@ -1,12 +1,20 @@
-"""Make mutants of the program by a seed, and say which of them the tests notice.
+"""Make random mutants of the program, and report which mutants the tests notice.
 
     python -m tests.mutation --seed 1 --count 120 [--below hooks] [--without serving] [--map map.jsonl] [--jobs 2]
 
-Each mutant is written into a copy of the tree, and each job has a copy of its own. The tests that mirror the
-mutant's module run first, then those that mirror its folder, then all fast tests. With ``--map``, which
-``tests.mutation.coverage_map`` records, only those tests run that run a line of the mutant or start other
-processes. A mutant that no test notices has survived: a hole, unless the change has no effect that anything
-outside could observe, which a person has to say.
+A mutant is a change at one place of the program. The same seed gives the same mutants. Each parallel job has
+a copy of the repository, and writes one mutant after the other into its copy. For each mutant, the job runs
+tests in this order, until a test fails:
+
+1. the tests with the name of the mutant's module
+2. the tests of the module's folder
+3. all fast tests
+
+``tests.mutation.coverage_map`` records a map of the lines that each test runs. With ``--map``, only two kinds
+of tests run: tests that run a line of the mutant, and tests that start other processes.
+
+A mutant survives if no test fails. Then a test is missing, or the change has no observable effect. A person
+must decide which of the two is true.
 """
 
 import argparse
@@ -47,7 +55,7 @@ NEAR = {
 
 
 class CoverageMap:
-    """The tests that run each line of the program, and those that start other processes."""
+    """A map of the tests that run each line of the program, and a list of the tests that start processes."""
 
     def __init__(self, path: Path) -> None:
         self.tests: list[str] = []
@@ -65,7 +73,11 @@ class CoverageMap:
                         of_file.setdefault(each, array("i")).append(number)
 
     def of(self, mutant: Mutant) -> list[str]:
-        """The tests that run a line of the mutant. Lines that only an import runs count for the whole file."""
+        """Return the tests that run a line of the mutant.
+
+        If fewer than two tests run these lines, only the import of the file may run them. Then return all
+        tests that run any line of the file.
+        """
         lines = self.lines.get(str(mutant.path), {})
         chosen = {number for each in mutant.lines for number in lines.get(each, ())}
         if len(chosen) < 2:
@@ -74,7 +86,7 @@ class CoverageMap:
 
 
 def near(mutant: Mutant) -> list[str]:
-    """Return the tests with the name of the mutant's module, then those that mirror its folder."""
+    """Return the files with tests of the mutant's module, then the folders with tests of its package."""
     folder = mutant.path.parts[1].removesuffix(".py")
     named = sorted(ROOT.glob(f"tests/**/test_{mutant.path.stem.strip('_')}.py"))
     own = [str(path.relative_to(ROOT)) for path in named]
@@ -83,7 +95,7 @@ def near(mutant: Mutant) -> list[str]:
 
 
 def rounds(mutant: Mutant, covering: CoverageMap | None, only_near: bool) -> Iterator[list[str]]:
-    """Yield the tests to run. Tests that probably notice the mutant come first."""
+    """Yield lists of tests to run. The first lists have the tests that probably notice the mutant."""
     names = near(mutant)
     if covering is None:
         yield from ([name] for name in names)
@@ -101,7 +113,10 @@ def rounds(mutant: Mutant, covering: CoverageMap | None, only_near: bool) -> Ite
 
 
 def judge(mutant: Mutant, tree: Path, chosen: Iterator[list[str]], timeout: float) -> str:
-    """Return ``killed`` and the test, ``timeout`` (killed as well) or ``survived``."""
+    """Run the tests with a mutant. Return "killed by TEST", "timeout" or "survived".
+
+    A timeout also means that a test has noticed the mutant.
+    """
     file = tree / mutant.path
     original = file.read_bytes()
     forget_compiled(file, tree)
@@ -134,7 +149,11 @@ def judge(mutant: Mutant, tree: Path, chosen: Iterator[list[str]], timeout: floa
 
 
 def forget_compiled(file: Path, tree: Path) -> None:
-    """Remove compiled code. Two versions of a file may have the same size and the same second."""
+    """Remove the compiled code of a file.
+
+    Python does not recompile a file if its size and its modification time in seconds are unchanged. Two
+    mutants can have the same size and time.
+    """
     for compiled in (
         *file.parent.glob(f"__pycache__/{file.stem}.*"),
         *tree.glob("templater/__pycache__/hook.*"),

@@ -2,8 +2,13 @@
 
     TEMPLATER_COVERAGE_MAP=map.jsonl python -m pytest -n 0 -p tests.mutation.coverage_map
 
-The file gets a line of JSON for each test: its name, whether it starts other processes, and the numbers of the
-lines by file. Lines that run in other processes are missing. Needs Python 3.12.
+The file ``map.jsonl`` gets a JSON object in one line for each test:
+
+* the name of the test
+* whether the test starts other processes
+* for each file of the program, the numbers of the lines that the test runs
+
+The numbers do not include lines that run in other processes. The plugin needs Python 3.12.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Mutants of a module, each by one operator at one place of its syntax tree."""
+"""Mutants of a module. Each mutant applies one mutation operator to one node of the module's syntax tree."""
 
 import ast
 import random
@@ -14,7 +14,7 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 
 
 def compare(node: ast.AST) -> ast.AST | None:
-    """``<`` for ``<=``, ``==`` for ``!=`` and so on."""
+    """Replace a comparison operator: ``<=`` by ``<``, ``!=`` by ``==`` and so on."""
     if not isinstance(node, ast.Compare) or type(node.ops[0]) not in SWAPS:
         return None
     swapped: list[ast.cmpop] = [SWAPS[type(node.ops[0])](), *node.ops[1:]]  # type: ignore[list-item]
@@ -22,7 +22,7 @@ def compare(node: ast.AST) -> ast.AST | None:
 
 
 def arithmetic(node: ast.AST) -> ast.AST | None:
-    """``+`` for ``-``, ``|`` for ``&`` and so on; not on texts."""
+    """Replace an arithmetic operator: ``-`` by ``+``, ``&`` by ``|`` and so on. Ignore operators on texts."""
     if not isinstance(node, ast.BinOp) or type(node.op) not in SWAPS:
         return None
     if any(
@@ -34,14 +34,14 @@ def arithmetic(node: ast.AST) -> ast.AST | None:
 
 
 def connective(node: ast.AST) -> ast.AST | None:
-    """``and`` for ``or``."""
+    """Replace ``or`` by ``and``, and ``and`` by ``or``."""
     if not isinstance(node, ast.BoolOp):
         return None
     return ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
 
 
 def negation(node: ast.AST) -> ast.AST | None:
-    """``x`` for ``not x``."""
+    """Replace ``not x`` by ``x``."""
     return node.operand if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not) else None
 
 
@@ -68,7 +68,10 @@ def constant(node: ast.AST) -> ast.AST | None:
 
 
 def statement(node: ast.AST) -> ast.AST | None:
-    """``pass`` for a call, an assignment to an attribute, a raise or a continue."""
+    """Replace a statement by ``pass``.
+
+    The statement is a call, an assignment to an attribute or item, a raise or a continue.
+    """
     called = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     assigned = isinstance(node, ast.Assign | ast.AugAssign) and not isinstance(
         node.targets[0] if isinstance(node, ast.Assign) else node.target, ast.Name
@@ -77,7 +80,7 @@ def statement(node: ast.AST) -> ast.AST | None:
 
 
 def result(node: ast.AST) -> ast.AST | None:
-    """``return None`` for a value."""
+    """Replace ``return x`` by ``return None``."""
     if not isinstance(node, ast.Return) or node.value is None:
         return None
     return (
@@ -98,7 +101,10 @@ def is_number(node: ast.AST) -> bool:
 
 
 class Mutant:
-    """One change of one file: the operator, the lines of the changed node, and the source with the change."""
+    """One change of one file.
+
+    ``lines`` are the lines of the changed node, and ``source`` is the text of the changed file.
+    """
 
     def __init__(self, path: Path, operator: str, lines: range, before: str, after: str, source: str) -> None:
         self.path = path
@@ -114,7 +120,7 @@ class Mutant:
 
 @dataclass
 class Candidate:
-    """A change of one node, from which a mutant is made on request."""
+    """A possible change of one node. The method ``mutant`` makes the mutant."""
 
     path: Path
     text: str
@@ -144,7 +150,10 @@ def mutants(path: Path, text: str) -> Iterator[Mutant]:
 
 
 def candidates(path: Path, text: str) -> Iterator[Candidate]:
-    """Yield every change of a module. Some cannot be compiled; compiling all of them would take minutes."""
+    """Yield every possible change of a module.
+
+    This function does not check that the changed module can be compiled, because that would take minutes.
+    """
     tree = ast.parse(text)
     silent = set(documentation(tree))
     for node in ast.walk(tree):
@@ -157,7 +166,7 @@ def candidates(path: Path, text: str) -> Iterator[Candidate]:
 
 
 def documentation(tree: ast.AST) -> Iterator[int]:
-    """Yield the ids of nodes that tests can't observe: docstrings, annotations, slots, messages."""
+    """Yield the ids of nodes that tests can't observe, such as docstrings, annotations and ``__slots__``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             yield from map(id, ast.walk(node))
@@ -175,7 +184,7 @@ def documentation(tree: ast.AST) -> Iterator[int]:
 
 
 def replaced(text: str, node: ast.AST, new: str) -> str:
-    """Return the source with ``new`` in place of a node. A part of an expression gets brackets."""
+    """Return the source with ``new`` instead of a node. Put ``new`` in parentheses if it is an expression."""
     assert isinstance(node, ast.expr | ast.stmt)
     lines = text.encode().splitlines(keepends=True)
     first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
@@ -203,7 +212,10 @@ def short(text: str) -> str:
 def sample(
     package: Path, seed: int, count: int, below: str = "", without: Iterable[str] = ()
 ) -> list[Mutant]:
-    """Random mutants: a file by its number of lines, in it an operator, then a place."""
+    """Return random mutants. For each mutant, choose a file, then an operator, then a node in the file.
+
+    The probability of a file is proportional to its number of lines.
+    """
     chance = random.Random(seed)
     names = {path: str(path.relative_to(package)) for path in sorted(package.rglob("*.py"))}
     files = [

@@ -1,4 +1,4 @@
-"""Mutants: each changes one place, can be compiled, and comes again with its seed."""
+"""Tests of the mutants: each mutant changes one place, and the same seed gives the same mutants."""
 
 import ast
 from pathlib import Path

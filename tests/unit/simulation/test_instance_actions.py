@@ -684,7 +684,7 @@ def test_the_error_says_why_the_daemon_does_not_import_the_image(
         ([], "stop", "a stopped instance can't be stopped", ""),
         ([], "create", "only the first step can be 'create'", "use copy=NAME to create another instance"),
         ([], "rebuild=img", "can't open image 'img': the argument open_folder is missing", ""),
-        ([], "p:web.yaml", "can't read profile 'web.yaml': read_profile is missing", ""),
+        ([], "p:web.yaml", "can't read profile 'web.yaml': the argument read_profile is missing", ""),
         ([], "p:web=", "'c1' has no profile 'web'", ""),
         ([], "d:eth0=", "'c1' has no local device 'eth0'", ""),
         ([], "d:eth0,mtu=9", "device 'eth0' has no type", "set the type first, for example d:eth0,type=nic"),
