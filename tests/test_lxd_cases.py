@@ -16,6 +16,8 @@ from tests.rootfs_builders import skip_without_root
 
 FOLDER = Path(os.environ.get("TEMPLATER_LXD_CASES") or Path(__file__).parent / "lxd_cases")
 CASES = cases_in(FOLDER)
+#: cases that take long
+SLOW = ("104_target_fifo", "118_other_templates_on_error")
 
 
 def test_the_recorded_daemon_cases_exist() -> None:
@@ -25,11 +27,11 @@ def test_the_recorded_daemon_cases_exist() -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        # the fast tests run every third case, but not the case with a fifo as target
+        # the fast tests run every third case
         pytest.param(
             case,
             id=case["id"],
-            marks=pytest.mark.slow if number % 3 or case["id"] == "104_target_fifo" else (),
+            marks=pytest.mark.slow if number % 3 or case["id"] in SLOW else (),
         )
         for number, case in enumerate(CASES)
     ],

@@ -21,6 +21,7 @@ def run(*words: str, code: int = 0, **options):
     return done
 
 
+@pytest.mark.slow
 def test_a_virtual_machine_instance_selects_the_build_for_virtual_machines(tmp_path):
     definition = tmp_path / "d.yaml"
     definition.write_text(

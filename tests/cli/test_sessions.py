@@ -12,9 +12,9 @@ from tests.cli.sessions import Stage, complaint, replay
 SESSIONS = sorted(Path(__file__).parent.glob("*.txt"))
 #: sessions that take long, because they pack images or run many commands
 SLOW = (
-    "audit", "check", "diff", "hook_status", "image_build", "image_edit", "image_export", "image_info", "image_template",
-    "hook_install", "new", "publish", "refusals", "simulate", "status", "store", "streams_add", "streams_prune",
-    "streams_remove", "test", "unpack",
+    "apply", "audit", "check", "diff", "explain", "help", "hook_install", "hook_status", "image_build", "image_edit",
+    "image_export", "image_info", "image_template", "json_output", "new", "preview", "publish", "refusals", "simulate",
+    "status", "store", "streams_add", "streams_list", "streams_prune", "streams_remove", "test", "unpack",
 )  # fmt: skip
 
 
@@ -28,11 +28,12 @@ def skip_without(needs):
 
 
 def sessions():
-    """Return each session for the server of commands and for new interpreters, and a long one only for these."""
+    """Return each long session for new interpreters, and each short one for the server of commands."""
     for path in SESSIONS:
-        if path.stem not in SLOW:
+        if path.stem in SLOW:
+            yield pytest.param(path, True, id=f"{path.stem}-new interpreters", marks=pytest.mark.slow)
+        else:
             yield pytest.param(path, False, id=f"{path.stem}-server")
-        yield pytest.param(path, True, id=f"{path.stem}-new interpreters", marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(("session", "new_interpreters"), list(sessions()))

@@ -1,6 +1,7 @@
 """metadata.yaml: damaged texts decoded by the real yaml.v2 and yaml.v3, and by us."""
 
 import base64
+import itertools
 import os
 import random
 import re
@@ -170,12 +171,15 @@ def meaning(answer: dict) -> _Meaning:
     )
 
 
-def test_the_yaml_libraries_of_the_go_language_find_only_the_intended_change_in_every_edited_text(oracle):
-    """A library is compared on the samples, corpus texts and recordings that it can read before the edit."""
+def test_the_yaml_libraries_of_the_go_language_find_only_the_intended_change_in_edited_texts(oracle):
+    """A library is compared on the samples, corpus texts and recordings that it can read before the edit.
+
+    Every third edit is compared: there are 7,500, and each edit is of a kind that many texts have.
+    """
+    all_edits = ((name, source, edit) for name, source in ACCEPTED.items() for edit in edits(source))
     done = [
         (name, what, source, do(), change)
-        for name, source in ACCEPTED.items()
-        for what, do, _, change in edits(source)
+        for name, source, (what, do, _, change) in itertools.islice(all_edits, 0, None, 3)
         if (name, what.rpartition(" ")[0]) not in REFUSED
     ]
     texts = [source.data for *_, source, after, _ in done for source in (source, after)]

@@ -1,5 +1,6 @@
 """Laws of the template language for any text."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ texts = st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=30).map
 data = st.binary(max_size=60)
 
 
+@pytest.mark.slow
 @unhurried
 @given(texts, dialects)
 def test_template_tokens_are_in_order_and_cover_the_source(text, dialect):

@@ -464,7 +464,7 @@ def installed(validator: str) -> bool:
 @pytest.mark.parametrize(
     ("validator", "id", "level", "place", "wrong", "right"),
     [
-        pytest.param(*case, id=f"{case[1]}-{number}", marks=pytest.mark.slow if number % 6 else ())
+        pytest.param(*case, id=f"{case[1]}-{number}", marks=pytest.mark.slow if number % 12 else ())
         for number, case in enumerate(VALIDATED)
     ],
 )

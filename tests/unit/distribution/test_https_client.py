@@ -70,6 +70,7 @@ def test_a_header_that_the_python_library_cannot_read_gives_an_error_of_template
     def answer(handler):
         handler.send_response(200)
         handler.send_header("Content-Type", "multipart/form-data; boundary*=a; boundary*0=b")
+        handler.send_header("Content-Length", "0")
         handler.end_headers()
         return True
 

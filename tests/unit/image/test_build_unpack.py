@@ -238,7 +238,7 @@ STORED = {
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        pytest.param(before, after, marks=() if before == after or before == "unified" else pytest.mark.slow)
+        pytest.param(before, after, marks=() if before == after else pytest.mark.slow)
         for before in STORED
         for after in STORED
     ],

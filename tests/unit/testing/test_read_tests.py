@@ -302,7 +302,7 @@ def test_too_many_or_too_large_test_files_give_an_error(tmp_path):
         + "".join(f"b{n}: &b{n} [*{'a' if not n else f'b{n - 1}'}, *{'a' if not n else f'b{n - 1}'}]\n" for n in range(25)),
         "[" * 10_000,
         "{" * 1000,
-        "tests:\n" + "- {a: x}\n" * 40_000,
+        pytest.param("tests:\n" + "- {a: x}\n" * 40_000, marks=pytest.mark.slow),
         "tests: &a [*a]",
         "tests: !!python/object:os.system x",
         "\x00",

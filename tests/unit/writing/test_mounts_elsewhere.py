@@ -293,7 +293,7 @@ def test_apply_reads_the_mounts_of_its_own_namespace_once(container, image, tmp_
     assert read == ["/proc/self"]
 
 
-@pytest.mark.parametrize("way", ["works", "waits"])
+@pytest.mark.parametrize("way", ["works", pytest.param("waits", marks=pytest.mark.slow)])
 def test_a_read_of_a_table_that_does_not_end_stops_neither_apply_nor_the_next_read(way, monkeypatch):
     """While the kernel searches thousands of mounts outside of a root directory, no signal ends the read."""
     table = b"22 1 0:20 / /proc - x\n23 22 0:21 /up /proc/hosts - x\n"
