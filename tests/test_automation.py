@@ -122,7 +122,9 @@ def folder(tmp_path_factory):
         (folder / name / "metadata.yaml").write_text(text)
     with (folder / "bytes/metadata.yaml").open("a") as file:
         deep = "/d" * 30
-        file.write(f"properties: {{os: a}}\ntemplates: {{/a: &a {{when: [start], template: a.tpl}}, {deep}: *a}}\n")
+        file.write(
+            f"properties: {{os: a}}\ntemplates: {{/a: &a {{when: [start], template: a.tpl}}, {deep}: *a}}\n"
+        )
     (folder / "bytes/templates/a.tpl").write_bytes(b"\xff")
     (folder / "bytes/tests").mkdir()
     (folder / "bytes/tests/a.yaml").write_text(

@@ -121,7 +121,7 @@ INCUS_DEBIAN = Host(
 
 LXD = Host(
     "lxd",
-    "LXD 6.9, 5.21 from 5.21.5, and 5.0 from 5.0.7",
+    "LXD 6.9, 5.21.5 and later 5.21 releases, 5.0.7 and later 5.0 releases",
     family="LHEAD",
     product="lxd",
     metadata_limit=1 << 20,

@@ -224,8 +224,8 @@ def test_the_set_option_suggests_a_similar_key_if_no_template_reads_the_given_ke
     [
         ({"user.a": "1"}, [], ""),
         ({}, [], "neither 'c1' nor a profile sets 'user.a'"),
-        ({}, ["p"], "--unset user.a has no effect: profile 'p' sets 'user.a', not 'c1' itself"),
-        ({}, ["p", "q"], "--unset user.a has no effect: profile 'q' sets 'user.a', not 'c1' itself"),
+        ({}, ["p"], "--unset user.a has no effect: 'user.a' comes from the profile 'p', not from 'c1'"),
+        ({}, ["p", "q"], "--unset user.a has no effect: 'user.a' comes from the profile 'q', not from 'c1'"),
     ],
 )
 def test_a_note_names_the_profile_that_sets_a_key_if_the_unset_option_cannot_remove_the_key(

@@ -289,7 +289,7 @@ def test_a_question_mark_in_a_text_in_brackets_is_an_error_if_it_ends_the_text_i
     "text",
     ["? a\n: b", "a?: b?", "{'a?': 'b?'}", "?a: b", "{? a : b}", "['?', a]", "a: # what?\n b", "[a # b?\n]"],
 )
-def test_other_question_marks_in_yaml_are_accepted(text):
+def test_a_question_mark_outside_an_unquoted_text_in_brackets_is_accepted(text):
     for rules in ("v2", "v4"):
         parse(Source("m", text), rules)
 
