@@ -551,9 +551,9 @@ def test_a_report_shows_500_small_files_and_a_file_of_2_megabytes_completely(pag
     image = an_image(tmp_path / "image", rules, templates)
     assert len(templates["big"]) > 2_000_000
     _, text = page("preview", image, "-t", "create")
-    root = parsed(text)
-    assert len([each for each in root.iter("section") if each.get("class") == "file"]) == 501
-    assert len([each for each in root.iter("span") if each.get("class") == "chunk"]) == 2 * 225
+    # not parsed with html5lib, which takes half a minute for 16 MB
+    assert len(re.findall(r'<section [^>]*class="file"', text)) == 501
+    assert len(re.findall(r'<span [^>]*class="chunk"', text)) == 2 * 225
     assert text.count("line 44999 of a large file") == 2
     assert len(text) < 16_000_000
 

@@ -213,7 +213,7 @@ def test_an_image_tree_stays_valid_after_its_writer_is_killed_a_few_times(tmp_pa
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("action", ["add", "remove"])
-def test_an_image_tree_stays_valid_after_its_writer_is_killed_a_hundred_times(tmp_path, action):
+def test_an_image_tree_stays_valid_after_its_writer_is_killed_many_times(tmp_path, action):
     """A kill counts only if it hits the action itself, not the code before or after it."""
     tree = Tree(str(tmp_path / "tree"))
     pairs = images(tmp_path / "images", 3)
@@ -231,7 +231,7 @@ def test_an_image_tree_stays_valid_after_its_writer_is_killed_a_hundred_times(tm
     killed, prepare = (
         (add_third, remove_third) if action == "add" else (lambda: remove(tree, [name]), add_third)
     )
-    for _ in killed_at_random_moments(killed, 100, prepare=prepare, seed=3):
+    for _ in killed_at_random_moments(killed, 100 if action == "add" else 40, prepare=prepare, seed=3):
         report = verify(LocalStream(Tree(tree.path)))
         assert not [each for each in report.problems if each.code not in ("stray", "index-products")]
         assert "20260101_0000" in versions(tree), "no action touches this image"
