@@ -1,7 +1,7 @@
 """Options of ``diff`` that compare with other settings: ``--against-…``, ``--set`` and ``--unset``.
 
-The first side of the comparison has the settings of the other options. The second side has a different
-configuration, image, instance or host.
+The first side of the comparison ignores these options. The second side has a different configuration, image,
+instance or host.
 """
 
 from __future__ import annotations

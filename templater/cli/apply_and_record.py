@@ -30,17 +30,19 @@ PATIENCE = 10.0
 
 
 def state_folder(src: str, rootfs: str | None) -> str:
-    """Return the instance directory that has templater's state for a root filesystem, or "".
+    """Return the instance directory whose ``.templater`` belongs to a root filesystem, or "".
 
-    Search these directories in order, and return the first one that contains a state:
+    Return the first of these directories that contains ``.templater``:
 
-    * SRC, if ``rootfs`` is None or is the root filesystem in SRC
-    * the parent directory of ``rootfs``
-    * SRC, if SRC contains no root filesystem. An example is the directory of an nspawn machine. Skip SRC if a
-      hook has recorded a different root directory in SRC at the machine's last start.
+    1. SRC, if ``rootfs`` is None or is the root filesystem in SRC
+    2. the parent directory of ``rootfs``
+    3. SRC, if SRC contains ``.templater/state`` and no root filesystem. An example is the directory of an
+       nspawn machine.
 
-    Ignore a state directory unless its owner is root, the current user, or the owner of its parent directory.
-    In a directory such as ``/tmp``, every user can create a state directory.
+    Skip the third directory if a hook has recorded a different root directory at the machine's last start.
+
+    Every user can create ``.templater`` in a directory such as ``/tmp``. So ignore ``.templater`` unless it
+    belongs to root, to the current user, or to the owner of its parent directory.
     """
     folders = [] if rootfs is None else [os.path.dirname(os.path.abspath(rootfs))]
     own = os.path.join(src, ROOTFS)

@@ -1,8 +1,8 @@
 """Completions of arguments and option values, which the shell asks for when the user presses Tab.
 
 A completion reads small local files only, and never uses the network. ``cli.commands.completion`` limits its
-time and memory, and hides its errors. Each function imports its own modules, because every command imports
-this module.
+time and memory, and hides its errors. Each function imports the modules that it needs, because every
+command imports this module.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def value(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 
 def targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the files that SRC writes, and the names of its templates."""
+    """Complete the target paths in the rules of SRC, and the names of the rules' templates."""
     rules = _rules(ctx)
     paths = items(path if path.startswith("/") else f"/{path}" for path in (rule.path for rule in rules))
     return [*paths, *(items(rule.template for rule in rules) if not incomplete.startswith("/") else ())]

@@ -138,8 +138,8 @@ def listed_instances(read: Callable[[int], bytes], name: str) -> Iterator[Instan
 class _ProcessorLimit:
     """The limit on the processor time of a command, which ``processor_time()`` measures.
 
-    The input adds seconds to the limit, and the function ``extra`` returns the sum of these seconds so far.
-    The function ``allow`` adds seconds to the kernel's limit, at which the kernel kills the process.
+    Input adds seconds to the limit. The function ``extra`` returns the sum of all seconds that input has
+    added so far. The function ``allow`` adds seconds to the limit at which the kernel kills the process.
     """
 
     def __init__(self, bounds: CommandLimits, extra: Callable[[], int], allow: Callable[[int], None]) -> None:
@@ -164,7 +164,7 @@ _processor_limit: _ProcessorLimit | None = None
 
 
 def processor_time() -> float:
-    """Return the seconds of processor time of this process, its ended children, and its running programs."""
+    """Return the processor time in seconds of this process, its ended children and ``running_programs``."""
     return sum(os.times()[:4]) + sum(seconds() for seconds in tuple(running_programs))
 
 

@@ -108,7 +108,7 @@ def report_plans(
 
     Return the report's content.
 
-    * ``hosts``: If the report shows the results on several hosts, this list has these hosts.
+    * ``hosts``: the hosts of a report that shows the results on several hosts
     * ``findings``: The report shows these findings of a `check`. If ``findings`` is None, this function runs
       `check` itself, without validators and without the instance.
     * ``compares``: If true, the report shows how existing files change.

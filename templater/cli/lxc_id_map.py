@@ -16,7 +16,8 @@ from . import output
 def use_id_map(rootfs: DirectoryRootfs, src: str) -> None:
     """Use the id map in the configuration of an LXC container, as a hook does.
 
-    Without such a map, ``rootfs`` keeps the map that templater guesses from the owner of the root directory.
+    If the configuration has no usable id map, ``rootfs`` keeps the map that templater guesses from the owner
+    of the root directory.
 
     The configuration is the file ``config`` beside the root filesystem. If this file is missing, use
     ``config`` in SRC, unless SRC contains another root filesystem.
@@ -25,8 +26,8 @@ def use_id_map(rootfs: DirectoryRootfs, src: str) -> None:
 
     * Other users can change the configuration. By changing the map, these users could give files to any user
       of the host.
-    * The configuration does not name the path of ``rootfs``. The file ``config`` may then be a file from an
-      image. Image authors cannot know this path.
+    * The configuration does not name the path of ``rootfs``. An image author does not know this path, so a
+      configuration without the path may come from an image.
     * The map contradicts the owner of the root directory.
     * The configuration or the map is invalid.
     """

@@ -52,8 +52,9 @@ class Description(NamedTuple):
     def read(self, source: OpenedSource | None = None) -> Instance:
         """Return the instance that the options describe.
 
-        If neither ``-i`` nor ``--name`` is given, and ``source`` is an instance, return that instance with
-        the values of the other options. If ``source`` is an image, return a new instance.
+        If ``source`` is an instance, and neither ``-i`` nor ``--name`` is given, return the instance of
+        ``source``. Options such as ``-c`` change this instance. If ``source`` is an image, return a new
+        instance.
         """
         devices, notes = device_overrides(self.devices)
         given: dict[str, Any] = {

@@ -127,7 +127,7 @@ def day(text: str, layout: Literal["%Y-%m-%d", "%Y%m%d"]) -> date | None:
 class Unsorted:
     """The parts of a stream that clients list in a random order.
 
-    There are three kinds of parts. Clients sort each kind by its own property:
+    There are three kinds of parts. Clients sort each kind by a different property:
 
     * all products, which clients sort by os
     * the products of one os, which clients sort by release
@@ -297,7 +297,7 @@ def _unified(product: Product, version: Version, item: Item, client: str) -> Ima
 def _sort(images: list[Image]) -> None:
     """Sort the images by name, then by version (newest first), then by architecture and kind.
 
-    The order matters, because the first image with an alias gets the alias.
+    The order matters: if several images could get an alias, the first of these images gets the alias.
     """
     images.sort(key=lambda image: (image.product.arch, _rank(image)))
     images.sort(key=lambda image: image.version.name, reverse=True)
@@ -309,9 +309,9 @@ def _rank(image: Image) -> int:
 
 
 def _give_aliases(images: Iterable[Image], unsorted: set[int]) -> None:
-    """Give each alias to the first image of its type and architecture that has the alias.
+    """For each type and architecture, give an alias to the first image whose product has the alias.
 
-    If clients list several of these images in a random order, add the alias to ``Image.random``.
+    If clients list several such images in a random order, add the alias to ``Image.random``.
     """
     owners: dict[tuple[str, str, str], tuple[Image, tuple[object, ...]]] = {}
     #: for each product, type and architecture: the first image's key from ``_tie``, and all images with this
@@ -335,7 +335,7 @@ def _give_aliases(images: Iterable[Image], unsorted: set[int]) -> None:
 
 
 def _tie(image: Image, unsorted: set[int]) -> tuple[object, ...]:
-    """Return the image's key. If two images have equal keys, clients list these images in a random order."""
+    """Return a key. If the keys of two images are equal, clients list these images in a random order."""
     product = image.product
     part = unsorted_part(product, unsorted)
     if part is not None:

@@ -286,8 +286,8 @@ def cache_problem(path: str, basenames: dict[str, str]) -> str:
     """Return why clients may read another file instead of a products file, or an empty text.
 
     Clients cache each catalog file by its base name. If two files have the same base name, clients use only
-    the one that they request first, and the order of their requests is random. ``basenames`` maps the base
-    name of each earlier file to its path.
+    the file that they request first. The order of their requests is random. ``basenames`` maps the base name
+    of each earlier file to its path.
     """
     name = posixpath.basename(path)
     if name != posixpath.basename(INDEX_PATH) and basenames.setdefault(name, path) == path:

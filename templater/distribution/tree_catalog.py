@@ -150,7 +150,7 @@ def fingerprints_of(item: Any) -> set[str]:
 
 
 def complete_variants(catalog: Catalog, warnings: list[str]) -> None:
-    """Set a variant on every product without one.
+    """Set the variant ``default`` on every product without a variant.
 
     If only some products have a variant, clients give aliases to random versions.
     """

@@ -11,7 +11,8 @@ from ..model.url_password import is_ambiguous
 def split_url(url: str) -> SplitResult:
     """Split a URL. Raises UsageError for an invalid URL.
 
-    Also raises UsageError if a part of a password may have become the path, because messages show the path.
+    Also raises UsageError for an ambiguous URL, in which a part of the password looks like a path. Messages
+    show paths, but must not show passwords.
     """
     if is_ambiguous(url):
         raise UsageError(

@@ -130,8 +130,9 @@ class Output:
         * Every user can make a file there that has the name of an expected output.
         * The kernel can need minutes to remove a file with many blocks or extended attributes.
 
-        If root writes to such a directory, return False for a missing file, because another user could make
-        the file meanwhile. Raises RefusedError for a file of another user.
+        If root writes to a directory such as ``/tmp``, return False for a missing file: another user could
+        make a file at ``path`` before the output gets its name. Raises RefusedError for a file of another
+        user.
         """
         if self._root is None or os.geteuid() != 0 or not is_shared(self._root.fd, os.fstat(self._root.fd)):
             return True
@@ -318,9 +319,9 @@ def _held(path: str) -> Iterator[None]:
 def _sweep(directory: str) -> None:
     """Remove new files of killed runs, and restore the old files that these runs were replacing.
 
-    Ignore files of other users. In a directory such as ``/tmp``, every user can make files with these names,
-    and removing a file with many blocks or extended attributes can take minutes. Do nothing in a directory
-    with very many files, because another user may have made the files.
+    In a directory such as ``/tmp``, every user can make files with the names that this function looks for.
+    Removing a file with many blocks or extended attributes can take minutes. So ignore files of other users,
+    and do nothing in a directory with very many files.
     """
     left: list[str] = []
     try:

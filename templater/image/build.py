@@ -62,10 +62,13 @@ def build(
 ) -> Built:
     """Build an image from ``parts`` (metadata.yaml and templates) and the root filesystem of ``contents``.
 
-    If ``target`` is a directory, the files have the names that the daemons use. All files are written under
-    temporary names first, and renamed when all of them are complete. If ``private`` is true, only the current
-    user may read the files. If ``replace`` is true, existing files are overwritten. Raises UsageError if a
-    file exists and ``replace`` is false, or if ``target`` or ``packing`` is invalid.
+    All files are written under temporary names first, and renamed when all files are complete.
+
+    * ``target``: a file name, or a directory. In a directory, the files get the names that the daemons use.
+    * ``private``: If true, only the current user may read the files.
+    * ``replace``: If true, existing files are overwritten.
+
+    Raises UsageError if a file exists and ``replace`` is false, or if ``target`` or ``packing`` is invalid.
     """
     kind = compression_named(packing.compression)
     if target == "-":

@@ -154,11 +154,11 @@ _DECOMPRESSORS: dict[str, Callable[[Limits], _Make]] = {
 class ByteStream:
     """A forward-only stream of a file's decompressed bytes.
 
-    If ``owns`` is true, ``close`` closes the file descriptor.
+    ``read`` returns exactly the requested number of bytes, or fewer at the end of the file. If the file
+    contains several compressed streams, ``read`` returns the data of all streams, as other decompressors do.
+    Zeros after a stream are ignored. Other bytes after a stream are an error.
 
-    ``read`` returns exactly the requested size except at the end of the file. If the file contains several
-    compressed streams, the result has the data of all streams, as in other decompressors. Zeros after a
-    stream are ignored. Other bytes after a stream are an error. If ``fd`` is the output of a program that
+    If ``owns`` is true, ``close`` closes the file descriptor. If ``fd`` is the output of a program that
     decompresses a file, ``unpacked_from`` is the size of the compressed file.
     """
 

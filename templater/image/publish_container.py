@@ -207,10 +207,10 @@ def _generate_metadata(root: Root) -> Source:
 
 
 def running(path: str) -> int | None:
-    """Return the id of a process whose root directory is this root filesystem, or None.
+    """Return the id of a process of the container in the directory ``path``, or None.
 
-    The function compares root directories by inode. So it finds a process only if the container runs directly
-    from this directory.
+    The function compares the inode of ``rootfs`` with the inode of each process's root directory. So it finds
+    a process only if the container runs directly from ``rootfs``.
     """
     try:
         root = os.stat(os.path.join(path, ROOTFS))

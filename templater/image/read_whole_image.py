@@ -72,8 +72,8 @@ class Contents(Protocol):
     def has_secrets(self) -> bool:
         """Whether the image may contain a private file of root or of the user who runs templater.
 
-        Another user who owns a directory of the image can move such a file into it. Only the files that were
-        read so far count.
+        If another user owns a directory of the image, that user can move such a private file into the
+        directory. Only the files that were read so far count.
         """
 
     def parts(self) -> list[Part]:

@@ -81,9 +81,9 @@ def _content_end(path: str) -> int:
 
 
 def squashfs_end(path: str) -> int | None:
-    """Return the offset at which a squashfs file's content ends if other data follows, else None.
+    """Return the end offset of a squashfs file's content, or None if no data follows the content.
 
-    A block of at most 1 MiB of zeros is padding, and not data. Tools ignore all data after the end.
+    A block of at most 1 MiB of zeros is padding, and not data. Tools ignore all data after the content.
     """
     with reading(path) as file:
         head = file.read(_SQUASHFS_HEAD)

@@ -1,7 +1,10 @@
 """Tar archives as a stream of members, with a limit on every header.
 
-This module does not use ``tarfile``. That module reads an extended header of any announced size into memory,
-recurses from one extended header to the next, and (before 3.11.13) loops on negative sizes.
+This module does not parse archives with the standard library's ``tarfile``, for three reasons:
+
+* ``tarfile`` reads an extended header of any announced size into memory.
+* It recurses from one extended header to the next.
+* Before Python 3.11.13, it loops on negative sizes.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -
 
 
 def _moved(text: str, node: Mark, user: Mark) -> str:
-    """Move an anchor to its first alias, to which later aliases then refer."""
+    """Move an anchor to the place of its first alias. Later aliases then refer to the moved anchor."""
     copy = f"&{node.anchor} {written_out(text, node)}"
     text = text[: user.start] + copy + text[user.end :]
     found = re.compile(rf"((?:![^\s,\[\]{{}}]*\s+)?)&{re.escape(node.anchor)}([ \t]*)").match(

@@ -312,7 +312,10 @@ def column(text: str, at: int) -> int:
 
 
 def newline(text: str, at: int | None = None) -> str:
-    """Return the line ending before a position, or else the text's first line ending."""
+    """Return the line break right before a position.
+
+    If no line break is there, return the text's first line break, or a line feed.
+    """
     found = _BREAK_BEFORE.search(text, 0, at) if at is not None else None
     found = found or _BREAK.search(text)
     return str(found[0]) if found else "\n"

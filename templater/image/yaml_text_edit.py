@@ -41,7 +41,7 @@ def put(text: str, names: tuple[str, ...], value: Value) -> str:
 def move(text: str, names: tuple[str, ...], value: Value) -> str:
     """Remove the old pair, and set the value in a new last pair of the mapping.
 
-    A merged mapping (``<<``) can override an earlier pair, but not the last one.
+    A merged mapping (``<<``) can override an earlier pair, but not the last pair of the mapping.
     """
     return put(take(text, names), names, value)
 
@@ -197,7 +197,7 @@ def _insert(text: str, mapping: Mark, pair: dict[str, Value]) -> str:
 def _with_lines(text: str, at: int, lines: list[str]) -> str:
     """Insert lines before the line at a position.
 
-    A text without a final line ending does not get one.
+    If the text has no final line break, the new text has no final line break, either.
     """
     end = newline(text, at)
     new = end.join(lines)

@@ -339,8 +339,8 @@ class _Listener:
         1. the longest-idle connection of the busiest address, if that address has more than ``_CROWD``
            connections
         2. the longest-idle connection of all, if it has been idle for at least ``Bounds.stalled`` seconds
-        3. the newest connection of the busiest address, if other addresses have connections, too, and the
-           address ``newcomer`` has fewer connections than the busiest address
+        3. the newest connection of the busiest address, if the address ``newcomer`` has fewer connections
+           than the busiest address, and at least two addresses have connections
         4. the longest-idle connection of all
         """
         address, number = self._clients.most_common(1)[0] if self._clients else ("", 0)

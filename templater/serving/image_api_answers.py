@@ -117,7 +117,7 @@ class Elements(list[bytes]):
     ended = False
 
     def end(self) -> None:
-        """Free the memory of the elements, and abort each answer that has not yet sent all of them."""
+        """Free the memory of the elements, and abort each answer that has not yet sent all elements."""
         self.ended = True
         self.clear()
 

@@ -189,9 +189,9 @@ def _is_inside(path: str, folder: str) -> bool:
 
 
 def _is_below(fd: int, identity: tuple[int, int]) -> bool:
-    """Return whether the open directory ``fd``, or a directory above ``fd``, is the one with ``identity``.
+    """Return whether the open directory ``fd``, or a directory above ``fd``, has this identity.
 
-    ``identity`` is a device and an inode number.
+    An identity is a device number and an inode number.
     """
     way = "."
     with suppress(OSError):  # without permission for a directory above, SRC can't be found there
@@ -316,8 +316,8 @@ def _read_description(top: Root | ByName, path: str, name: str, limit: int) -> t
 
     Also return whether another user may have moved the file into SRC. A moved file can contain a secret.
 
-    This function reads the file even then, because the daemon's own backup.yaml looks like a moved file. Only
-    root can read backup.yaml, but its directory belongs to the container's root.
+    This function also reads a file that may have been moved, because a daemon's backup.yaml looks like a
+    moved file. Only root can read backup.yaml, but its directory belongs to the container's root.
     """
     try:
         return _read_file(top, path, name, limit, public=True), False

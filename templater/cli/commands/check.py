@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 HELP = """Check the image SRC for mistakes in its metadata and templates.
 
 The templates are rendered for the instance that the options describe. If no option describes an instance,
-the templates are rendered for a bare instance, and for an instance that sets each key that a template reads.
+the templates are rendered for a bare instance, and for an instance with every key that the templates read.
 Each rendered file is checked according to its type. The exit code is 1 if there is a finding at or above
 --at-least. See `audit` for an image that you do not trust.
 

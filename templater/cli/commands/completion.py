@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HELP = """Print a script for completion with the Tab key.
 
-With the script, the shell completes commands, options, hosts, triggers, the files that SRC writes, the
+With the script, the shell completes commands, options, hosts, triggers, the target paths of SRC's rules, the
 instances of a FILE#NAME, and more. Packages of templater install the scripts.
 
 \b
@@ -72,8 +72,8 @@ def script(shell: str) -> str:
 def answer(shell: str, line: CommandLine) -> list[str]:
     """Return the answer to the shell's script: a header, and a line for each possible completion.
 
-    The header says whether the shell also completes file names. If so, the header has the index in the last
-    word at which the file name begins.
+    The header says whether the shell also completes file names. If so, the header also has an index: the
+    position of the file name in the last word.
     """
     current = line.words[-1]
     try:

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 HELP = """Show where the rendered lines and values come from.
 
-TARGET is the path of a file, or the name of a template. Each line has two numbers: the number of the line in
-the file, and the number of the line in the template. Below a line, the command shows the origin of each
-value: a profile, the instance's own configuration, a property of the image or of the rule, a default, or the
-daemon. Values without an origin are `not set`. `because` names the values that decide the conditions and
-loops around a line.
+TARGET is the path of a file, or the name of a template. Each rendered line begins with two numbers: the line
+number in the rendered file, and the line number in the template. Below a line, the command shows the origin
+of each value: a profile, the instance's own configuration, a property of the image or of the rule, a default,
+or the daemon. Values without an origin are `not set`. `because` names the values that decide the conditions
+and loops around a line.
 
 The exit code is 5 if a template fails.
 

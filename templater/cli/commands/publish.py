@@ -23,8 +23,9 @@ date set. DIR is the directory of an instance or of an LXC container (/var/lib/l
 of its snapshots. In the image, files have the owner ids that they have inside the container. Only you can
 read the new file, because it contains the container's passwords and keys.
 
-Properties that describe the base image's build (description, serial, name, label, version, type) are
-dropped, unless you set them, name them with --keep, or answer yes when the command asks on a terminal.
+Properties that describe the base image's build are dropped: description, serial, name, label, version, type.
+To keep a property, name it with --keep, or answer yes when the command asks on a terminal. A property that
+you set is not dropped.
 
 \b
 Examples:

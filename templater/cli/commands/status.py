@@ -1,4 +1,4 @@
-"""``templater status``: show which files were changed by hand, and which ones the next start would change."""
+"""``templater status``: show changes by hand to an instance's files, and the changes of the next start."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ ROOTFS (a tarball or squashfs). DIR must be new or empty. If unpacking fails, a 
 created, and an existing DIR is empty again.
 
 Features that could harm this machine are removed and listed: devices and fifos, setuid and setgid bits,
-file capabilities, ACLs and trusted attributes. --keep keeps one kind of them,
-and --trusted keeps all.
+file capabilities, ACLs and trusted attributes. --keep keeps the features of one kind: devices, setuid or
+xattrs. --trusted keeps the features of all kinds.
 
 \b
 Examples:

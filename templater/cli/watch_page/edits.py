@@ -69,7 +69,8 @@ class Edits:
     def empty_keys(self) -> dict[str, list[str]]:
         """The configuration keys that the user has set to an empty value.
 
-        The dict maps the name of each edited profile to these keys. The name "" means the instance itself.
+        The dict has a list of keys for each edited profile, by the profile's name. The name "" stands for the
+        instance itself.
         """
         found = {"": [key for key, value in self.config.items() if not value]}
         for edit in self.profiles or ():

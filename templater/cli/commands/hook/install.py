@@ -43,7 +43,7 @@ from ...enforce_limits import guard
 )
 @click.option(
     "--rootfs",
-    help="Root filesystem. [default: the one that the runtime names]",
+    help="Root filesystem. [default: the directory that the runtime names]",
     shell_complete=completers.directories,
 )
 @click.option("--on-error", type=click.Choice(["fail", "keep-going"]), default="fail", show_default=True)

@@ -101,7 +101,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def styled_lines(lines: Iterable[str], width: int) -> Iterator[Text]:
-    """Yield the report of `image info`: bold titles, and marks of triggers in colour."""
+    """Yield the report of `image info`: bold titles, and a coloured mark for each trigger of a rule."""
     from rich.cells import cell_len
     from rich.text import Text
 
@@ -188,7 +188,7 @@ def _matrix(found: dict[str, Any]) -> Iterator[str]:
     for line in columns(rows):
         yield f"  {line}".rstrip()
     if len(unknown) > _MOST_UNKNOWN:
-        yield f"  {len(unknown) - _MOST_UNKNOWN} more unknown triggers have no column"
+        yield f"  {len(unknown) - _MOST_UNKNOWN} more unknown triggers are not shown"
 
 
 def _said(rule: dict[str, Any]) -> Iterator[str]:

@@ -12,8 +12,8 @@ from ...progress import progress
 
 HELP = """Put an image into the store.
 
-SRC is a unified image, the metadata tarball of a split image followed by its ROOTFS, or an image on a server,
-which is fetched completely. An imported image stays until it is deleted.
+SRC is a unified image, the metadata tarball of a split image followed by its ROOTFS, or an image on a server.
+The command fetches an image on a server completely. An imported image stays until it is deleted.
 
 \b
 Examples:
