@@ -199,9 +199,9 @@ class AuthoredImage(ScannedImage):
 
     @cached_property
     def _other_renders(self) -> tuple[RenderOptions, dict[str, Compiled]]:
-        """The render options of ``alternatives``, and a dict from hosts to compiled templates.
+        """The render options for ``alternatives``, and a dict from the names of hosts to compiled templates.
 
-        All renders of ``alternatives`` share one time limit.
+        All renders in the method ``alternatives`` share one time limit.
         """
         return RenderOptions(self.hosts[0], "", 0.0, 0, self.rendering_limits(LIMITS)).begun(), {}
 

@@ -122,10 +122,10 @@ def _shown(text: str) -> str:
 
 
 def _printed(part: Part) -> str:
-    """Return the text that a part prints, or the characters that stand for a tag or an expression.
+    """Return the text of a part of a template. For a tag or an expression, return a placeholder.
 
-    The value of a property can end with a line break. So the text after an expression that prints a property
-    may begin a new line.
+    The value of a property can end with a line break. So after an expression with a property, the placeholder
+    also marks the possible start of a new line.
     """
     kind, tokens = part
     if kind == "{{":
@@ -172,8 +172,10 @@ def _known_in(text: str) -> str:
 def _unknown_in(text: str, in_braces: bool, *, may_nest: bool = True) -> str:
     """Return the first key or line that may be dangerous.
 
-    ``may_nest`` tells whether the value of a harmless key may continue on the next lines. ``may_nest`` is
-    false for the value of a property: an indented expression would indent only the first line of the value.
+    ``may_nest`` tells whether the value of a harmless key may continue on the next lines.
+
+    If ``text`` is the value of a property, ``may_nest`` is false. A template with an indented expression
+    would indent only the first line of this value.
     """
     is_nested = False
     for line in filter(None, _NO_NETWORK.sub("", text).splitlines()):

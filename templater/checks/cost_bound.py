@@ -150,7 +150,7 @@ class _Measure(NamedTuple):
     """Upper bounds for an expression: the characters of the value, and the work to compute it.
 
     * ``variables`` is the number of variables in the expression.
-    * ``pieces`` has the loop variables from which the value is computed, if the loop is over a text. Such a
+    * ``pieces`` has the variables of loops over texts, if the value is computed from these variables. Such a
       loop gives its variable one piece of the text at a time.
     * ``changed`` has the variables that a loop changes and that the value can contain.
     * ``copies`` is the number of copies of these changed variables in the value.
@@ -177,8 +177,9 @@ class _Position(NamedTuple):
     A loop over a text gives its variable one piece of the text in each iteration. So all values of the loop
     variable together are only as long as the text.
 
-    The keys of ``pieces`` are loop variables, and variables that contain a loop variable. Each value is a
-    pair: the loop variable, and the length of the key variable's value in one iteration.
+    The keys of ``pieces`` are the names of loop variables, and of variables that contain a loop variable.
+    Each value of ``pieces`` is a pair: the loop variable, and the length that the variable named by the key
+    has in one iteration.
     """
 
     runs: int = 1
@@ -190,7 +191,7 @@ class _Position(NamedTuple):
 
 
 class _Bound:
-    """The search for the bounds.
+    """The search for the upper bounds of a render.
 
     A first walk finds the lengths of variables. A second walk adds up the work.
     """
@@ -532,7 +533,7 @@ class _Bound:
         return self.calls[macro.name]
 
     def _size_of_tag(self, node: tree.Invoke) -> int:
-        """Return the number of characters that the function of a tag adds to its arguments."""
+        """Return how many characters a tag can print, in addition to the texts of its arguments."""
         if node.function is filler:
             return max(int(node.arguments[0]), 0) * _PARAGRAPH
         if node.function is show:

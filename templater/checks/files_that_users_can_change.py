@@ -246,7 +246,7 @@ class FilesOfUsers:
     def _is_in_directory_of(self, first: int, place: str) -> bool:
         """Return whether users can create a link at ``place``, or replace a directory above it by a link.
 
-        ``first`` is the lowest uid and gid of these users.
+        Only users and groups with ids of at least ``first`` count.
         """
         rootfs, child = self.image.rootfs, place
         while child not in ("", "/"):
@@ -321,7 +321,7 @@ class FilesOfUsers:
     def _can_be_replaced(self, resolved: Resolved, first: int) -> bool:
         """Return whether users can replace a file, or any directory or link on the path to the file.
 
-        ``first`` is the lowest uid and gid of these users.
+        Only users and groups with ids of at least ``first`` count.
         """
         places = [resolved.real, *(link.rpartition("/")[0] for link, _ in resolved.links[1:])]
         if any(map(_is_created_by_users, places)):

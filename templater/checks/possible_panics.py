@@ -161,9 +161,9 @@ _SAFE_ARGUMENTS: Mapping[str, Callable[[str | int | float], bool]] = {
 class ValueKinds:
     """The kinds that each value of a template can have.
 
-    If tags set a variable, the variable can have the kind of each value from these tags. The positions of the
-    tags do not matter. If a render can read the variable before a tag sets the variable, the daemon's
-    variable of the same name also counts.
+    A variable can have the kind of every value that a tag gives to it. The positions of these tags do not
+    matter. If a render can read the variable before a tag sets the variable, the daemon's variable of the
+    same name also counts.
 
     Several macros with the same name are not handled, because ``bound`` refuses such templates.
     """

@@ -91,8 +91,8 @@ def count_copy(render: Render, steps: int, variables: int, value: Any = None) ->
 class EveryBranchCompilation(CountedCompilation):
     """A template that runs every branch of its conditions, and each loop at least once.
 
-    If an expression fails, it has no value, and the render continues. Otherwise, an error in a branch that no
-    host runs could end the render before the other branches run.
+    If an expression fails, it has no value, and the render continues. So the render still runs the other
+    branches after an error in a branch that no host runs.
 
     A loop fails if a tag has given ``forloop`` another value. So a tag that would set ``forloop`` sets the
     name ``forloop_`` instead.
@@ -261,7 +261,7 @@ def captured_text(render: Render) -> Any:
 
 
 def always(render: Render, *values: Any) -> bool:
-    """Return true for any values."""
+    """Return true, so that a condition with this function always holds."""
     return True
 
 

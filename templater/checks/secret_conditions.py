@@ -32,8 +32,8 @@ def hold(holders: dict[str, list[Token]], name: str, tokens: list[Token]) -> Non
     """Add secrets to the secrets that a variable can hold.
 
     A variable can hold several secrets, because a condition can decide which of several tags sets the
-    variable. At most ``MOST_HELD`` secrets are recorded. If the last of these secrets is a string, its token
-    becomes a token of the kind ``SUM``.
+    variable. At most ``MOST_HELD`` secrets are recorded. If the secret that reaches this limit is a string,
+    its token becomes a token of the kind ``SUM``.
     """
     held = holders.setdefault(name, [])
     for token in tokens:
@@ -116,8 +116,9 @@ class SecretTests:
     """The conditions that reveal more than whether a secret is set. Each condition can reveal one more bit.
 
     * ``template`` is the name of the template.
-    * ``secrets`` and ``values`` have the variables that hold secrets.
-    * ``keys`` has the variables that hold keys.
+    * ``secrets`` has the variables that hold secrets.
+    * ``values`` has the variables that hold values of computed keys.
+    * ``keys`` has the variables that hold names of keys.
     * ``bound`` has all variables of the template.
     * ``changes`` has the variables whose values change.
     * ``texts`` has the tests of each secret in earlier templates.

@@ -24,8 +24,9 @@ def unpack_refusals(names: Collection[Name]) -> Iterator[UnpackRefusal]:
 
     Incus unpacks no member below ``rootfs/dev``, so a hard link to such a member fails.
 
-    Yield nothing about a member that GNU tar would unpack through a symlink, or outside of the image: audits
-    have checks of such members. Raises LimitError if the archive lacks the members of too many directories.
+    Yield nothing about a member that GNU tar would unpack through a symlink, or outside of the image: checks
+    of ``templater audit`` report such members. Raises LimitError if too many directories have no member of
+    their own.
     """
     lxd = dict(_failures(enumerate(names)))
     incus = lxd

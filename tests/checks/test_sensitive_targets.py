@@ -266,7 +266,7 @@ def test_a_new_sensitive_file_that_users_can_write_has_at_least_the_severity_med
 ):
     image = an_image(rules(f"{path}: {{when: [create], template: t, {fields}}}"), {"t": ""})
     ((found_severity, _, message),) = observed(CHECK, image)
-    end = f", and its uid, gid and mode, with which {who} can write it" if who else ""
+    end = f", and its uid, gid and mode: {who} can write the file" if who else ""
     assert (found_severity, message.partition("its template")[2]) == (severity, end)
 
 

@@ -4,8 +4,8 @@ The check covers `/etc/hostname`, `/etc/HOSTNAME`, `/etc/hosts`, `/etc/conf.d/ho
 `/etc/sysconfig/network`.
 
 When an instance is copied, the daemons use the trigger `copy`, and not `create`. Without the trigger `copy`,
-the new instance keeps the original's hostname, and the network has two machines with one name. A rule with
-`create_only: true` does not change a file that the new instance already has.
+the new instance keeps the original's hostname, and the network has two machines with one name. Even with
+the trigger `copy`, a rule with `create_only: true` does not change a file that the new instance already has.
 
     when: [create]                  wrong: the copy has the name of the original
     when: [create, copy]            right

@@ -1,4 +1,4 @@
-"""The `expiry` of a definition gives another duration than the author probably intended, or no duration.
+"""The `expiry` of a definition gives no duration, or a duration that the author probably did not intend.
 
 distrobuilder and lxd-imagebuilder read a number with one unit: `s`, `m`, `h`, `d` or `w`. They read `1d12h`
 as 12 hours, because they ignore all numbers except the last. Other texts, such as `1y`, give no duration: the

@@ -1,7 +1,7 @@
 """A target is the root directory, leaves the root filesystem, or is too long for Linux.
 
-Every start of an instance fails. Write an absolute path of a file in the root filesystem, such as
-`/etc/hostname`.
+With an invalid target, every start of an instance fails. As the target, write the absolute path of a file in
+the root filesystem, such as `/etc/hostname`.
 """
 
 from __future__ import annotations

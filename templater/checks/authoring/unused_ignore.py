@@ -7,8 +7,8 @@ has two usual causes: the comment or entry is misspelled, or the author has fixe
     [[ignore]]                                                        in templater.toml
     id = "rename"
 
-Put the comment at the end of a line with other text: a comment alone on a line leaves an empty line in the
-written file.
+Put an ignore comment at the end of a line that has other text. A comment alone on a line leaves an empty line
+in the rendered file.
 """
 
 from __future__ import annotations

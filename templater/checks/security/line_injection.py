@@ -232,7 +232,7 @@ def is_in_argument(part: list[Token], *names: Collection[str]) -> bool:
 def _can_be_text(token: Token, *, before: str = "") -> bool:
     """Return whether a value can contain characters other than spaces.
 
-    If ``before`` is not empty, only the characters in front of the last ``before`` in the value count.
+    If ``before`` is not empty, only the part of the value before the last occurrence of ``before`` counts.
     """
     text = str(token.value)
     return token.kind != STRING or bool((text.rpartition(before)[0] if before else text).strip())

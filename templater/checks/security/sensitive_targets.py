@@ -292,7 +292,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
             message = f"{subject} is {effect}: review its template"
             is_of_system = effect != UNUSUAL or name.startswith(_OF_SYSTEM)
             if is_of_system and (who := _writers(image, rule, name)):
-                message += f", and its uid, gid and mode, with which {who} can write it"
+                message += f", and its uid, gid and mode: {who} can write the file"
                 severity = "medium" if severity in ("info", "low") else severity
             yield Observation(message, rule.spans["path"], severity=severity)
         if is_for_cloud_init(reached):
