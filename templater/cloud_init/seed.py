@@ -30,7 +30,7 @@ DEFAULT_ID = "nocloud"
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """The files in cloud-init's two folders for a NoCloud seed, ``FOLDERS``.
+    """The files of a NoCloud seed. ``FOLDERS`` lists the two folders in which cloud-init looks for a seed.
 
     ``files`` maps the path of each file to its content.
     """

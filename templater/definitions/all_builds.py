@@ -69,7 +69,7 @@ def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Cho
 def in_time(choices: Iterable[Choice], seconds: float | None) -> Iterator[Choice]:
     """Yield the choices. The caller builds each choice before it asks for the next choice.
 
-    Raises LimitError if all builds so far took too much processor time. The limit is the larger number of
+    Raises LimitError if all builds so far took too much processor time. The limit is the larger of
     ``SECONDS`` and ``seconds``.
     """
     seconds = max(SECONDS, seconds or 0)

@@ -37,7 +37,8 @@ class Choice(NamedTuple):
         """Raise UsageError if parameters are given for a SRC that is not a definition."""
         if self.parameters:
             raise UsageError(
-                f"-o {printable(self.parameters[0])} is for definitions, and '{printable(path)}' is not one"
+                f"-o {printable(self.parameters[0])} is for definitions,"
+                f" but '{printable(path)}' is not a definition"
             )
 
     def unknown_variant(self, data: Mapping[str, Any], text: str) -> str:

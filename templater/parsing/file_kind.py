@@ -102,7 +102,7 @@ def is_also_tar(head: bytes) -> bool:
     """Return whether the first bytes of a compressed file are also a valid start of a tar archive.
 
     Two tools can read different archives from such a file. For example, LXD and the releases of Incus before
-    7 do not know lz4, and look for a tar archive before they look for zstd. So these daemons can read an lz4
+    7 do not know lz4. They look for a tar archive before they look for zstd. So these daemons can read an lz4
     or zstd file as a tar archive.
     """
     return head.startswith(b"ustar", 257) or _is_old_tar(head)
@@ -130,7 +130,7 @@ def hint_for(kind: str) -> str:
 
 
 def describe(kind: str) -> str:
-    """Return a phrase for messages that names the kind of a file, such as "is a squashfs file"."""
+    """Return a phrase that describes the kind of a file in a message, such as "is a squashfs file"."""
     if kind == EMPTY:
         return "is empty"
     if kind == UNKNOWN:

@@ -116,7 +116,7 @@ def is_merge(node: Node) -> bool:
 
 
 def is_text(node: Scalar, rules: Rules) -> bool:
-    """Return whether Go decodes a scalar as a string if no type is given."""
+    """Return whether Go decodes a scalar as a string if the target has the type ``interface{}``."""
     return not (node.plain or node.tag) or isinstance(resolved(node.text, node.tag, rules), str)
 
 

@@ -1,9 +1,13 @@
 """A parser for instance descriptions, in every form that Incus and LXD print or store.
 
-Descriptions are the outputs of ``incus config show`` (with or without ``--expanded``), ``incus list -f json``
-and ``incus query /1.0/instances/NAME`` (with or without the envelope of the API). A backup contains
-descriptions in its files backup.yaml and index.yaml. The parser also accepts templater's short form, which
-has the same keys. Scalars become the strings that the daemons store.
+Descriptions are the outputs of these commands:
+
+* ``incus config show``, with or without ``--expanded``
+* ``incus list -f json``
+* ``incus query /1.0/instances/NAME``, with or without the envelope of the API
+
+A backup contains descriptions in its files backup.yaml and index.yaml. The parser also accepts templater's
+short form of a description, which has the same keys. Scalars become the strings that the daemons store.
 """
 
 import json
@@ -122,9 +126,9 @@ def overridden(
 ) -> Instance:
     """Return a copy of an instance, changed by the given overrides.
 
-    If a profile has a device of the same name as an override, the override adds its keys to the keys of that
-    device, as with ``incus launch``. An empty value removes a configuration key, as with ``incus config
-    set``. Raises UsageError if a value is invalid.
+    An overridden device keeps its other keys, including the keys from profiles, as with ``incus launch``. An
+    empty value removes a configuration key, as with ``incus config set``. Raises UsageError if a value is
+    invalid.
     """
     for about, given in (
         ("config", config),
@@ -422,10 +426,10 @@ class _Description:
         devices: Mapping[str, Any],
         profiles: tuple[Profile, ...] | None,
     ) -> Expanded | None:
-        """Return the names of the profiles with unknown contents, and of the local keys and devices.
+        """Return the names of the profiles with unknown contents, of the local keys and of the local devices.
 
-        Local keys and devices are those of the instance itself. Return None if the contents of all profiles
-        are known.
+        Local keys and devices are set in the instance itself, not in a profile. Return None if the contents
+        of all profiles are known.
         """
         names = tuple(profile.name for profile in self.profiles())
         if profiles is None and not {"expanded_config", "expanded_devices"}.isdisjoint(self.value):
@@ -512,8 +516,8 @@ class _Description:
             _devices(self.value.get("expanded_devices"), (*self.path, "expanded_devices")),
         )
         notes = tuple(
-            f"profile '{name}' overrides all other profiles, because the description has only their merged"
-            f" keys; if a key was removed from '{name}', the instance keeps the key's merged value"
+            f"profile '{name}' overrides all other profiles, because the description has only the merged keys"
+            f" of its profiles; a key that was removed from '{name}' keeps its merged value"
             for name in (printable(profile.name) for profile in given)
         )
         return (below, *given), notes

@@ -341,7 +341,7 @@ class _Decoder:
             elif isinstance(key, Scalar):
                 before = texts.setdefault(text, shown)
                 is_refused = earlier is not shown or text in fields
-                used = "all of them are used" if is_merge(key) else "the last value is used"
+                used = "all '<<' keys are used" if is_merge(key) else "the last value is used"
                 if before is not shown:
                     self.find(
                         "duplicate-key",
@@ -405,7 +405,10 @@ class _Decoder:
             self.problem(message, node.span, hint, line=self.go_text(node, gotype))
 
     def ignores(self, node: Node) -> bool:
-        """Return whether Go silently skips a node of the wrong type: yaml.v4 skips the merge key ``<<``."""
+        """Return whether Go ignores a node without an error, although the node has the wrong type.
+
+        yaml.v4 ignores the merge key ``<<`` in this way.
+        """
         return self.rules == "v4" and is_merge(node)
 
     def go_text(self, node: Node, gotype: str) -> str:

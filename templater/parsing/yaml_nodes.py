@@ -199,10 +199,10 @@ class Mapping(Collection):
 
 
 def merged_nodes(key: Node, value: Node) -> list[Node]:
-    """Return the nodes that a merge key ``<<`` merges: the items of a list ``value``, or else ``value``.
+    """Return the nodes that a merge key ``<<`` merges: the items if ``value`` is a list, else ``value``.
 
-    Go refuses a list that comes from an alias. The position of such a list is before ``key``. This function
-    does not return the items of such a list, but the list itself.
+    Go refuses an alias of a list. So for an alias of a list, return the list itself. This function detects an
+    alias by the position of the list, which is before ``key``.
     """
     return value.children if isinstance(value, Sequence) and value.start > key.start else [value]
 
@@ -365,8 +365,8 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
 def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
     """Convert a parser's error into a LimitError for brackets that nest too deeply.
 
-    The LimitError has the position of a bracket. ``behind`` is the number of characters from this bracket to
-    the position of ``error``.
+    The LimitError has the position of the bracket at which the parser stopped. ``behind`` is the number of
+    characters from this bracket to the position of ``error``.
     """
     mark: Any = error.problem_mark
     place = source.span(min(mark.index - behind, len(source.text) - 1))

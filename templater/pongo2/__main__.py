@@ -1,9 +1,17 @@
 """``python -m templater.pongo2 --jsonl``: renders templates. Each request and each answer is one JSON line.
 
-A request has ``template`` or ``template_b64``, ``context``, ``mode`` ("plain" or "incus"), ``dialect`` ("v4",
-"v6" or "v6.1"), ``options`` (``trim_blocks``, ``lstrip_blocks``) and ``id``. Answers come in the same order
-and have the same ``id``. A successful answer has ``output``, or ``output_b64`` if the output is not UTF-8.
-The answer to a failed request has ``error``, ``kind``, ``pongo2_error``, ``line`` and ``column``.
+A request has these keys:
+
+* ``template`` or ``template_b64``
+* ``context``
+* ``mode``: "plain" or "incus"
+* ``dialect``: "v4", "v6" or "v6.1"
+* ``options``: an object with ``trim_blocks`` and ``lstrip_blocks``
+* ``id``
+
+The answers come in the order of the requests. Each answer has the ``id`` of its request. A successful answer
+has ``output``, or ``output_b64`` if the output is not UTF-8. The answer to a failed request has ``error``,
+``kind``, ``pongo2_error``, ``line`` and ``column``.
 """
 
 import json

@@ -153,7 +153,7 @@ class Template:
         return made
 
     def located(self) -> Program:
-        """Return the program with source positions. It is compiled once for all templates with this text."""
+        """Return the program with source positions. All templates with the same text share this program."""
         if not self.with_spans:
             self.with_spans.append(self.loaded(code_of(self.compilation.module(spans=True))))
         return self.with_spans[0]

@@ -11,8 +11,8 @@ class Dialect:
     ``safe_super``: autoescape does not escape ``block.Super``.
     ``fixed``: the release has these fixes of pongo2 6.1:
 
-    * An unchanged ``ifchanged x`` without ``else`` does not panic.
-    * An unchanged ``ifchanged`` without ``x`` renders its ``else``.
+    * ``ifchanged x`` without ``else`` does not panic if ``x`` is unchanged.
+    * ``ifchanged`` without ``x`` renders its ``else`` if the text of its body is unchanged.
     * ``removetags`` does not treat tag names as regular expressions.
     * ``widthratio`` with a maximum of zero prints nothing.
     * The message for a banned tag is different.

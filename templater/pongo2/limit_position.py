@@ -16,8 +16,8 @@ def reached(compilation: Compilation, error: LimitError) -> Span | None:
     """Return the source position of the loop, call or filter that exceeded a limit, or None.
 
     Usually, generated code contains no source positions. So this function generates the code again with
-    source positions (spans). The line that exceeded the limit has the same number in the new code, and there
-    it contains the position.
+    source positions (spans). The line that exceeded the limit has the same line number in the new
+    code. In the new code, this line contains the source position.
 
     If the template exceeded the limit on its whole output, the result is None.
     """

@@ -134,7 +134,10 @@ def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
 
 
 def check_call(v: Function, given: int) -> None:
-    """Raise Failure if a function rejects ``given`` arguments, or does not return one or two results."""
+    """Raise Failure if pongo2 cannot call a function with ``given`` arguments (a number).
+
+    pongo2 can only call a function with one or two results.
+    """
     count = len(v.params)
     if given != count and not (v.variadic and given >= count - 1):
         raise Failure(

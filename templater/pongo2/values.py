@@ -585,9 +585,10 @@ def _byte_order(texts: "Iterable[str]") -> "Callable[[str], bytes] | None":
 
 
 def get_field(v: object, name: str) -> "Any":
-    """Return ``v.name``: a Go method (as a Function), the value of a key or field, or None if it is missing.
+    """Return ``v.name``: a Go method (as a Function), or the value of a key or field.
 
-    Raises Failure if values of this type have no members, and Panic if the field is unexported.
+    Return None if ``v`` has no member of this name. Raises Failure if values of this type have no members,
+    and Panic if the field is unexported.
     """
     exact = type(v)
     if exact is dict or exact is GoMap or exact is ForLoop:

@@ -320,7 +320,7 @@ class Explainer:
 
 
 def lines_of(traced: Traced, source: Source, origins: Origins) -> Iterator[Line]:
-    """Yield the lines of a traced render's text. A piece with line breaks becomes a part of each line."""
+    """Yield the lines of a traced render's text. A piece with line breaks is divided at the line breaks."""
     number, begins = 1, 1  # a line of the output, and the line of the template in which that line begins
     parts: list[Part] = []
     places: dict[int, tuple[int, int]] = {}  # a loop prints the same sites many times

@@ -34,7 +34,7 @@ LARGE = 1 << 19
 
 
 class Rendering:
-    """The rendered ``content`` of one rule in one pass, or the ``error`` of a failed render."""
+    """The ``content`` that one rule renders for one trigger, or the ``error`` of a failed render."""
 
     __slots__ = ("content", "error", "rule", "trigger")
 
@@ -254,10 +254,10 @@ class Compiled:
         return made
 
     def ignores_trigger(self, name: str) -> bool:
-        """Return whether a rule with this template gives the same text in every pass of a start.
+        """Return whether a rule with this template gives the same text for every trigger of a start.
 
         The result is true if the template contains neither the word ``trigger`` nor the word ``random``. Only
-        the variable ``trigger`` differs between passes, and only ``random`` gives random text.
+        the variable ``trigger`` depends on the trigger, and only ``random`` gives random text.
         """
         found = self.alike.get(name)
         if found is None:

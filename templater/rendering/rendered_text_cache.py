@@ -105,7 +105,7 @@ class Memo:
         )
 
     def compiled(self, templates: Mapping[str, TemplateFile], options: RenderOptions) -> Compiled:
-        """Return the templates in a form for `render` that reuses the texts in this store."""
+        """Return an object for `render` that renders these templates and reuses the texts in this store."""
         return _Templates(self, templates, options)
 
 

@@ -65,9 +65,9 @@ def compare_plans(before: Plan, after: Plan) -> list[FileComparison]:
 
 
 def last_changes(plan: Plan) -> dict[str, Side]:
-    """Return each file in the state after the last pass.
+    """Return each file in the state after the last trigger of a plan.
 
-    If a pass fails to write a file, the file counts as failed.
+    If a rule fails to write a file at any trigger, the file counts as failed.
     """
     found: dict[str, Side] = {}
     for change in plan.changes:

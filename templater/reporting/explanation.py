@@ -194,9 +194,11 @@ def named(origins: Sequence[Origin]) -> str:
 def kind_of(origins: Sequence[Origin]) -> str:
     """Return the kind of origin that decides a value's colour.
 
-    Ignore the kinds "default" and "undefined", and return the kind of the last of the other origins. If there
-    are no other origins, return "default" or "undefined". Of these two kinds, "default" has priority.
-    Return "" if ``origins`` is empty.
+    Return the first kind in this list that applies:
+
+    * the kind of the last origin that is neither a "default" nor "undefined"
+    * "default", if any origin is a default
+    * "undefined", or "" if ``origins`` is empty
     """
     kinds = [origin.kind for origin in origins if origin.kind != "undefined"]
     kinds = [kind for kind in kinds if kind != "default"] or kinds

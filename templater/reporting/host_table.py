@@ -70,7 +70,7 @@ def host_table(plans: Mapping[str, Plan | TemplaterError], find: FindConstruct |
     """Compare the plans of ``planning.every_host``.
 
     The content of each file is compared with the content of the same file in the first plan. ``find`` returns
-    the construct that causes a difference.
+    the construct of the template that causes a difference.
     """
     errors: dict[str, str] = {}
     changes: dict[str, dict[tuple[str, str, int], Change]] = {}

@@ -150,7 +150,7 @@ def _range(start: int, stop: int) -> str:
 
 
 def _one_hunk(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of one hunk, which replaces all lines between the common start and the common end."""
+    """Yield one hunk. It replaces all lines from the first to the last line that differs."""
     head = 0
     while head < min(len(before), len(after)) and before[head] == after[head]:
         head += 1

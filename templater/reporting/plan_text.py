@@ -66,8 +66,8 @@ class Heading(NamedTuple):
 def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
     """Yield a block for each change, in order.
 
-    If a later pass renders a file again, only the block of the later pass shows the content. If ``fold`` is
-    true, omit the changes that ``unchanged`` returns.
+    If a later trigger renders a file again, only the block of the later trigger shows the content. If
+    ``fold`` is true, omit the changes that ``unchanged`` returns.
     """
     folded = set(unchanged(plan)) if fold else set()
     changes = [change for change in plan.changes if change not in folded]
@@ -95,7 +95,7 @@ def written_again(later: Change) -> str:
 
 
 def unchanged(plan: Plan) -> list[Change]:
-    """Return each change of a later pass that leaves its file in the state of an earlier pass.
+    """Return each change at a later trigger that leaves its file as it was after an earlier trigger.
 
     Omit a change if its outcome on the host differs from its outcome in templater.
     """
@@ -222,7 +222,10 @@ def summary(plan: Plan) -> str:
 
 
 def _host_summary(plan: Plan) -> str:
-    """Return the predicted problems, such as ``; incus would fail at 3, 2 random, 1 unknown``, or ""."""
+    """Return the numbers of changes with a predicted problem on the host, or "" without a problem.
+
+    For example: ``; incus would fail at 3, 2 random, 1 unknown``.
+    """
     outcomes = [plan.prediction.outcomes[change] for change in plan.host_fails]
     results = [outcome.result for outcome in outcomes]
     if plan.host_error and not results:  # the start failed before any rule ran

@@ -28,7 +28,7 @@ FATAL = ("fails", "hangs")
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The result of a start. ``unknown`` maps each path that templater cannot predict to the reason."""
+    """The result of a start. ``unknown`` has the reason for each path that templater cannot predict."""
 
     plan: Plan
     changes: tuple[Change, ...] = ()

@@ -15,14 +15,15 @@ VERBS = {
     "stop": "stop the instance; this renders nothing",
     "restart": "stop, then start",
     "reboot": "restart from inside the guest; this runs the same triggers as start",
-    "copy": "copy=NAME creates a copy of the instance; copy=NAME/SNAPSHOT copies a snapshot",
+    "copy": "copy=NAME copies the instance as NAME; copy=NAME/SNAPSHOT copies its snapshot SNAPSHOT as NAME",
     "rename": "rename=NAME renames the instance",
     "move": "move=NAME renames the instance; move=NAME,pool=POOL and move=NAME,project=PROJECT also move it",
     "rebuild": "create the root filesystem again from the image; rebuild=IMAGE uses another image",
     "snapshot": "snapshot=NAME takes a snapshot",
     "restore": "restore=NAME restores a snapshot",
     "publish": "publish=NAME publishes the instance as an image, and creates instance NAME from the image;"
-    " publish=NAME/SNAPSHOT publishes a snapshot; publish=NAME,KEY=VALUE sets an image property",
+    " publish=NAME/SNAPSHOT publishes the instance's snapshot SNAPSHOT instead;"
+    " publish=NAME,KEY=VALUE also sets an image property",
     "export": "export=NAME exports a backup and imports it as instance NAME",
     "c": "c:KEY=VALUE sets a configuration key, c:KEY= unsets it, c:KEY=@FILE reads the value from a file",
     "d": "d:DEVICE,KEY=VALUE sets a key of a device, d:DEVICE= removes the device",
@@ -58,7 +59,7 @@ class Step:
     def made(self) -> str:
         """The name of the instance that the step creates.
 
-        For ``copy=NAME/SNAPSHOT`` and ``publish=NAME/SNAPSHOT``, this is NAME.
+        For ``copy=NAME/SNAPSHOT`` and ``publish=NAME/SNAPSHOT``, the name is NAME.
         """
         return self.argument.partition("/")[0] if self.verb in ("copy", "publish") else self.argument
 

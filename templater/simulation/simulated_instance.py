@@ -51,7 +51,7 @@ class Folder(Protocol):
 
     @property
     def guessed(self) -> bool:
-        """Whether the root filesystem is unknown, so that the simulation began with an empty one."""
+        """Whether the root filesystem is unknown, so that the simulation began without files."""
 
     def copy(self) -> Folder: ...
 

@@ -96,7 +96,7 @@ class Variant:
 
 @dataclass(slots=True)
 class FileView:
-    """A file of an instance, with the distinct results that hosts and passes give."""
+    """A file of an instance, with the distinct results of all hosts and triggers."""
 
     path: str
     variants: list[Variant] = field(default_factory=list)

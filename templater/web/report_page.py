@@ -376,7 +376,10 @@ def variant_article(page: PageState, view: InstanceView, variant: Variant, place
 
 
 def where(columns: Sequence[Column], numbers: Sequence[int]) -> str:
-    """Return a phrase that names the runs ``numbers``, such as ``incus, lxd on create then start``."""
+    """Return a phrase that names some runs, such as ``incus, lxd on create then start``.
+
+    ``numbers`` has the indexes of these runs in ``columns``.
+    """
     if len(numbers) == len(columns):
         return "in every run"
     words = []

@@ -128,10 +128,11 @@ class Writer(CodeGenerator):
         self.visit(node, self.frame)
 
     def later(self, parameters: str, name: str, write: Callable[[], None]) -> None:
-        """Schedule a new generated function. After the current function, ``write`` writes its body.
+        """Schedule a new generated function. ``write`` writes its body.
 
-        The new function gets the scope in its parameter ``s``. Writing the function later keeps the stack of
-        the generator small, even for a deeply nested template.
+        The generator calls ``write`` after the current function is complete. This keeps the stack of the
+        generator small, even for a deeply nested template. The new function gets the scope in its parameter
+        ``s``.
         """
         mode, captured = self.mode, self.captured
 

@@ -121,7 +121,7 @@ def tag_function(node: Call) -> tuple[str, str] | None:
 
 
 def lazy(expressions: list[Expr]) -> Tuple:
-    """Return a ``Tuple`` with the context "lazy": arguments that the tag's function evaluates itself."""
+    """Return a ``Tuple`` of arguments that a tag's function evaluates itself. Its context is "lazy"."""
     return Tuple(expressions, "lazy")
 
 
@@ -591,7 +591,10 @@ def all_field_holders(direct: set[str], copies: Sequence[tuple[str, str]]) -> se
 
 
 def is_wrapped(body: Sequence[Node]) -> bool:
-    """Return whether one ``autoescape`` tag contains the whole body, as in each template from a daemon."""
+    """Return whether one ``autoescape`` tag contains the whole body.
+
+    The daemons put every template into such a tag.
+    """
     return len(body) == 1 and isinstance(body[0], ScopedEvalContextModifier)
 
 

@@ -23,8 +23,8 @@ _ORDERS = {
 class ExpressionWriter(Writer):
     """A code generator for expressions. Each template expression becomes one Python expression in brackets.
 
-    If the expression that is written next is the input of a filter, ``consumer`` is the filter's work for
-    each character of the input. Otherwise, ``consumer`` is 0.
+    ``consumer`` describes the expression that is written next. If this expression is the input of a filter,
+    ``consumer`` is the filter's work for each character. If not, ``consumer`` is 0.
     """
 
     consumer = 0

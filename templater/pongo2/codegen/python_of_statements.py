@@ -318,7 +318,10 @@ class StatementWriter(ExpressionWriter):
             self.writeline(f"left -= len({name})")
 
     def visit_Block(self, node: nodes.Block, frame: Frame) -> None:
-        """Write code that prints a block's last body. ``block.Super`` in this body prints other bodies."""
+        """Write code that prints a block: its last body, which replaces the bodies before it.
+
+        In this body, ``block.Super`` prints the replaced bodies.
+        """
         names = self.bodies.get(node.name)
         if names is None:
             bodies = nodes.bodies_of(node)

@@ -81,7 +81,7 @@ class _Spec:
     def for_values(self) -> None:
         """Convert the flags of %+v and %#v into the modes ``plus_v`` and ``sharp_v``.
 
-        Afterwards, turn the flags off. Otherwise, they would apply to each element of the operand.
+        Then turn the flags off, so that they do not apply to each element of the operand.
         """
         self.plus_v, self.sharp_v = self.plus, self.sharp
         self.plus = self.sharp = False

@@ -1,4 +1,4 @@
-"""Go's strconv.ParseFloat. This function has a small module of its own, because every hook loads it."""
+"""Go's strconv.ParseFloat, in a small module of its own, because every run of a hook imports the module."""
 
 
 def parse_float(text: str) -> "float | None":

@@ -364,7 +364,7 @@ class _Parser:
     def set_flags(self) -> bool:
         """Parse flags after ``(?``.
 
-        Return True for ``(?i)``, which sets the flags for the rest of the enclosing group, and False for
+        Return True for ``(?i)``: the flags then apply to the rest of the enclosing group. Return False for
         ``(?i:``, which begins a group.
         """
         outer = self.flags.copy()
@@ -442,8 +442,10 @@ class _Parser:
         ``start`` is the position in the pattern at which the class of this category begins.
 
         Raises Panic for a name that is invalid in every release of Go. Raises LimitError for a name that
-        templater does not support: the name of a script, because Python does not know scripts, or a name such
-        as LC or Letter, which only some releases of Go know.
+        templater does not support:
+
+        * the name of a script, because Python does not know scripts
+        * a name that only some releases of Go know, such as LC or Letter
         """
         if name == "Any":
             return lambda c: True

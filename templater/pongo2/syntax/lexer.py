@@ -155,7 +155,7 @@ class Lexer:
         raise self.error("Unexpected EOF, string not closed.", start, start, end)
 
     def error(self, message: str, offset: int, start: int, end: int) -> TemplateSyntaxError:
-        """Return an error. pongo2 reports only ``offset``, templater the range ``start`` to ``end``."""
+        """Return an error. pongo2 reports the position ``offset``; templater reports a range."""
         original = pongo2_text("lexer", message, self.unit.name, self.unit.position(offset))
         ours, hint = _OURS.get(message, (message, ""))
         if message.startswith("Unknown escape"):

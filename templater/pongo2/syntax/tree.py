@@ -322,7 +322,8 @@ class Capture(Statement):
 class Block(Statement):
     """A named block.
 
-    If a template and the template that it extends define the block, the extending template supplies the body.
+    If a template extends another template and both define the block, the extending template supplies the
+    body.
     """
 
     __slots__ = ("name", "token")

@@ -55,8 +55,8 @@ def render_other(
 ) -> str:
     """Return the output of the included template with the number ``unit``.
 
-    It was compiled together with the including template. Before pongo2 6.1, the tags of an included template
-    keep their state, such as the position of ``cycle``, when the template is included again.
+    This template was compiled together with the including template. In releases before pongo2 6.1, a template
+    that is included again keeps the state of its tags, such as the position of ``cycle``.
     """
     context = context_of(render, scope, only, names, values)
     state = None if DIALECTS[render.program.dialect].fixed else render.state

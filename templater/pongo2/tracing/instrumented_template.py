@@ -489,7 +489,10 @@ def do(token: Token, function: Callable[..., Any], *arguments: Any) -> tree.Do:
 
 
 def enclosed(function: Callable[..., Any], value: tree.Expression, *more: Any) -> tree.Invoke:
-    """Return a call that begins a frame, evaluates ``value``, and runs ``function``, which ends the frame."""
+    """Return a call that begins a `recorder.Frame`, evaluates ``value``, and runs ``function``.
+
+    ``function`` ends the frame.
+    """
     return tree.Invoke(value.token, function, tree.Invoke(value.token, trace.begin), value, *more)
 
 

@@ -4,10 +4,12 @@
 function is the render, whose context is a `TracedContext`. The functions change no value, so a traced render
 prints the same text as a normal render.
 
-A "read" is the record that an expression has used a name of the context. It is a tuple of the root name and
-the keys, such as ``("config", "user.foo")``. The read ``("config",)`` stands for all keys of ``config``. The
-read ``(CONFIG_DEFAULT, key)`` says that ``config_get`` returned its default, because ``key`` is missing. The
-read ``(FILTER_DEFAULT,)`` says that the filter ``default`` returned its argument.
+A "read" is the record that an expression has used a name of the context. A read is a tuple:
+
+* ``("config", "user.foo")``: a root name and its keys
+* ``("config",)``: all keys of ``config``
+* ``(CONFIG_DEFAULT, key)``: ``config_get`` returned its default, because ``key`` is missing
+* ``(FILTER_DEFAULT,)``: the filter ``default`` returned its argument
 """
 
 from __future__ import annotations
@@ -216,7 +218,7 @@ def printed_texts(render: Render) -> PrintedTexts:
 
 
 def begin(render: Render) -> int:
-    """Begin a frame, and return its depth.
+    """Begin a `Frame`: the state of one expression while it is evaluated. Return the depth of the frame.
 
     The function that ends the frame takes this depth as an argument.
     """
@@ -239,7 +241,7 @@ def context_value(render: Render, depth: int, value: Any, path: tuple[str | None
 
 
 def bound_value(render: Render, depth: int, value: Any, scope: Scope, path: tuple[str | None, ...]) -> Any:
-    """Record the reads on which the value of a variable depends.
+    """Record the context variables on which the value of a variable of the template depends.
 
     A tag of the template, such as ``set``, may have given the variable its value.
     """
@@ -370,8 +372,9 @@ def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
 class Binding(NamedTuple):
     """The state of a statement that binds names, while the values are evaluated.
 
-    ``depth`` is the depth of the statement's frame. ``reads`` maps each bound name to the reads of its value.
-    If a macro computes the value, ``reads`` has None, and the statement's frame has the macro's reads.
+    ``depth`` is the depth of the statement's frame. ``reads`` maps each bound name to the context variables
+    on which its value depends. If a macro computes the value, ``reads`` has None, and the statement's frame
+    has the context variables on which the value depends.
     """
 
     depth: int
@@ -382,7 +385,7 @@ def begin_binding(render: Render, scope: Scope, names: tuple[tuple[str, Name], .
     """Begin a statement that binds names, before it evaluates the values.
 
     ``names`` has a pair for each bound name: the name and the path of its value. If the path is (), `stored`
-    records the reads of the value later.
+    later records the context variables on which the value depends.
     """
     found = scope[_BINDING] = Binding(begin(render), {})
     for name, path in names:
@@ -398,7 +401,7 @@ def stored(render: Render, depth: int, value: Any, scope: Scope, name: str) -> A
 
 
 def bind(render: Render, scope: Scope) -> None:
-    """Record the reads of each name that a statement has bound: the reads on which its value depends."""
+    """Record, for each name that a statement has bound, the context variables on which its value depends."""
     trace = trace_of(render)
     binding: Binding = scope[_BINDING]
     of_macros = trace.take(binding.depth).reads
@@ -418,7 +421,7 @@ def bind_parameters(render: Render, scope: Scope, names: tuple[str, ...]) -> Non
 
 
 def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) -> None:
-    """Record the reads on which the loop's variables depend in this round.
+    """Record the context variables on which the loop's variables depend in this round.
 
     In a loop over a map of the context, both names of the loop depend only on the current item. ``forloop``
     depends on the whole map. As in pongo2, only a loop over a map sets the second name.
