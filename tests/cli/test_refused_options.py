@@ -74,7 +74,7 @@ USAGE = {
     "check IMAGE --as foo": f"Invalid value for '--as': unknown host 'foo'; known hosts: {', '.join(KNOWN)}, all",
     "check IMAGE --diff --json": "--diff can't be combined with --report or --json",
     "check IMAGE --unsafe-fixes": "--unsafe-fixes needs --fix or --diff",
-    "check IMAGE --all-variants": "--all-variants is for definitions, and 'IMAGE' is not one",
+    "check IMAGE --all-variants": "--all-variants is for definitions, but 'IMAGE' is not a definition",
     "check IMAGE --project x": "--project is for running instances, such as incus:web1",
     "diff IMAGE --html r": "diff --html needs ROOTFS, or an option such as --set for the comparison",
     "diff IMAGE --html r --instances x": "diff --html can't be combined with --instances",
@@ -116,7 +116,7 @@ USAGE = {
     "test IMAGE IMAGE --tests x": "--tests can't be combined with several SRC",
 }
 REFUSED = {
-    "preview IMAGE --all-variants": "--all-variants is for definitions, and 'IMAGE' is not one",
+    "preview IMAGE --all-variants": "--all-variants is for definitions, but 'IMAGE' is not a definition",
     "preview IMAGE -o d.tar.gz": (
         "can't write 'd.tar.gz': -o writes a directory or an uncompressed .tar file\n"
         "hint: use -o d.tar, and compress that file"

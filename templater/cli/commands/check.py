@@ -235,7 +235,7 @@ def command(
         if of_definition:
             settings |= {"choice": choice, "all_variants": all_variants}
         elif all_variants:
-            raise click.UsageError(f"--all-variants is for definitions, and '{printable(source)}' is not one")
+            raise click.UsageError(f"--all-variants is for definitions, but '{printable(source)}' is not a definition")
         else:
             choice.refuse_parameters(source)
         work = partial(

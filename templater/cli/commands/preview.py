@@ -178,5 +178,5 @@ def builds(path: str, choice: Choice, limits: Given) -> Iterator[Choice]:
     from ...definitions.is_definition import is_definition
 
     if not is_definition(path):
-        raise UsageError(f"--all-variants is for definitions, and '{printable(path)}' is not one")
+        raise UsageError(f"--all-variants is for definitions, but '{printable(path)}' is not a definition")
     yield from in_time(all_choices(path, choice, limits.for_images()), limits.rendering.get("total"))
