@@ -36,7 +36,7 @@ def record(key: str, value: bytes) -> bytes:
 
 
 def pax(records: dict[str, bytes], kind: bytes = tarfile.XHDTYPE) -> bytes:
-    """An extended header for the next member; of kind ``g`` for all that follow."""
+    """An extended header for the next member. The kind ``g`` is for all members that follow."""
     body = b"".join(record(key, value) for key, value in records.items())
     return header("pax", kind, len(body)) + padded(body)
 

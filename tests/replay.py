@@ -328,7 +328,7 @@ class HostStart:
 
 
 def orders(passes: list[list[Due]], plan: Plan) -> Iterator[list[list[Due]]]:
-    """File order first; all others where a failure or a collision makes order matter."""
+    """Yield the file order. If a failure or a collision makes the order matter, also yield other orders."""
     yield passes
     matters = any(change.render_error or change.error or change.collides for change in plan.changes)
     if matters:
@@ -590,14 +590,14 @@ class Replay:
         return self.known(files_of(folder))
 
     def known(self, files: Mapping[str, str]) -> dict[str, str]:
-        """Without the text of files that only the host can render."""
+        """Return the files. Replace the text of each file that only the host can render."""
         unknown = self.theirs.unknown
         return {path: "a file of any text" if path in unknown else text for path, text in files.items()}
 
     # steps
 
     def do(self, simulation: Simulation, observed: Mapping[str, Any]) -> "TemplaterError | None":
-        """Take a step; the error that it ends with."""
+        """Take a step. Return the error with which the step ends, or None."""
         verb, *words = observed["step"]
         method = getattr(self, f"do_{verb}", None)
         if method is None:
@@ -1247,12 +1247,12 @@ def twin(subject: SimulatedInstance) -> SimulatedInstance:
 
 
 def changed(instance: Instance, **fields: Any) -> Instance:
-    """The instance with these fields instead of its own."""
+    """Return a copy of the instance with other values of these fields."""
     return Instance(**{name: fields.get(name, getattr(instance, name)) for name in Instance.__slots__})
 
 
 def image_tree(image: Mapping[str, Any]) -> Tree:
-    """An image's folder as it is unpacked."""
+    """Return the folder of an unpacked image."""
     tree = MemoryRootfs()
     tree._plant("/metadata.yaml", image["metadata_yaml"])
     if image["templates_dir"] == "dir":
@@ -1315,7 +1315,7 @@ def repeated(text: Any) -> str:
 
 
 def leads_out(place: str, target: str) -> bool:
-    """A link that an os.Root of the instance's folder refuses."""
+    """Return whether an ``os.Root`` of the instance's folder refuses a link."""
     return target.startswith("/") or normpath(f".{os.path.dirname(place)}/{target}").startswith("..")
 
 
@@ -1324,7 +1324,7 @@ def expanded(text: str) -> str:
 
 
 def guest_word(word: str, top: str) -> str:
-    """A word of a guest's command with the guest's absolute paths made the host's."""
+    """Return a word of a guest's command. Convert absolute paths of the guest to paths of the host."""
     return re.sub(r"(?<![\w.$/-])/(?=[\w.])", f"{top}/", word)
 
 

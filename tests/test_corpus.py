@@ -197,7 +197,7 @@ def test_the_corpus_test_compares_every_recorded_rendering(dialect: str):
 
 
 def decoded(metadata) -> dict:
-    """Metadata as Go's own structs print, an absent mapping or list as an empty one."""
+    """Return metadata as Go's structs print it. A missing mapping or list is empty."""
     return {
         "Architecture": metadata.architecture,
         "CreationDate": metadata.creation_date,

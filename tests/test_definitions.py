@@ -131,7 +131,7 @@ def test_every_variant_of_a_sample_definition_renders(path):
         for number, path in enumerate(SAMPLES)
     ],
 )
-def test_a_sample_definition_has_only_findings_that_this_test_file_explains(path):
+def test_a_sample_definition_has_only_findings_that_the_test_file_explains(path):
     hosts = ("incus", "lxd")
     report = check_report(
         str(path), hosts=hosts, choice=Choice(("image.serial=1",)), all_variants=True, at_least="info"

@@ -72,7 +72,7 @@ OPENING, CLOSING = (
 )
 
 
-def test_the_table_of_differences_is_up_to_date(update):
+def test_the_table_of_differences_from_the_hosts_is_up_to_date(update):
     page = ROOT / "docs/differences.md"
     before, opening, rest = page.read_text().partition(OPENING)
     old, closing, after = rest.partition(CLOSING)
@@ -104,7 +104,7 @@ def limits_table() -> str:
 
 
 def shown(value: float, unit: str) -> str:
-    """A value as ``--limit`` takes it."""
+    """Return a value in the form that ``--limit`` accepts."""
     suffixes = [suffix for suffix in limit_option.UNITS[unit] if suffix != "b"]
     names = {"kib": "KiB", "mib": "MiB", "gib": "GiB", "m": "M" if unit == limit_option.NUMBER else "m"}
     best = max(

@@ -89,7 +89,7 @@ def test_a_plan_gives_the_same_output_as_the_real_pongo2(case, trigger):
 
 
 def tarball(folder):
-    """A unified image as the daemons pack one, without our own builder."""
+    """Return a unified image as the daemons pack it. Do not use templater's own builder."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         tar.add(folder / "metadata.yaml", "metadata.yaml")
@@ -121,7 +121,7 @@ def a_rootfs(case, tmp_path):
 
 
 def identities(folder):
-    """Inode and modification time of everything in a tree."""
+    """Return the inode and the times of each entry of a tree."""
     found = {}
     for parent, folders, files in os.walk(folder):
         for name in folders + files:

@@ -3,8 +3,8 @@
 Debian's Incus 6.0.4 was watched through the lives of instances: ``tests/incus_cases``, verbs that are not
 in these in ``tests/incus_lives``, and profiles, devices, moves, projects and rebuilds in
 ``tests/incus_cases_2``. TEMPLATER_INCUS_CASES names other folders of the same form, separated by colons. The
-host's predicted outcome has to be what was observed, and so has what a simulation tells. Our own result has
-to be it, too, unless a named deviation is at work.
+predicted outcome of the host and the result of a simulation must equal the observed result. templater's own
+result must equal it, too, unless a named deviation explains the difference.
 """
 
 import os

@@ -53,7 +53,7 @@ def test_the_github_configuration_is_valid(schema, pattern):
     run("check_jsonschema", "--builtin-schema", schema, *files)
 
 
-def test_the_github_workflow_tests_every_pure_folder_on_macos_and_windows():
+def test_the_github_workflow_tests_every_folder_of_pure_modules_on_macos_and_windows():
     workflow = (GITHUB / "workflows" / "ci.yml").read_text()
     tested = set(re.findall(r"tests/unit/(\w+)", workflow))
     # simulation is pure as well, but its tests compare it with a directory on the disk

@@ -100,18 +100,18 @@ def records_of(driver: str) -> dict[tuple[str, str], Record]:
 
 
 def other_names(record: Record, host: Host) -> bool:
-    """A root filesystem tells how many names a file has, not which: the other one changes too."""
+    """A root filesystem has the number of hard links, not their paths. The second link changes, too."""
     return any(entry["type"] == "hardlink" for entry in record["setup"]["entries"]) and bool(record["left"])
 
 
 def chroot_loader(record: Record, host: Host) -> bool:
-    """These releases let include read files through a chroot loader; we never render that."""
+    """Old releases let include read files through a chroot loader. templater never renders this include."""
     texts = "".join(record["setup"].get("templates", {}).values())
     return not host.banned and "{% include" in texts and record["outcome"] == "written"
 
 
 def null_entry(record: Record, host: Host) -> bool:
-    """The host's start fails at a null entry, so what a guest's agent makes of it is no part of a plan."""
+    """The host's start fails at a null entry, so no plan contains the result of a guest's agent."""
     return record["driver"] == "agent" and None in (record["setup"].get("rules") or {}).values()
 
 
@@ -154,7 +154,7 @@ class Machine:
         return cut[1].ljust(int(cut[2]), "x") if cut else text
 
     def inside(self, entry: Record) -> Record:
-        """The entry with the ids that the container has for those on disk."""
+        """Return the entry with ids of the container instead of ids on the disk."""
         shift = self.setup.get("shift", 0)
         return entry | {name: entry[name] - shift for name in ("uid", "gid") if name in entry}
 
@@ -364,12 +364,12 @@ def predictions(record: Record, host: Host, dialect: str) -> list[Prediction]:
 
 @cache
 def ends_of(name: str, situation: str) -> list[Prediction]:
-    """The predictions for one record, made once for all tests that look at them."""
+    """Return the predictions for one record. All tests share them."""
     return predictions(records()[name, situation], HOSTS[name], BUILDS[name][1])
 
 
 def unknown(record: Record, host: Host) -> str:
-    """Why this record can't be predicted; empty if it can."""
+    """Return the reasons why templater can't predict a record, or an empty string."""
     return "; ".join(reason.__doc__ or "" for reason in UNKNOWN if reason(record, host))
 
 

@@ -44,7 +44,7 @@ def version_of(pin: Requirement) -> str:
 DEBIAN_13 = pins("debian-13.txt")
 
 
-def test_a_command_has_the_name_of_the_distribution_so_that_uvx_finds_it():
+def test_a_console_command_has_the_name_of_the_python_distribution_so_that_uvx_finds_the_command():
     assert PROJECT["scripts"][PROJECT["name"]] == PROJECT["scripts"]["templater"]
 
 

@@ -1,4 +1,4 @@
-"""The public names, and that everything but writing imports where there is no Linux."""
+"""The public names, and the imports on other systems than Linux: all but writing works there."""
 
 import json
 import subprocess

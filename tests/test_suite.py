@@ -1,4 +1,4 @@
-"""pongo2's own test-suite, as far as a context that JSON can express goes; its Go values are built here.
+"""pongo2's own test suite. The tests build those Go values of contexts that JSON can't express.
 
 The suite is read in place: ``TEMPLATER_SUITE``, or the folder beside this repository.
 """

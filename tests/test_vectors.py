@@ -75,7 +75,7 @@ class Vector:
 
     @property
     def has_error_text(self) -> bool:
-        """Whether pongo2 gave an error, and did not crash."""
+        """Return whether pongo2 reported an error instead of a crash."""
         return "error" in self.result and not self.result.get("panic")
 
 

@@ -146,7 +146,7 @@ FETCH = (
 def fetch(folder: Path, url: str, kind: str) -> float:
     """Fetch the image into an empty store in a new process. Return the seconds.
 
-    Each command that needs a remote image begins like this.
+    Each command that needs a remote image first fetches the image like this.
     """
     with tempfile.TemporaryDirectory(dir=folder) as home:
         environment = {

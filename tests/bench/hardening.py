@@ -182,7 +182,7 @@ def everything(top: Path) -> dict[str, tuple[object, ...]]:
 
 
 def compare(case: Case, pair: tuple[Side, Side], ground: Ground) -> int:
-    """Check that both sides write the same files, in both ways: ``called`` and ``run``.
+    """Check that both sides write the same files, with ``called`` and with ``run``.
 
     Return the number of written files.
     """

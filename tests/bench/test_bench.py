@@ -72,12 +72,12 @@ def has_history() -> bool:
 @as_root
 @pytest.mark.slow
 @pytest.mark.skipif(not has_history(), reason="needs a clone with its history")
-def test_the_versions_before_and_after_the_security_changes_write_equal_files(tmp_path: Path):
+def test_templater_before_and_after_the_security_changes_writes_equal_files(tmp_path: Path):
     with sides(REVISION) as pair:
         assert [compare(case, pair, Ground(tmp_path)) for case in SAMPLES] == [8, 6, 3, 3, 2, 3, 4, 3]
 
 
-def test_the_benchmark_passes_even_if_templater_is_much_slower_than_unprotected_writing():
+def test_the_benchmark_passes_even_if_apply_is_much_slower_than_writing_without_any_safety():
     fast, slow = Series(), Series()
     fast.rounds = [(Times(10, 5), Times(10.5, 5)), (Times(20, 5), Times(22, 5)), (Times(10, 5), Times(99, 5))]
     slow.rounds = [(Times(1, 1), Times(2, 3))]

@@ -1,4 +1,4 @@
-"""``python -m tests.differential``: random templates through pongo2 and through us, and what differs."""
+"""``python -m tests.differential``: differences between pongo2 and templater, found by random templates."""
 
 import argparse
 import json

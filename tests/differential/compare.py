@@ -1,4 +1,4 @@
-"""One example on both sides: what each said, and whether that is the same."""
+"""A comparison of the answers of pongo2 and templater to one example."""
 
 import signal
 from base64 import b64decode
@@ -73,7 +73,7 @@ def is_random(oracle: Oracle, request: dict[str, Any]) -> bool:
 
 
 def differs(oracle: Oracle, request: dict[str, Any]) -> bool:
-    """Asked on its own and with patience: a busy machine makes no difference."""
+    """Return whether the sides still differ. Use a long timeout, so that a busy machine has no effect."""
     mine, other = ours(request), patiently(oracle, request)
     if "broken" in mine:
         return True
@@ -120,7 +120,7 @@ class _Candidate:
 
 
 def _simpler(choices: list[int]) -> Iterator[_Candidate]:
-    """Shorter and smaller sequences, from coarse to fine, going on from those that were accepted."""
+    """Yield shorter and smaller sequences, from coarse to fine. Continue with each accepted sequence."""
     current = choices
     progress = True
     while progress:

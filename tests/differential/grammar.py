@@ -19,7 +19,7 @@ class Choices:
         self.made: list[int] = []
 
     def draw(self, n: int) -> int:
-        """A number below n."""
+        """Draw a number below ``n``."""
         if n <= 1:
             return 0
         choice = self.decide(n)
@@ -30,7 +30,7 @@ class Choices:
         return options[self.draw(len(options))]
 
     def chance(self, one_in: int) -> bool:
-        """True once in so many; False is the simple answer."""
+        """Return True with the probability 1 / ``one_in``. False is the simple answer."""
         return self.draw(one_in) == one_in - 1
 
 
@@ -224,7 +224,7 @@ class Writer:
         return text
 
     def spoiled(self, text: str) -> str:
-        """Cut something out, or put something in."""
+        """Return the text without a part of it, or with an inserted part."""
         start = self.c.draw(len(text) + 1)
         if self.c.chance(2):
             return text[:start] + text[start + 1 + self.c.draw(4) :]
@@ -309,7 +309,7 @@ class Writer:
     def subscripted(self, name: str, depth: int) -> str:
         """Sometimes add a subscript, if the dialect has subscripts.
 
-        Text after it is an error, and is also tried.
+        Sometimes also add text after the subscript, which is an error.
         """
         c = self.c
         if (
@@ -488,7 +488,7 @@ VERBS = "dvsxXqtTfFeEgGbcoOUpw%z!é"
 
 
 def formats(c: Choices) -> Case:
-    """fmt: directives of flags, width, precision, index and verb."""
+    """Draw directives for Go's fmt, with flags, width, precision, index and verb."""
     pieces = []
     for _ in range(1 + c.draw(2)):
         index = c.pick(("", "", "", "", "[1]", "[2]", "[", "[1", "[]", "[x]"))
@@ -542,7 +542,7 @@ HTML_TESTS = (
 
 
 def html(c: Choices) -> Case:
-    """Tags, well-formed and not."""
+    """Draw texts with valid and invalid HTML tags."""
     pattern = made_of(
         c, ("b", "i", ".", "*", "+", "?", "|", "(", ")", "[", "]", "^", "a", ",", "{2}", "\\w", "-"), 4
     )
@@ -572,7 +572,7 @@ TEXT_FILTERS = ("upper", "lower", "title", "capfirst", "center", "ljust", "rjust
 
 
 def texts(c: Choices) -> Case:
-    """Filters on texts, their arguments texts or numbers."""
+    """Draw filters on texts. The arguments are texts or numbers."""
     names = [c.pick(TEXT_FILTERS) for _ in range(1 + c.draw(2))]
     chain = "".join(f"|{name}:{c.pick(('n', 's2', 'n2', 'r'))}" for name in names)
     context = {

@@ -20,7 +20,7 @@ BATCH = 64  # requests on their way at once; few enough to fit into a pipe
 
 
 class Unavailable(Exception):
-    """There is no oracle for this dialect here; the message says what is missing."""
+    """Raised if this machine has no oracle for a dialect. The message names the missing part."""
 
 
 def build(source: Path) -> Path:

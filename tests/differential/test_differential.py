@@ -1,5 +1,7 @@
-"""A fixed number of random templates through the real pongo2 and through us; any number by hand:
-``python -m tests.differential --examples 100000``."""
+"""A fixed number of random templates, rendered by the real pongo2 and by templater.
+
+``python -m tests.differential --examples 100000`` renders any other number.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -139,7 +141,7 @@ def test_random_templates_contain_subscripts_only_in_dialects_that_support_subsc
     assert subscripts["v6"] > 20
 
 
-def test_a_difference_is_found_and_reduced_to_a_small_template(oracle, monkeypatch):
+def test_a_difference_from_pongo2_is_found_and_reduced_to_a_small_template(oracle, monkeypatch):
     """The test changes templater: the filter upper turns b into X."""
     from templater.pongo2.filters import text
 

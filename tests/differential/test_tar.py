@@ -1,4 +1,4 @@
-"""Archives read by Go's archive/tar, with which the daemons read metadata.yaml, by GNU tar, and by us."""
+"""Archives as three programs read them: Go's archive/tar (as in the daemons), GNU tar, and templater."""
 
 import base64
 import os
@@ -115,7 +115,7 @@ def test_an_end_mark_that_go_does_not_accept_is_refused(tmp_path, oracle, end, b
     "name", [b"metadata.yaml", b"./metadata.yaml", b"rootfs/a", b"./rootfs/a", b"rootfs.img", b"a"]
 )
 def test_a_global_header_that_go_returns_as_a_member_of_the_image_is_refused(tmp_path, oracle, name):
-    """LXD ends the import: Cannot read non-regular file "metadata.yaml"."""
+    """The import of LXD fails with the error: Cannot read non-regular file "metadata.yaml"."""
     path = tmp_path / "i.tar"
     path.write_bytes(header(name, 13, b"g") + padded(b"13 comment=x\n") + header(b"f") + bytes(1024))
     assert read_by_gnu_tar(path) == [b"f"]

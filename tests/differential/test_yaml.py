@@ -1,4 +1,4 @@
-"""metadata.yaml: damaged texts decoded by the real yaml.v2 and yaml.v3, and by us."""
+"""metadata.yaml: damaged texts, decoded by the real yaml.v2 and yaml.v3, and by templater."""
 
 import base64
 import itertools
@@ -152,7 +152,7 @@ def test_templater_and_the_yaml_libraries_of_the_go_language_agree_on_damaged_te
 
 
 def meaning(answer: dict) -> _Meaning:
-    """Go's answer as the editor compares meanings."""
+    """Return Go's answer in the form in which the editor compares meanings."""
     metadata = without_nil(answer)["metadata"]
     rules = {}
     for path, rule in metadata["Templates"].items():

@@ -13,7 +13,7 @@ from templater.parsing.instance_list import stream_instances
 
 
 def one(data: bytes) -> None:
-    """Anything but an instance or an ordinary error escapes."""
+    """Parse the bytes. Raise every error that is not an ordinary error of templater."""
     for read in (read_instance, read_profile):
         try:
             read(Source("instance.yaml", data))

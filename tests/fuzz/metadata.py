@@ -16,7 +16,7 @@ CASES = Path(__file__).resolve().parent.parent / "metadata_cases" / "go_yaml.jso
 
 
 def one(data: bytes) -> None:
-    """Anything but an ordinary reading or an ordinary error escapes."""
+    """Parse the bytes. Raise every error that is not an ordinary error of templater."""
     for rules in ("v2", "v4"):
         try:
             metadata = read_metadata(Source("metadata.yaml", data), rules)

@@ -1,4 +1,4 @@
-"""A few of the examples of ``python -m tests.fuzz``, so that it can't rot."""
+"""A few examples of ``python -m tests.fuzz``, so that a change that breaks the fuzzer is noticed."""
 
 import pytest
 

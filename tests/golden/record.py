@@ -70,7 +70,7 @@ TextLoader.yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", __import
 
 
 def go_mode(text: str) -> int:
-    """Three characters get a 0; then base 0, in which 0 alone means octal; permission bits only."""
+    """Return the permission bits of a mode, as Go parses it: three digits, or a leading 0, mean octal."""
     text = f"0{text}" if len(text) == 3 else text
     if text[:1] == "0" and text[1:2].isdigit():
         return int(text, 8) & 0o777

@@ -42,7 +42,7 @@ def logged_in(serve, image):
     return running
 
 
-def test_every_answer_has_headers_that_forbid_foreign_scripts_and_framing_and_referrers(server):
+def test_every_response_of_the_page_server_forbids_foreign_scripts_and_framing_and_referrers(server):
     for path in ("/", "/assets/page.js", "/nothing", "/?token=wrong"):
         _, headers, _ = server.request(path)
         policy = headers["Content-Security-Policy"].split("; ")

@@ -125,7 +125,9 @@ CLOUD_IMAGES = pytest.mark.parametrize("image", ["debian-cloud", "ubuntu-2016"])
 @CLOUD_IMAGES
 @settings(deadline=None, max_examples=5)
 @given(config=cloud_configs())
-def test_removing_a_key_that_explain_names_changes_the_output_of_a_cloud_init_image(image, config):
+def test_the_output_of_a_cloud_init_image_changes_after_the_removal_of_a_key_that_explain_names(
+    image, config
+):
     """Removing the origin of a value changes the output, and removing a key that is not named does not.
 
     A condition may name a key whose removal changes nothing, such as ``user.network_mode`` with a value that
@@ -138,7 +140,9 @@ def test_removing_a_key_that_explain_names_changes_the_output_of_a_cloud_init_im
 @pytest.mark.law
 @settings(deadline=None, max_examples=500)
 @given(config=cloud_configs())
-def test_removing_a_key_that_explain_names_changes_the_output_of_many_cloud_init_examples(image, config):
+def test_the_output_of_many_cloud_init_examples_changes_after_the_removal_of_a_key_that_explain_names(
+    image, config
+):
     check_cloud_init(image, config)
 
 

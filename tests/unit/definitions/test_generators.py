@@ -102,7 +102,7 @@ def test_the_triggers_and_properties_of_a_rule_come_from_the_generator_or_from_t
         ({"vm": {"size": "7GiB", "filesystem": "xfs"}}, "lxd", "7GiB,xfs"),
     ],
 )
-def test_a_template_that_is_rendered_for_the_second_time_has_only_the_build_target_as_variable(
+def test_the_second_rendering_of_a_definition_template_has_only_the_build_target_as_variable(
     target, family, text
 ):
     source = Source(

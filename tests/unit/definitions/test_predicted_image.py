@@ -73,7 +73,7 @@ def test_the_generator_copy_creates_a_file_with_unknown_content():
     assert paths(image) == ["/etc/hosts"]
 
 
-def test_a_build_without_a_root_filesystem_assumes_etc_hostname_and_etc_hosts():
+def test_a_build_without_a_root_filesystem_assumes_that_etc_hostname_and_etc_hosts_exist():
     entries = "{generator: hostname, path: /etc/hostname}", "{generator: hosts, path: /etc/hosts}"
     image = files(*entries)
     assert paths(image) == ["/etc/hostname", "/etc/hosts"]

@@ -158,7 +158,7 @@ def test_attack_83_leftovers_of_other_users_are_not_removed(folder):
 
 @as_root
 def test_an_old_file_is_not_restored_over_a_file_of_another_user(folder):
-    """The other user made a file with the name of the old file before the next run restored the old file."""
+    """Another user made a file with the name of the old file before the next run restored the old file."""
     (folder / NAMES[0]).unlink()
     os.chown(folder / NAMES[1], 1234, 1234)
     left = folder / f".templater-image-old-x.1.{NAMES[1]}"
@@ -176,7 +176,7 @@ def test_an_old_file_is_not_restored_over_a_file_of_another_user(folder):
 def test_root_replaces_no_file_of_another_user_in_a_world_writable_directory(
     folder, monkeypatch, nameless, mode, is_refused
 ):
-    """The removal of that user's file could take minutes."""
+    """The removal of another user's file could take minutes."""
     if not nameless:
         monkeypatch.delattr(os, "O_TMPFILE")
     folder.chmod(mode)
@@ -224,7 +224,7 @@ def test_root_replaces_no_file_that_another_user_makes_at_the_last_moment(folder
 def test_a_file_that_another_process_puts_at_the_hidden_name_of_an_output_is_not_removed(
     tmp_path, monkeypatch
 ):
-    """The owner of the directory exchanged the file."""
+    """The owner of the directory replaced the hidden output by another file."""
     monkeypatch.delattr(os, "O_TMPFILE")
     with Output(str(tmp_path)) as output:
         os.unlink(output.path)
@@ -270,7 +270,7 @@ def test_an_unfinished_output_is_locked_against_the_cleanup_of_other_runs(tmp_pa
 def test_an_output_is_written_to_the_opened_directory_even_if_a_link_replaces_the_directory(
     tmp_path, nameless, monkeypatch
 ):
-    """The owner of the directory above replaced the directory with a link to another one."""
+    """The owner of the parent directory replaced the output directory with a link to another directory."""
     if not nameless:
         monkeypatch.delattr(os, "O_TMPFILE")
     for name in ("out", "other"):

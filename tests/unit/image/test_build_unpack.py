@@ -340,7 +340,7 @@ def directory_modes(top):
     ids=["late members", "no members", "setgid", "two spellings"],
 )
 def test_directories_get_the_same_modes_as_from_gnu_tar(tmp_path, names):
-    """docs/images.md names the two differences."""
+    """docs/images.md names the two differences from GNU tar."""
     members = [("metadata.yaml", METADATA), ("rootfs", None)]
     for name in names:
         kind = tarfile.SYMTYPE if name.endswith("l") else tarfile.DIRTYPE if name[-1] == "/" else None
@@ -627,7 +627,7 @@ def test_attack_60_unpack_skips_devices_and_setuid_bits_and_capabilities_by_defa
 @root_only
 @pytest.mark.parametrize("rootfs", ["tar", "squashfs"])
 def test_extended_attributes_of_links_and_special_files_are_kept_or_listed(image_directory, tmp_path, rootfs):
-    """They were lost, although GNU tar and unsquashfs set them."""
+    """templater lost the attributes of links and special files, although GNU tar and unsquashfs set them."""
     if rootfs == "squashfs":
         as_squashfs_can(image_directory)
     for name in ("link", "fifo", "null"):
@@ -828,7 +828,7 @@ def test_unpack_refuses_an_existing_directory(tmp_path):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_unpack_into_the_working_directory_does_not_replace_the_directory(tmp_path, monkeypatch, fails):
-    """The directory was replaced, so the shell was in a directory that no longer existed."""
+    """unpack replaced the working directory, so the shell was in a directory that no longer existed."""
     path = tarball(tmp_path / "i.tar", GOOD)
     (tmp_path / "out").mkdir(0o751)
     monkeypatch.chdir(tmp_path / "out")
@@ -919,7 +919,10 @@ def test_unpack_removes_no_leftover_from_a_world_writable_directory(tmp_path):
 
 @root_only
 def test_unpack_refuses_an_empty_directory_of_another_user(tmp_path):
-    """Its owner could read the secrets in it. It was replaced, but its attributes can take minutes to remove."""
+    """The owner of the directory could read the unpacked secrets.
+
+    When unpack replaced the directory, the removal of the directory's attributes could take minutes.
+    """
     (tmp_path / "out").mkdir()
     os.chown(tmp_path / "out", 1234, 1234)
     with pytest.raises(UsageError, match=r"^'.*/out' is a directory of another user$") as caught:
@@ -1011,7 +1014,7 @@ def test_unpack_does_not_remove_a_leftover_directory_that_another_user_may_have_
 def test_unpack_refuses_its_temporary_directory_if_another_user_replaced_the_directory(
     tmp_path, monkeypatch, owner
 ):
-    """The user unpacked a setuid program into a directory that this user could enter."""
+    """unpack wrote a setuid program into a directory that the other user could enter."""
     other = tmp_path / "other"
     other.mkdir(0o700)
     (other / "precious").touch()
@@ -1123,7 +1126,7 @@ RECORDED = {
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
 def test_the_mksquashfs_process_ends_when_its_build_is_killed(image_directory, tmp_path):
-    """mksquashfs can wait for ever after a truncated stream. The replacement in this test always waits."""
+    """mksquashfs can wait for ever after a truncated stream. The test runs a program that always waits."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin/mksquashfs"
     program.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 300\n")

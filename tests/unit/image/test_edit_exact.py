@@ -134,7 +134,7 @@ def rule_of(rule):
     }  # fmt: skip
 
 
-def test_the_corpus_of_edit_texts_exists():
+def test_the_corpus_of_metadata_texts_for_edits_exists():
     if not CORPUS.is_dir():
         assert not os.environ.get("CI"), f"no corpus in {CORPUS}"
     assert len([name for name in ACCEPTED if name.startswith("recorded/")]) > 300
@@ -173,7 +173,7 @@ def names():
 
 
 @pytest.mark.parametrize("name", list(names()))
-def test_each_edit_gives_the_expected_text_and_values(name, odd):
+def test_each_edit_of_metadata_gives_the_expected_text_and_values(name, odd):
     source = ACCEPTED[name]
     before = readings(source)
     for what, do, work_out, change in edits(source):

@@ -87,7 +87,7 @@ def test_the_reason_why_gnu_tar_cannot_unpack_a_member_is_found(members, reason)
         (NO_TARGET, r"'a\n' is a hard link to 'b\n', which does not precede the link in the archive"),
     ],
 )
-def test_a_reason_is_described_with_escaped_names(reason, phrase):
+def test_the_reason_why_gnu_tar_cannot_unpack_a_member_contains_escaped_names(reason, phrase):
     assert described("a\n", "b\n", reason) == phrase
 
 

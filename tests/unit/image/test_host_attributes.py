@@ -34,7 +34,7 @@ def of_each_reader():
     return xattrs_of(0, "f", 1000), xattrs_of_entry(0, "a", "f", 1000), xattr_names(0, "a", "f")
 
 
-def test_each_reader_of_attributes_skips_the_attributes_that_belong_to_the_host(names):
+def test_each_function_that_reads_extended_attributes_skips_the_attributes_that_belong_to_the_host(names):
     values = {name: name.upper().encode() for name in OWN}
     *found, listed = of_each_reader()
     for each in found:
@@ -83,7 +83,7 @@ def test_an_error_while_listing_attributes_is_raised_and_does_not_give_an_empty_
 
 
 @pytest.mark.parametrize("read", READERS[:2])
-def test_an_error_of_reading_an_attribute_names_the_file(names, monkeypatch, read):
+def test_the_error_about_an_unreadable_extended_attribute_names_the_file(names, monkeypatch, read):
     def fail(*_, **__):
         raise OSError(errno.EIO, "I/O error")
 
@@ -92,7 +92,7 @@ def test_an_error_of_reading_an_attribute_names_the_file(names, monkeypatch, rea
         read()
 
 
-def test_attributes_that_grant_privileges_are_found_without_listing_all_attributes(monkeypatch):
+def test_extended_attributes_that_grant_privileges_are_found_without_listing_all_attributes(monkeypatch):
     asked = []
 
     def get(path, name, *, follow_symlinks):
@@ -106,8 +106,8 @@ def test_attributes_that_grant_privileges_are_found_without_listing_all_attribut
     assert {(path, follow) for path, _, follow in asked} == {("/proc/self/fd/7/a", False)}
 
 
-def test_attributes_are_read_up_to_a_limit_in_bytes(names, monkeypatch):
-    """Each counts with its name, its value and 23 bytes of its pax record."""
+def test_extended_attributes_are_read_up_to_a_limit_in_bytes(names, monkeypatch):
+    """An attribute counts with its name, its value and 23 bytes of its pax record."""
     most = sum(2 * len(name) + 23 for name in OWN)
     assert list(xattrs_of(0, "f", most)) == list(xattrs_of_entry(0, "a", "f", most)) == OWN
     for read in (lambda: xattrs_of(0, "f", most - 1), lambda: xattrs_of_entry(0, "a", "f", most - 1)):
@@ -117,7 +117,9 @@ def test_attributes_are_read_up_to_a_limit_in_bytes(names, monkeypatch):
             read()
 
 
-def test_the_name_of_an_attribute_counts_as_it_is_encoded_in_an_archive(monkeypatch):
+def test_the_name_of_an_extended_attribute_counts_in_the_form_in_which_an_archive_encodes_the_name(
+    monkeypatch,
+):
     monkeypatch.setattr("os.listxattr", lambda *_, **__: ["user.=%"], raising=False)
     monkeypatch.setattr("os.getxattr", lambda *_, **__: b"12", raising=False)
     most = len("1234567 SCHILY.xattr.user.%3D%25=12\n")

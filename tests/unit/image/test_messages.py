@@ -150,7 +150,7 @@ def test_the_parts_of_an_image_are_read_in_order_and_have_size_limits(tmp_path):
 
 
 def test_the_disk_size_of_a_sparse_file_includes_one_block_for_each_piece_of_data():
-    """1,782 MiB were written for an archive whose members counted 235 MiB."""
+    """templater wrote 1,782 MiB for an archive whose members counted as 235 MiB."""
     member = Member("rootfs/a", FILE, size=1 << 20, sparse=((0, 512), (8192, 512)), stored=1024)
     assert member.disk_size == 3 * 4096 + 1024
     assert Member("rootfs/a", FILE, size=1024, stored=1024).disk_size == 4096 + 1024

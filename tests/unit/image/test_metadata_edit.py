@@ -311,7 +311,7 @@ def test_an_undefined_yaml_alias_is_a_metadata_error():
 
 @pytest.mark.parametrize("header", ["|", ">", "|+", "|2"])
 def test_an_edit_that_would_add_a_line_ending_to_a_block_scalar_is_refused(header):
-    """This also applies to an unknown key: there, a comparison of the meaning would not find the change."""
+    """The edit is also refused for an unknown key, whose change a comparison of meanings would not find."""
     with pytest.raises(
         InputError,
         match=r"^m can't be changed in place: the block of text at the end of the file would gain a line ending$",
@@ -392,7 +392,7 @@ def test_publish_parses_the_metadata_only_five_times_for_many_edits(monkeypatch:
 def test_an_edit_of_a_long_text_is_refused_if_it_affects_many_yaml_anchors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """60 merged mappings beside a long list took 19 seconds: the text was parsed again for each."""
+    """60 merged mappings beside a long list took 19 seconds: each mapping caused a new parse of the text."""
     read = []
     real = yaml_positions.read
     monkeypatch.setattr(yaml_text_edit, "read", lambda text: read.append(len(text)) or real(text))
@@ -413,7 +413,7 @@ def test_an_edit_of_a_long_text_is_refused_if_it_affects_many_yaml_anchors(
 def test_a_change_of_hundreds_of_rules_in_a_long_text_is_refused(
     tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each change parses the whole text: for 500 rules, it took over 25 seconds."""
+    """Each change parses the whole text: the change of 500 rules took over 25 seconds."""
     rules = "".join(f"  /etc/a{n}: {{when: [create], template: h.tpl}}\n" for n in range(500))
     text = f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}"
     made = image(tmp_path / "i.tar", image_file("templates/h.tpl", b"x\n"), metadata=text.encode())
@@ -533,7 +533,7 @@ def test_a_text_that_cannot_be_edited_is_refused(change, message):
 
 @pytest.mark.parametrize("text", ["0" * 64_000, "0_" * 32_000, "0" + "e" * 64_000, "1T" + "0" * 64_000])
 def test_quoting_a_long_number_takes_linear_time(text):
-    """``publish`` of a container with such a version in /etc/os-release needed 37 seconds."""
+    """``publish`` of a container whose /etc/os-release has a long number as version needed 37 seconds."""
     with ends_within(1):
         assert scalar(text + "g") == text + "g"
         assert scalar(text) != text

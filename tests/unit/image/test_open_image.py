@@ -433,7 +433,10 @@ def test_attack_62_a_decompression_bomb_exceeds_the_ratio_limit_or_the_size_limi
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["zstd", "xz", "bzip2"])
 def test_attack_62_a_decompression_bomb_exceeds_the_default_limits(tmp_path, how):
-    """300 MiB from a few kilobytes; the ratio counts from 256 MiB on. (gzip and lz4 can't squeeze that much.)"""
+    """A few kilobytes unpack to 300 MiB. The ratio counts from 256 MiB on.
+
+    gzip and lz4 can't compress that much.
+    """
     head = Path(tarball(tmp_path / "head", [("rootfs", None)])).read_bytes()[:512]
     info = tarfile.TarInfo("rootfs/zeros")
     info.size = 300 << 20

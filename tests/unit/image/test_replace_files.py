@@ -140,7 +140,7 @@ def test_attack_60_repacking_keeps_the_owners_and_times_that_global_headers_give
      "links/a.tpl", "metadata.yaml"],
 )  # fmt: skip
 def test_an_archive_whose_hard_links_lead_out_of_the_root_filesystem_is_not_repacked(target, tmp_path):
-    """Otherwise, the daemon would get the new content also under the name of the link."""
+    """If the archive were repacked, the daemon would get the new content under the name of the link, too."""
     link = special("templates/b.tpl", tarfile.LNKTYPE, target)
     path = tarball(tmp_path / "i.tar", [("metadata.yaml", METADATA), ("templates/a.tpl", "A"), link])
     error = untouched(Path(path), lambda: replace(str(path), {"templates/a.tpl": b"new"}))
@@ -338,7 +338,7 @@ def test_a_file_that_changed_after_it_was_read_is_not_replaced(tmp_path, content
 
 
 def test_repacking_reads_the_content_and_the_mode_from_one_open_file(tmp_path, monkeypatch):
-    """The owner of the directory exchanged his file with a private file of root, and back."""
+    """The owner of the directory swapped an image file with a private file of root, and back."""
     paths = [
         Path(tarball(tmp_path / name, [("metadata.yaml", METADATA), (f"rootfs/{name}", "")]))
         for name in ("own", "private")

@@ -122,7 +122,7 @@ def test_a_name_in_a_squashfs_file_has_at_most_256_bytes(tmp_path):
 
 
 def test_a_squashfs_directory_with_an_extended_inode_is_read(tmp_path):
-    """mksquashfs writes this form for a directory with many names."""
+    """mksquashfs writes an extended inode for a directory with many names."""
     entries = struct.pack("<III", 0, 0, 1) + struct.pack("<HhHH", 0, 0, 1, 0) + b"a"
     long = struct.pack("<HHHHII", 8, 0o755, 0, 0, 0, 2) + struct.pack(
         "<IIIIHHI", 3, len(entries) + 3, 0, 3, 0, 0, 2**32 - 1
@@ -208,7 +208,7 @@ def test_bytes_that_span_several_squashfs_blocks_are_read_completely(offset, siz
 
 @pytest.mark.parametrize("offset", [4, 8191])
 def test_a_squashfs_block_that_continues_in_the_next_block_must_have_8_kib(offset):
-    """A reader that ends a block too early would read other data than its size suggests."""
+    """Positions in a table count 8 KiB for each block, so a shorter block would shift the data after it."""
     blocks = (b"a" * (offset + 1), b"b") if offset < 8191 else (A, B[:-1], C)
     with pytest.raises(
         ValueError, match=r"^a block that is not the last one of its table has an invalid size$"
@@ -218,7 +218,7 @@ def test_a_squashfs_block_that_continues_in_the_next_block_must_have_8_kib(offse
 
 @pytest.mark.parametrize(("block", "offset"), [(b"abcd", 4), (b"abcd", 5), (A, 8192), (A, 9000)])
 def test_a_position_behind_the_end_of_its_squashfs_block_is_an_error(block, offset):
-    """The other tools refuse such a position."""
+    """Other tools that read squashfs refuse such a position, too."""
     with pytest.raises(ValueError, match=r"^a position is outside of its block$"):
         walk_over(block, B)._bytes(0, 0, offset, 1)
 
@@ -384,7 +384,7 @@ def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_ref
 
 @pytest.mark.parametrize("size", [1, 88, 4096, 100_000])
 @pytest.mark.parametrize(("kind", "pack"), PACKERS)
-def test_the_size_of_a_data_block_is_read_from_each_compression(kind, pack, size, tmp_path):
+def test_the_size_of_the_content_of_a_data_block_is_found_for_each_compression(kind, pack, size, tmp_path):
     data = random.Random(1).randbytes(min(size, 200)).ljust(size, b"x")
     if kind == 3:
         data = data[:200]  # pack_lzo makes only short blocks
@@ -393,7 +393,7 @@ def test_the_size_of_a_data_block_is_read_from_each_compression(kind, pack, size
     assert compression.decompress(pack(data), size) == data
 
 
-def test_the_size_of_a_zstd_block_without_a_size_is_its_decompressed_size(tmp_path):
+def test_a_zstd_block_whose_header_has_no_size_is_decompressed_to_find_the_size(tmp_path):
     zstd = pytest.importorskip("backports.zstd")
     compressor = zstd.ZstdCompressor()
     packed = compressor.compress(b"a" * 300) + compressor.flush()
@@ -479,7 +479,7 @@ def data_block(tmp_path, word, size, data, **options):
         (0, 0, b""),
     ],
 )
-def test_a_squashfs_file_with_a_complete_block_is_accepted(word, size, data, tmp_path):
+def test_a_squashfs_with_a_complete_data_block_is_accepted(word, size, data, tmp_path):
     check_directories(data_block(tmp_path, word, size, data), DEFAULT)
 
 
@@ -500,13 +500,16 @@ SIZE = "'{}': the size of a block does not match the size of its file" + LIKE
         (2, 89, DATA, InputError, "'{}' can't be read: a block can't be decompressed: Error -3 while decompressing data: incorrect header check"),
     ],
 )  # fmt: skip
-def test_a_squashfs_file_with_a_block_of_a_wrong_size_is_refused(word, size, data, error, message, tmp_path):
+def test_a_squashfs_with_a_data_block_of_a_wrong_size_is_refused(word, size, data, error, message, tmp_path):
     path = data_block(tmp_path, word, size, data)
     assert failed(check_directories, path, DEFAULT) == (error, message.format(path), "")
 
 
 def with_end(tmp_path, offset, size, word, data, number=0, **options):
-    """Write a file whose end is in a block with the ends of several files. The file has 511 such blocks more."""
+    """Write a squashfs with a file whose last bytes are in a fragment block.
+
+    The squashfs has 511 more fragment blocks.
+    """
     path = data_block(tmp_path, 0, size, data, fragment=(number, offset), **options)
     whole = bytearray((tmp_path / "i").read_bytes())
     entries = bytes(511 * 16) + struct.pack("<QII", 2**20, word, 0)
@@ -531,7 +534,9 @@ def with_end(tmp_path, offset, size, word, data, number=0, **options):
         (0, 131072 + 4096, 4096 | STORED, DATA),  # a hole, and the end
     ],
 )
-def test_the_end_of_a_squashfs_file_may_be_in_a_block_with_ends_of_files(offset, size, word, data, tmp_path):
+def test_the_last_bytes_of_a_file_in_a_squashfs_may_be_in_a_fragment_block(
+    offset, size, word, data, tmp_path
+):
     check_directories(with_end(tmp_path, offset, size, word, data, 511), DEFAULT)
 
 
@@ -549,7 +554,7 @@ END = "'{}': the last bytes of a file are outside of their fragment block" + LIK
         (0, 1, 1 | STORED, DATA, 512, InputError, "'{}' can't be read: a fragment block is not in its table"),
     ],
 )
-def test_the_end_of_a_squashfs_file_must_be_inside_of_its_block(
+def test_the_last_bytes_of_a_file_in_a_squashfs_must_be_inside_their_fragment_block(
     offset, size, word, data, number, error, message, tmp_path
 ):
     """sqfs2tar completes the file with zeros, and unsquashfs with other bytes of its memory."""
@@ -557,7 +562,7 @@ def test_the_end_of_a_squashfs_file_must_be_inside_of_its_block(
     assert failed(check_directories, path, DEFAULT) == (error, message.format(path), "")
 
 
-def test_each_block_with_ends_of_files_counts_once_towards_the_limits(tmp_path):
+def test_each_fragment_block_of_a_squashfs_counts_once_towards_the_limits(tmp_path):
     path = with_end(tmp_path, 0, 9, 4096 | STORED, DATA, 511)
     check_directories(path, DEFAULT._replace(unpacked_bytes=131072))
     message = f"'{path}' unpacks to more than 131071 bytes"
@@ -568,7 +573,7 @@ def test_each_block_with_ends_of_files_counts_once_towards_the_limits(tmp_path):
     )
 
 
-def test_the_size_of_all_squashfs_files_counts_towards_the_limits_on_unpacked_data(tmp_path):
+def test_the_total_size_of_the_files_in_a_squashfs_counts_towards_the_limits_on_unpacked_data(tmp_path):
     """Many inodes can have the same blocks. Several names of one inode count once."""
     path = data_block(tmp_path, 4096 | STORED, 4096, DATA, links=3)
     check_directories(path, DEFAULT._replace(unpacked_bytes=4096, ratio=1, ratio_from=4096))
@@ -592,7 +597,7 @@ def test_the_amount_of_data_with_lzo_compression_in_a_squashfs_file_is_limited(t
 
 
 @pytest.mark.parametrize(("size", "log"), [(131072, 16), (2048, 11), (1 << 21, 21), (131073, 17)])
-def test_the_size_of_blocks_in_a_squashfs_file_must_be_valid(size, log, tmp_path):
+def test_the_block_size_of_a_squashfs_file_must_be_valid(size, log, tmp_path):
     path = one_directory(tmp_path / "i")
     data = bytearray((tmp_path / "i").read_bytes())
     data[12:16], data[22:24] = size.to_bytes(4, "little"), log.to_bytes(2, "little")
@@ -711,7 +716,7 @@ def test_each_kind_of_lzo_instruction_is_read(packed, content):
 @pytest.mark.parametrize("distance", [0x4001, 0x4007, 0x7FFF, 0x8000, 0x8001, 0xBFFF])
 @pytest.mark.parametrize("length", [3, 9, 10, 270])
 def test_lzo_data_can_refer_to_bytes_at_a_large_distance(distance, length):
-    """The instruction for distances above 16 KiB, which small files never contain."""
+    """The test uses the instruction for distances above 16 KiB, which small files never contain."""
     literals = random.Random(1).randbytes(distance + 5)
     zeros, last = divmod(len(literals) - 18 - 1, 255)
     packed = bytes([0] + [0] * zeros + [last + 1]) + literals

@@ -69,7 +69,7 @@ def test_a_tar_header_is_parsed_as_the_tarfile_module_parses_it(name, link, kind
 
 @given(st.binary(min_size=512, max_size=512), st.integers(0, 511), st.binary(max_size=12).filter(STRICT))
 def test_a_damaged_tar_header_is_refused_or_parsed_as_the_tarfile_module_parses_it(noise, place, piece):
-    """This parser refuses more: fields that GNU tar, Go and Python read in different ways."""
+    """templater's parser also refuses fields that GNU tar, Go and Python read in different ways."""
     block = bytearray(tarfile.TarInfo("a").tobuf(tarfile.USTAR_FORMAT))
     block[place : place + len(piece)] = piece
     for damaged in (

@@ -295,7 +295,7 @@ OLD_TEXT = b"text of version 1\n"
 )
 @pytest.mark.parametrize("kept", [b"by hand\n", b"text of the image\nand a line by hand\n"])
 @pytest.mark.parametrize("later", [b"text 2\n", b"text of version 3\n"])
-def test_a_changed_file_counts_as_changed_by_hand_unless_a_killed_run_overwrote_it_without_truncating_it(
+def test_a_file_that_differs_from_its_record_counts_as_changed_by_hand_unless_a_killed_run_left_it_unfinished(
     tmp_path: Path, existing: bytes, journal: bool, is_unfinished: bool, kept: bytes, later: bytes
 ) -> None:
     """Every mounted file of the staged record counted as unfinished, even a file that the killed run kept."""
@@ -353,7 +353,7 @@ def test_the_staged_record_of_a_failed_apply_is_removed_unless_a_file_was_not_re
 
 
 @pytest.mark.parametrize("is_recorded", [False, True])
-def test_a_change_of_an_unfinished_file_while_the_start_waits_is_refused(is_recorded: bool) -> None:
+def test_an_unfinished_file_that_changes_while_the_start_waits_is_refused(is_recorded: bool) -> None:
     """The start overwrote an edit: it did not look at an unfinished file again."""
     plan, _ = plan_of({"/a": b"new\n"}, {"/a": b"parts of two texts"}, "start")
     record = SimpleNamespace(file={"/a": recorded()}.get if is_recorded else {}.get, unfinished={"/a"})

@@ -131,7 +131,7 @@ def test_an_error_about_a_file_in_a_root_filesystem_shows_the_path_inside_the_co
 
 
 def test_counting_the_lines_of_a_shared_source_is_thread_safe():
-    """Errors share a source, and two threads may ask for lines of the same one."""
+    """Errors share a source, and two threads may ask for lines of the same source."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

@@ -42,7 +42,7 @@ def test_decoding_an_encoded_record_gives_the_same_files(count, keys):
     assert all(len(file.keys) == keys for file in given)
 
 
-def test_an_entry_contains_the_size_of_the_content():
+def test_an_entry_of_a_record_contains_the_size_of_the_written_file():
     entry = files(1)[0].encode()
     assert entry.split(b"\0")[3] == b"1 2 640 12"
     assert WrittenFile.decode(entry).size == 12
@@ -109,7 +109,10 @@ def test_a_record_that_another_user_may_have_changed_counts_as_empty_and_is_repo
 def test_attack_87_a_record_of_the_owner_of_the_directory_is_read_only_if_it_is_small(
     tmp_path, name, monkeypatch, owner, size, problem
 ):
-    """For 16 MiB, the kernel decompressed 512 MiB. The hook of a user can have written the record."""
+    """To read a record of 16 MiB, the kernel decompressed 512 MiB.
+
+    The hook of a user can have written the record.
+    """
     with StateDirectory(str(tmp_path)) as state:
         path = tmp_path / ".templater" / name
         path.write_bytes(encode(files(1)))

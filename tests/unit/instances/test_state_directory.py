@@ -185,7 +185,10 @@ def test_a_backup_by_hard_links_does_not_stop_the_next_start(tmp_path):
 
 @pytest.mark.parametrize("name", ["lock", "log"])
 def test_a_device_in_the_state_directory_is_not_opened(tmp_path, name, monkeypatch):
-    """The owner of the directory had moved a device there, such as a watchdog, which starts when it is opened."""
+    """The owner of the directory had moved a device into the state directory.
+
+    An example is a watchdog, which starts when a program opens the device.
+    """
     if os.geteuid() != 0:
         pytest.skip("NOT RUN: needs root to make a device")
     StateDirectory(str(tmp_path)).close()
@@ -225,7 +228,10 @@ def test_a_cache_directory_that_other_users_can_enter_is_ignored(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to make another user's directory")
 def test_a_cache_in_a_directory_of_another_user_is_not_used(tmp_path):
-    """The user moved a directory there that root had unpacked from an image, with code in a cache of root."""
+    """The user moved a directory that root had unpacked from an image into a directory of the user.
+
+    The cache in the unpacked directory belonged to root, but its code came from the image.
+    """
     with StateDirectory(str(tmp_path)) as state_directory:
         assert instance_cache(state_directory) is not None
         os.chown(tmp_path, 1234, 1234)
@@ -289,7 +295,7 @@ def test_recording_a_rename_keeps_a_pending_copy_trigger_but_recording_a_create_
 
 
 @pytest.mark.parametrize("sync", [True, False])
-def test_a_replaced_file_is_synced_and_private_unless_the_caller_decides_otherwise(
+def test_the_function_write_whole_writes_a_synced_and_private_file_unless_the_caller_decides_otherwise(
     sync, tmp_path, monkeypatch
 ):
     synced = []
@@ -342,12 +348,12 @@ def test_recording_a_trigger_for_the_first_time_sets_no_other_field(tmp_path):
     ("trigger", "pending"), [("rename", "create"), ("copy", "copy"), ("create", "create")]
 )
 def test_renaming_an_instance_before_its_first_start_keeps_create_pending(tmp_path, trigger, pending):
-    """Incus does the same. The files of the trigger ``create`` were never written."""
+    """Incus also keeps the trigger pending. templater never wrote the files of the trigger ``create``."""
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     assert record(str(tmp_path), trigger, "web2") == State(pending, "web2")
 
 
-def test_a_new_state_is_not_an_empty_file():
+def test_the_encoded_state_of_a_new_instance_is_not_empty():
     assert State().encode() == b"pending=\n"
     assert State.decode(b"pending=\n") == State()
     assert State("copy", "c1", "i", "r").encode() == b"pending=copy\nname=c1\nimage=i\nroot=r\n"
@@ -393,7 +399,7 @@ def test_attack_83_a_large_file_that_is_replaced_in_a_state_directory_is_kept_op
         os.close(fd)
 
 
-def test_the_lock_error_says_for_which_purpose_the_other_process_last_took_the_lock(tmp_path):
+def test_the_lock_error_says_for_which_purpose_the_process_that_holds_the_lock_last_took_the_lock(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         for what in ("hook for a container", "trigger"):
             first.lock(what)
@@ -431,7 +437,9 @@ def test_a_new_file_replaces_the_file_that_a_killed_process_has_left(tmp_path, m
 
 
 @pytest.mark.parametrize("is_on_btrfs", [False, True])
-def test_on_btrfs_a_new_record_is_synced_before_it_replaces_the_old_one(tmp_path, monkeypatch, is_on_btrfs):
+def test_on_btrfs_a_new_record_is_synced_before_it_replaces_the_old_record(
+    tmp_path, monkeypatch, is_on_btrfs
+):
     names = []
     for module in (record_of_written_files, disk_sync):
         monkeypatch.setattr(module, "is_on_btrfs", lambda fd: is_on_btrfs)
@@ -447,6 +455,6 @@ def test_on_btrfs_a_new_record_is_synced_before_it_replaces_the_old_one(tmp_path
 
 
 @pytest.mark.parametrize("name", ["instance.yaml", "config", ".templater"])
-def test_trigger_accepts_an_instance_whose_image_is_elsewhere(name: str, tmp_path):
+def test_the_trigger_command_accepts_an_instance_whose_image_is_elsewhere(name: str, tmp_path):
     (tmp_path / name).mkdir(mode=0o700) if name == ".templater" else (tmp_path / name).touch()
     assert record(str(tmp_path), "copy").pending in ("create", "copy")

@@ -148,7 +148,7 @@ def test_an_instance_is_affected_only_by_events_about_itself_or_its_project_or_p
 
 
 def test_events_that_follow_each_other_closely_are_shown_together(monkeypatch):
-    """Each burst of events takes one look at the instance, and not one look for each event."""
+    """templater looks at the instance once for each burst of events, not once for each event."""
     address = Address("incus", "local", "web1", "default")
     burst = [
         Event(action, "/1.0/instances/web1", "default") for action in ("instance-started", "instance-updated")

@@ -582,7 +582,7 @@ BAD, DENIED = http.client.BadStatusLine("x"), PermissionError(13, "denied")
         ([DONE, DENIED, DONE], 0, 0, None),
     ],
 )
-def test_a_failed_request_is_sent_again_only_if_an_earlier_request_was_answered(
+def test_a_failed_request_is_sent_again_only_if_the_daemon_answered_an_earlier_request(
     outcomes, pauses, seconds, error, monkeypatch
 ):
     """A daemon that stops closes idle connections, and a daemon that restarts refuses connections for a while."""

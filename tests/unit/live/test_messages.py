@@ -49,7 +49,7 @@ def opened(src, project=None):
         ("GET /1.0/profiles?recursion=1", (500, {}, b""), "incus answered: status 500", ""),
     ],
 )  # fmt: skip
-def test_an_invalid_response_gives_a_message_and_a_hint(incus, request_, answer, message, hint):
+def test_an_invalid_daemon_response_gives_a_message_and_a_hint(incus, request_, answer, message, hint):
     incus.put(request_, answer)
     assert failed(opened, "incus:c1") == (message, hint)
 

@@ -47,7 +47,7 @@ def no_earlier_command_line():
         ("https://me:pw%40h", "https://me:***"),
     ],
 )
-def test_a_url_loses_its_password_and_gets_it_back_for_a_request(url, shown):
+def test_the_password_of_a_url_is_hidden_and_is_restored_for_a_request(url, shown):
     assert without_password(url) == shown
     assert with_password(shown) == shown, "the command line had no such URL"
     assert hide_passwords(["audit", url]) == ["audit", shown]
@@ -65,13 +65,13 @@ def test_a_url_loses_its_password_and_gets_it_back_for_a_request(url, shown):
         "/srv//a:b@c", "./x//a:b@c", "a/b:c@d", "web:/etc/a:ro", "https://h:",
     ],
 )  # fmt: skip
-def test_a_text_that_is_not_a_url_with_a_password_stays_unchanged(text):
+def test_hiding_passwords_does_not_change_a_text_that_is_not_a_url_with_a_password(text):
     assert without_password(text) == text
     assert hide_passwords([text]) == [text]
     assert with_password(text) == text
 
 
-def test_the_path_of_a_file_that_exists_stays_unchanged():
+def test_hiding_passwords_does_not_change_the_path_of_an_existing_file():
     assert hide_passwords(["a//b:c@d", "a//b:c@e"], "a//b:c@d") == ["a//b:c@d", "a//b:***@e"]
     assert hide_passwords(["--in=a//b:c@d"], "a//b:c@d") == ["--in=a//b:c@d"]
 
@@ -100,7 +100,7 @@ def test_a_url_is_ambiguous_if_its_path_may_be_a_part_of_a_password(url, ambiguo
     assert is_ambiguous(url) is ambiguous
 
 
-def test_the_value_of_an_option_in_the_same_word_loses_its_password():
+def test_a_password_is_hidden_in_an_argument_that_contains_an_option_and_its_value():
     given = ["--against-image=https://me:pw@h/x", "--config=user.url=https://me:pw@h/x"]
     assert hide_passwords(given) == ["--against-image=https://me:***@h/x", given[1]]
     assert with_password("https://me:***@h/x") == "https://me:pw@h/x"

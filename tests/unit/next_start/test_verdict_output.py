@@ -59,7 +59,7 @@ def start(*files, **fields):
         ),
     ],
 )
-def test_the_sentence_about_a_file_gives_the_verdict_and_the_comparison(file, text):
+def test_the_sentence_about_a_file_gives_the_verdict_on_the_next_start_and_the_comparison(file, text):
     assert sentence(file) == text
 
 

@@ -127,7 +127,7 @@ def test_the_processor_time_of_reading_an_instance_is_not_part_of_the_time_for_r
 
 
 def test_the_first_result_is_returned_before_any_other_instance_is_read(incus, monkeypatch):
-    """So its result appears soon; later, the limit on instances that are read ahead bounds the memory."""
+    """The first result must appear soon. Later, the limit on instances read in advance bounds the memory."""
     describe, described = judge_many.describe_instance, []
     monkeypatch.setattr(
         judge_many, "describe_instance", lambda *given: described.append(1) or describe(*given)
@@ -381,7 +381,7 @@ def test_the_reason_of_a_verdict_names_a_limited_number_of_links_and_shortens_lo
     assert links_text({"/a": "/b"}) == "/a -> /b"
 
 
-def test_a_comment_in_a_patch_names_the_other_files_that_the_start_writes(incus):
+def test_a_comment_in_the_patch_of_a_file_names_the_other_files_that_the_start_writes(incus):
     rules = [(f"/etc/{n}", ["create"], "a.tpl", {}) for n in range(8)]
     put_rules(incus, rules, {"a.tpl": b"x\n"})
     lines = [line for line in "".join(patches(judged(incus))).splitlines() if "also writes" in line]

@@ -84,7 +84,7 @@ def test_an_element_has_a_size_limit(size, fits, monkeypatch):
         elements(text, 1)
 
 
-def test_the_text_after_the_current_position_is_returned_completely():
+def test_the_rest_of_a_json_stream_after_the_current_position_is_returned_completely():
     for piece in (1, 2, 3, 100):
         found = stream("  é: \U0001f600é\xff", piece)
         assert found.next_character() == "é"
@@ -95,13 +95,13 @@ def test_the_text_after_the_current_position_is_returned_completely():
 
 
 @pytest.mark.parametrize("piece", [1, 4, 100])
-def test_the_text_after_the_current_position_has_a_size_limit(piece):
+def test_the_rest_of_a_json_stream_after_the_current_position_has_a_size_limit(piece):
     assert stream("abcdefgh", piece).rest(8) == b"abcdefgh"
     with pytest.raises(LimitError, match=r"^list\.json is larger than 7 bytes$"):
         stream("abcdefgh", piece).rest(7)
 
 
-def test_half_of_a_surrogate_pair_in_one_element_is_replaced():
+def test_half_of_a_surrogate_pair_in_an_element_of_a_json_list_is_replaced():
     assert elements('["\\ud800", "\\ud83d\\ude00", "a"]', 100) == ["\ufffd", "\U0001f600", "a"]
 
 

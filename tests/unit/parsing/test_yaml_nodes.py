@@ -186,7 +186,10 @@ def test_only_the_older_yaml_library_of_go_reads_yes_and_no_as_booleans(words, v
 
 
 def test_many_directives_are_refused_before_libyaml_compares_them():
-    """libyaml compares each directive with all earlier ones: 78,000 took 10 seconds, and no limit ended it."""
+    """libyaml compares each directive with all earlier directives.
+
+    78,000 directives took 10 seconds, and no limit ended the parser.
+    """
     few, many = ("".join(f"%TAG !a{number}! b\n" for number in range(count)) for count in (100, 20_000))
     assert parse(Source("m", few + "---\na: 1\n")) is not None
     with ends_within(0.1), pytest.raises(LimitError, match="more than 100 '%TAG' directives"):
@@ -233,7 +236,7 @@ def test_a_tag_without_a_name_before_a_merge_key_is_an_error(key, rules):
 
 @pytest.mark.parametrize("rules", ["v2", "v4"])
 def test_the_merge_tag_is_an_error_on_every_key_except_the_merge_key(rules):
-    """Only yaml.v4 takes such a key for a merge key."""
+    """Only yaml.v4 reads a key with the merge tag as a merge key."""
     assert parse(Source("m", "!!merge <<: {}"), rules)
     with pytest.raises(YamlError, match="tag '!!merge' is allowed only before '<<'"):
         parse(Source("m", "!!merge x: {}"), rules)
@@ -274,7 +277,9 @@ def test_a_question_mark_in_brackets_is_an_error_if_no_blank_follows(text, rules
         ("[a\n  ?\u2028 b]", True),
     ],
 )
-def test_a_question_mark_in_a_text_in_brackets_is_an_error_if_it_ends_the_text_in_go(text, is_refused_by_v4):
+def test_a_question_mark_in_a_text_in_brackets_is_an_error_if_the_go_parser_ends_the_text_there(
+    text, is_refused_by_v4
+):
     """libyaml reads the '?' as a part of the text. yaml.v2 and yaml.v3 refuse all of these texts."""
     for rules, is_refused in (("v2", True), ("v4", is_refused_by_v4)):
         source = Source("m", text)
@@ -298,7 +303,9 @@ def test_a_question_mark_outside_an_unquoted_text_in_brackets_is_accepted(text):
 @pytest.mark.parametrize(
     "text", ["[a\u2028 b]", "[a\u2028\n b]", "[a\n\u2028 b]", "a: b\u2028 c\n", "[a\u2028\n\n b, c]"]
 )
-def test_both_parsers_read_the_same_text_over_a_line_separator(text, rules, monkeypatch):
+def test_the_c_parser_and_the_python_parser_read_the_same_text_if_a_scalar_contains_a_line_separator(
+    text, rules, monkeypatch
+):
     found = []
     for libyaml in (True, False):
         monkeypatch.setattr(yaml_nodes, "HAS_LIBYAML", libyaml and yaml_nodes.HAS_LIBYAML)

@@ -213,7 +213,10 @@ def test_a_link_in_a_sticky_directory_is_followed_only_if_the_kernel_would_follo
 def test_a_resolved_path_lists_each_relative_link_that_leads_above_the_root(
     target: str, climbs: bool
 ) -> None:
-    """In the text of the first link, ``b`` looks like a directory one level down; it leads to the top."""
+    """In the target of the first link, ``b`` looks like a directory one level down.
+
+    But ``b`` is a link to ``/y`` in the root directory.
+    """
     rootfs = MemoryRootfs({"/a/a/l": link(target), "/a/a/b": link("../../y"), "/y": Entry(DIRECTORY, 0o755)})
     assert [place for place, _ in resolve(rootfs, "/a/a/l").climbing] == ["/a/a/l"] * climbs
 
@@ -229,7 +232,7 @@ def test_a_resolved_path_lists_each_relative_link_that_leads_above_the_root(
 def test_a_link_that_a_user_owns_is_followed_only_to_files_of_this_user(
     target: str, is_refused: bool, is_parent: bool
 ) -> None:
-    """CVE-2018-6954 of systemd-tmpfiles: the user linked a file in the home directory to one that root trusts."""
+    """CVE-2018-6954 of systemd-tmpfiles: a link in the home directory led to a file that root trusts."""
     made = {"/home/u/new": Entry(DIRECTORY, uid=1000)} if "new/dir" in target and not is_refused else {}
     rootfs = MemoryRootfs(
         {
@@ -303,7 +306,7 @@ def test_a_link_below_a_directory_that_a_user_can_change_is_refused(
 
 
 def test_users_outside_the_id_map_do_not_count_as_the_same_user() -> None:
-    """The owner of a link's directory was uid 33, and the target was root's: both had the id 65534."""
+    """The link's directory belonged to uid 33, and the target to root. The kernel showed both as 65534."""
     rootfs = MemoryRootfs(
         {
             "/srv/u": Entry(DIRECTORY, 0o755, uid=OVERFLOW_ID),
@@ -318,7 +321,7 @@ def test_users_outside_the_id_map_do_not_count_as_the_same_user() -> None:
 def test_whether_a_link_is_followed_depends_only_on_the_directories_that_contain_the_link(
     way: str,
 ) -> None:
-    """Of the directories on the way, only those that contain the link count."""
+    """All other directories on the way to the target do not count."""
     rootfs = MemoryRootfs(
         {
             "/home/u": Entry(DIRECTORY, 0o755, uid=1000),

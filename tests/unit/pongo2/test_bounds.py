@@ -1,4 +1,4 @@
-"""Every bomb ends in its one limit error, in little time and memory; no real depth hits a limit."""
+"""Each hostile template ends with one limit error, in little time and memory. No real depth hits a limit."""
 
 import json
 import select

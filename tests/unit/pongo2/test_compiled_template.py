@@ -41,7 +41,7 @@ print(text, sorted(set(sys.modules) - before))
 
 @pytest.mark.parametrize("dialect", [V4, V6])
 def test_saved_code_runs_in_a_new_process_without_the_compiler(dialect):
-    """With the modules that the template names imported beforehand, running it imports nothing more."""
+    """The test imports the modules that the template names. Running the template imports no other module."""
     template = pongo2.compile(USES, dialect)
     answer = subprocess.run(
         [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{CHILD}", *template.modules],
@@ -56,7 +56,7 @@ def test_a_plain_template_needs_no_filter_or_tag_modules():
 
 
 def test_generated_code_is_deterministic():
-    """The comparison uses version 2 of the format.
+    """The comparison uses version 2 of the format of marshal.
 
     Later versions mark shared objects, and these depend on the process.
     """

@@ -22,7 +22,7 @@ def folder(tmp_path):
     return Folder(tmp_path / "in")
 
 
-def test_templates_in_the_folder_are_read_by_name(folder):
+def test_templates_in_the_template_folder_are_read_by_name(folder):
     assert folder.read("a.tpl") == b"A\xff"
     assert folder.read("deep/c.tpl") == b"C"
 
@@ -30,7 +30,7 @@ def test_templates_in_the_folder_are_read_by_name(folder):
 @pytest.mark.parametrize(
     "name", ["../secret", "/etc/passwd", "deep/../../secret", "", ".", "a.tpl\0", "deep//c.tpl"]
 )
-def test_file_names_that_lead_out_of_the_folder_are_refused(folder, name):
+def test_file_names_that_lead_out_of_the_template_folder_are_refused(folder, name):
     with pytest.raises(RefusedError) as caught:
         folder.read(name)
     assert caught.value.message == f"template name {name!r} is not a path inside the template directory"
@@ -59,7 +59,7 @@ def test_no_tag_reads_a_file_outside_the_template_folder(folder, tag):
             pongo2.compile(f'{{% {tag} "{name}" %}}', mode="plain", loader=folder).render({})
 
 
-def test_a_file_above_the_size_limit_is_refused(folder, monkeypatch):
+def test_a_template_file_above_the_size_limit_is_refused(folder, monkeypatch):
     monkeypatch.setattr("templater.pongo2.confined_folder.MAX_FILE", 2)
     assert folder.read("a.tpl") == b"A\xff"
     monkeypatch.setattr("templater.pongo2.confined_folder.MAX_FILE", 1)

@@ -103,7 +103,7 @@ NESTED = {"a0": {"type": "nic", "nested": "eth0"}, "eth0": {"type": "nic"}}
 
 
 @pytest.mark.parametrize("name", sorted(HOSTS))
-def test_every_host_except_lxd_5_0_2_puts_devices_that_have_the_nested_key_last(name):
+def test_every_host_except_lxd_5_0_2_sorts_devices_with_the_nested_key_after_all_other_devices(name):
     rendered = render_data(
         b"{% for d in devices.Sorted %}{{ d.Name }} {% endfor %}",
         RULE,

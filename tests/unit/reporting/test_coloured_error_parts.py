@@ -17,7 +17,7 @@ def test_an_explanation_has_a_marked_source_line_and_a_hint():
 
 
 def test_only_a_numbered_line_above_carets_is_a_source_line():
-    """A message can quote other lines."""
+    """A message can quote lines that are not source lines."""
     assert kinds_and_marks(" 2 | ab\n 3 | c\na\n   |  ^") == [
         ("message", ""), ("message", ""), ("message", ""), ("carets", "^"),
     ]  # fmt: skip

@@ -109,7 +109,7 @@ def test_the_host_table_agrees_with_the_plan_of_each_host(tmp_path: Path, vm: bo
 
 
 def test_the_host_table_has_an_error_for_each_host_that_cannot_read_the_image(tmp_path: Path) -> None:
-    """yaml v2 refuses the second key; the text of each library is recorded in tests/metadata_cases."""
+    """Every host refuses a list as mode. tests/metadata_cases has the error text of each YAML library."""
     found = table(tmp_path, rules="/etc/a: {when: [create], template: a.tpl, mode: [1]}")
     assert set(found.errors) == set(NAMES) and not found.rows
     assert found.exit_code == 5 and "incus: the start fails: " in table_text(found)

@@ -140,7 +140,7 @@ def seconds_of(plan: Plan) -> float:
 
 
 def test_a_patch_of_a_file_with_repeated_lines_takes_little_time() -> None:
-    """difflib alone takes minutes: each of 199 equal lines is searched for in 50,000 others."""
+    """difflib alone takes minutes, because it searches for each of 199 equal lines in 50,000 lines."""
     plan = planned(("/f", b"x\n" * 199), tree={"/f": "x\nu\n" * 50_000})
     assert seconds_of(plan) < 5
 

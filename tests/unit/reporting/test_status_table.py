@@ -37,7 +37,9 @@ READ = "the template's input has changed"
         ({"by_hand": False, "change": planned(KEEP), "recorded": recorded("user.a"), "template_changed": True}, ("no", "no change", "")),
     ],
 )  # fmt: skip
-def test_a_row_shows_the_differences_of_a_file_and_the_effect_of_the_next_start(fields, cells):
+def test_a_row_of_the_status_table_shows_the_differences_of_a_file_and_the_effect_of_the_next_start(
+    fields, cells
+):
     file = FileStatus(**{"path": "/a", "recorded": None, **fields})
     assert row(file) == ("/a", *cells)
 

@@ -323,7 +323,7 @@ def test_another_process_closes_the_removed_files_even_if_the_call_fails(childre
 
 
 def test_the_process_that_closes_the_removed_files_ends_even_if_it_fails(children, monkeypatch, tmp_path):
-    """It would otherwise go on with the hook's work, as a second hook."""
+    """Otherwise, this process would go on with the hook's work, as a second hook."""
 
     def fail(*_):
         raise MemoryError
@@ -435,7 +435,7 @@ def test_a_process_is_started_only_if_removed_files_are_open(monkeypatch):
     assert handing_over(lambda number: number, 5) == 5
 
 
-def test_attack_83_another_process_removes_directories_at_the_end(top, tmp_path, children):
+def test_attack_83_another_process_removes_directories_when_templater_ends(top, tmp_path, children):
     """The removal of an empty directory took 7 seconds after a process had looked up missing names in it."""
     names = ["one", "one/two", "full"]
     for name in (*names, "full/file"):
@@ -461,8 +461,11 @@ def test_attack_83_another_process_removes_directories_at_the_end(top, tmp_path,
 
 
 @as_root
-def test_attack_96_in_a_pid_namespace_no_process_removes_directories_after_the_end(tmp_path):
-    """A container traced this process, which had all rights on the host and, with crun, a directory of it."""
+def test_attack_96_in_a_pid_namespace_no_process_removes_directories_after_the_end_of_templater(tmp_path):
+    """A container traced the process that removed the directories.
+
+    The process had all rights on the host and, with crun, an open directory of the host.
+    """
     (tmp_path / "one").mkdir()
     script = f"""
 import os
@@ -516,22 +519,24 @@ os.waitpid(-1, 0)
 """
 
 
-def test_attack_96_a_stopped_process_that_only_closes_files_is_killed_at_the_end():
-    """A process of the same PID namespace stopped it, and the container could trace it later."""
+def test_attack_96_a_stopped_process_that_only_closes_files_is_killed_when_templater_ends():
+    """Another process stopped the process that closes files. A container could trace this stopped process."""
     done = subprocess.run(
         [sys.executable, "-c", STOPPED], capture_output=True, text=True, timeout=20, check=True
     )
     assert not os.path.exists(f"/proc/{done.stdout.strip()}")
 
 
-def test_a_process_without_proc_counts_as_one_that_a_container_can_trace(monkeypatch):
+def test_a_container_can_presumably_trace_processes_if_the_file_proc_self_status_is_unreadable(monkeypatch):
     assert close_in_another_process._can_be_traced() is False
     monkeypatch.setattr(close_in_another_process.os, "open", fails)
     assert close_in_another_process._can_be_traced() is True
 
 
 @pytest.mark.parametrize("call", ["pipe", "fork"])
-def test_directories_are_removed_at_the_end_if_no_process_can_be_started(top, tmp_path, call, monkeypatch):
+def test_templater_itself_removes_directories_at_its_end_if_no_process_can_be_started(
+    top, tmp_path, call, monkeypatch
+):
     (tmp_path / "one").mkdir()
     before = os.listdir("/proc/self/fd")
     monkeypatch.setattr(close_in_another_process.os, call, fails)

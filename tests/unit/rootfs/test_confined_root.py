@@ -196,7 +196,7 @@ def by_name(path: Path) -> ByName:
     return ByName(str(path))
 
 
-def test_the_same_files_can_be_read_on_a_system_without_directory_descriptors(root, tmp_path):
+def test_the_same_files_can_be_read_with_and_without_directory_descriptors(root, tmp_path):
     stand_in = by_name(tmp_path / "root")
     for path in ("/", "/etc", "/etc/hostname", "/abs", "/abs/hostname", "/fifo", "/loop", "/no", "/no/x"):
         assert repr(stand_in.entry(path)) == repr(root.entry(path)), path

@@ -45,7 +45,7 @@ def test_the_owner_of_the_root_filesystem_counts_as_root_if_there_is_no_id_map(o
 
 
 def test_ids_outside_the_range_of_a_shifted_directory_are_refused():
-    """Ids above the 65536 of a container belong to other users."""
+    """A container has 65,536 ids. Higher ids belong to other users."""
     with pytest.raises(RefusedError):
         shifted(1000, 1000).on_disk(1, 0)
     assert shifted(100000, 100000).on_disk(33, 44) == (100033, 100044)

@@ -249,7 +249,7 @@ def test_on_btrfs_syncing_files_ends_at_the_first_error(on_btrfs, real, monkeypa
 @pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("on_btrfs", ["btrfs", "overlay"], indirect=True)
-def test_all_subvolumes_of_a_btrfs_are_on_the_same_btrfs_but_a_second_btrfs_is_not(
+def test_two_subvolumes_of_one_btrfs_count_as_the_same_btrfs_but_a_second_btrfs_does_not(
     on_btrfs, tmp_path, mounts, real
 ):
     place = tmp_path / "mounted"
@@ -271,7 +271,7 @@ def test_all_subvolumes_of_a_btrfs_are_on_the_same_btrfs_but_a_second_btrfs_is_n
 def test_if_the_ioctls_of_btrfs_are_refused_a_directory_is_synced_by_syncfs(
     on_btrfs, real, monkeypatch, error
 ):
-    """A system-call filter can refuse the requests."""
+    """A system-call filter can refuse the ioctls of btrfs."""
 
     def refused(*_):
         raise OSError(error, os.strerror(error))
@@ -291,7 +291,7 @@ def test_if_the_ioctls_of_btrfs_are_refused_a_directory_is_synced_by_syncfs(
 def test_if_the_ioctls_of_btrfs_are_refused_the_upper_layer_of_a_volatile_overlay_is_synced(
     on_btrfs, monkeypatch, real
 ):
-    """syncfs of such an overlay does nothing."""
+    """syncfs of a volatile overlay does nothing."""
 
     def refused(*_):
         raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
@@ -315,7 +315,7 @@ def test_if_the_ioctls_of_btrfs_are_refused_the_upper_layer_of_a_volatile_overla
 
 
 @as_root
-def test_a_failed_commit_names_the_file(on_btrfs, monkeypatch):
+def test_the_error_of_a_failed_commit_on_btrfs_names_the_file(on_btrfs, monkeypatch):
     def failed(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -386,7 +386,9 @@ def test_nothing_is_committed_on_file_systems_other_than_btrfs(tmp_path, real, n
 
 @as_root
 @pytest.mark.parametrize("where", ["namespace", "subvolume", "read-only mount"])
-def test_every_process_that_has_a_file_open_can_commit(on_btrfs, tmp_path, mounts, where):
+def test_every_process_that_has_a_file_of_a_btrfs_open_can_commit_the_btrfs(
+    on_btrfs, tmp_path, mounts, where
+):
     place = on_btrfs
     if where == "subvolume":
         subprocess.run(["btrfs", "subvolume", "create", place / "sub"], check=True, capture_output=True)
@@ -427,7 +429,7 @@ def test_a_commit_on_btrfs_writes_new_names_and_synced_content_to_the_disk(on_bt
 
 
 @pytest.mark.parametrize("way", ["btrfs", "no O_TMPFILE", "no /proc", "disk"])
-def test_a_file_has_its_name_after_the_sync(calls, tmp_path, monkeypatch, way):
+def test_on_btrfs_a_new_file_gets_its_name_after_the_sync(calls, tmp_path, monkeypatch, way):
     monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: way != "disk")
     monkeypatch.setattr(disk_sync, "has_unnamed", lambda: way != "no /proc")
     if way == "no O_TMPFILE":
@@ -463,7 +465,9 @@ def test_an_error_other_than_a_missing_feature_is_reported_when_a_file_is_create
 
 
 @pytest.mark.parametrize(("number", "name"), [(1, "fsync"), (MANY, "syncfs")])
-def test_an_interrupted_sync_is_repeated_and_a_failed_sync_names_the_file(calls, files, number, name):
+def test_an_interrupted_sync_is_repeated_and_the_error_of_a_failed_sync_names_the_file(
+    calls, files, number, name
+):
     some = files(number)
     calls.errors = (errno.EINTR, errno.EIO)
     with pytest.raises(WriteError) as caught:

@@ -265,8 +265,8 @@ child.end_children()
 """
 
 
-def test_attack_97_a_child_is_killed_at_the_end_even_if_a_signal_interrupts_its_creation():
-    """A process of the same PID namespace sent this signal, and the child went on in the image's files."""
+def test_attack_97_a_child_is_killed_when_its_parent_ends_even_if_a_signal_interrupts_the_fork():
+    """Another process of the PID namespace sent a signal, and the child went on in the image's files."""
     root = str(Path(__file__).parents[3])
     said = subprocess.check_output([sys.executable, "-c", SIGNALLED, root], text=True, timeout=30).split()
     assert said[1:] == ["raised"] and ended(said[0])
@@ -448,8 +448,13 @@ worker.close()
     ],
     ids=["as usual", "32 bits", "securebits", "one user"],
 )
-def test_a_child_has_the_filter_and_no_capabilities_whatever_the_caller_has_set(words):
-    """uname(2) tells another machine to 32-bit sessions, and a change of the uid does not drop everything."""
+def test_a_child_has_the_filter_and_no_capabilities_even_if_its_caller_has_securebits_or_a_32_bit_personality(
+    words,
+):
+    """In a 32-bit session, uname(2) names another architecture.
+
+    With securebits, a change of the user id does not drop the capabilities.
+    """
     command = [*words, sys.executable, "-c", LOCKED]
     if words and shutil.which(words[0]) is None:
         pytest.skip(f"NOT RUN: needs {words[0]}")

@@ -298,7 +298,7 @@ def test_the_sandboxed_program_has_a_memory_limit(data, walls):
 
 
 def test_an_out_of_memory_message_of_the_sandboxed_program_gives_a_limit_error(data, monkeypatch):
-    """The words are those of sqfs2tar."""
+    """The program prints sqfs2tar's message about a lack of memory."""
     monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})  # the allowed system calls cannot redirect output
     words = ("sh", "-c", "echo 'loading filesystem tree: out of memory.' >&2; exit 1")
     message = "LimitError: 'i.squashfs': sh needs more than the limit of 64 MiB of memory"

@@ -190,7 +190,7 @@ def test_a_sandboxed_program_has_no_privileges(sh):
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
 def test_root_in_a_user_namespace_with_one_id_runs_programs_without_capabilities():
-    """There, no other user exists that the program can become."""
+    """In such a namespace, the program cannot become another user."""
     code = (
         "from templater.sandbox import validator_process as tool\n"
         "print(tool.run('/bin/sh', ['-c', 'cat /proc/self/status; ls'], {'a': b''}).output)"
@@ -356,7 +356,7 @@ def test_the_memory_of_a_sandboxed_program_is_limited(run):
 
 @pytest.mark.slow
 def test_the_number_of_processes_of_a_fork_bomb_is_limited(sh):
-    """With a limit of four processes it cannot grow, and all processes end with it."""
+    """A fork bomb cannot exceed a limit of four processes, and all of them end with the program."""
     bomb = "f() { f & f & sleep 1; ls /proc | grep -c '^[0-9]'; }; f"
     try:
         found = sh(bomb, wall=3.0, processes=4)

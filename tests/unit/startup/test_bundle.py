@@ -96,9 +96,9 @@ def test_a_probe_writes_the_module_bundle_and_the_next_hook_uses_it(package):
     "words", some_fast([[], ["--stage", "mount"], ["--on-error", "keep-going"]], every=3)
 )
 def test_attack_95_a_hook_of_a_container_starts_no_process_and_writes_no_bundle(package, words):
-    """pivot_root moved the process to the image's files, whose ``encodings/evil.py`` then ran as root.
+    """pivot_root moved the process to the image's files. The image's ``encodings/evil.py`` then ran as root.
 
-    And a user who read the directory could stop this process, and all later hooks, for ever.
+    A user who could read the bundle's directory could also stop this process, and all later hooks, for ever.
     """
     line = [*command(package)[:-1], *words]
     for _ in range(2):
@@ -109,7 +109,7 @@ def test_attack_95_a_hook_of_a_container_starts_no_process_and_writes_no_bundle(
 
 @pytest.mark.slow
 def test_attack_95_only_a_probe_writes_the_compiled_modules_of_python(package):
-    """A user who read ``__pycache__`` could delay each hook that wrote a file there, for ever."""
+    """A user who could read ``__pycache__`` could delay each hook that wrote a file there, for ever."""
     for file in package.rglob("*.pyc"):
         if file.parent.parent.name != "line":
             file.unlink()
@@ -127,7 +127,10 @@ def test_attack_95_only_a_probe_writes_the_compiled_modules_of_python(package):
 @pytest.mark.slow
 @as_root
 def test_attack_95_root_of_a_user_namespace_writes_no_compiled_modules_for_another_user(package):
-    """The template script of LXC runs so, and the container's root could then change the caller's modules."""
+    """LXC runs its template script as root of a user namespace.
+
+    The container's root could then change the caller's modules.
+    """
     for file in (package / "model" / "__pycache__").iterdir():
         file.unlink()
     with tempfile.TemporaryDirectory() as folder, user_namespace(100_000) as pid:
@@ -151,7 +154,7 @@ def path_of(name: str) -> str:
 
 @pytest.mark.slow
 def test_a_rewritten_module_bundle_still_lists_the_files_of_the_c_modules(package):
-    """The hook that rewrites a bundle has itself found these modules by the bundle."""
+    """The hook that rewrites a bundle has itself found the C modules by the old bundle."""
 
     def places() -> dict[str, tuple[str, int, int]]:
         data = kept(package).read_bytes()
@@ -215,7 +218,7 @@ def test_a_damaged_module_bundle_is_ignored(package):
 
 @pytest.mark.slow
 def test_a_truncated_or_empty_module_bundle_is_ignored(package):
-    """A power failure can leave such a file."""
+    """A power failure can leave a truncated or empty bundle."""
     line(package)
     whole = kept(package).read_bytes()
     for left in (len(whole) - 1, 20_000):
@@ -228,7 +231,7 @@ def test_a_truncated_or_empty_module_bundle_is_ignored(package):
 @pytest.mark.slow
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_a_hook_during_an_upgrade_ends_with_a_message_and_its_usual_exit_code(package, goes_on):
-    """It ended with a traceback, even with ``--on-error keep-going``."""
+    """The hook ended with a traceback, even with ``--on-error keep-going``."""
     line(package)
     (package / "hooks/run.py").unlink()
     options = ["--on-error", "keep-going"] if goes_on else []
@@ -267,7 +270,7 @@ def test_a_hook_loads_the_ctypes_c_module_without_a_search(package):
     "place", [("/nowhere/_ctypes.so", 0, 0), (_ctypes.__file__, 0, 0)], ids=["other", "old"]
 )
 def test_a_c_module_is_searched_for_again_if_its_recorded_file_moved_or_changed(package, place):
-    """After an update of Python, or with another build of the same version."""
+    """The file of a C module changes after an update of Python, or with another build of the same version."""
     line(package)
     head, codes = parse_bundle(kept(package).read_bytes())
     head[6] = {"_ctypes": place}

@@ -151,7 +151,7 @@ def test_a_lazy_module_can_be_reloaded(tmp_path):
 
 @pytest.mark.parametrize("package", ["jinja2", "yaml"])
 def test_no_attribute_of_a_lazy_package_hides_a_submodule(package):
-    """Accessing the module first then gives the same result as a normal import."""
+    """An access to a submodule gives the same object before and after the import of the submodule."""
     found = import_module(package)
     for module in iter_modules(found.__path__):
         its = import_module(f"{package}.{module.name}")

@@ -227,7 +227,7 @@ def test_a_usual_start_uses_no_late_definition_and_calls_no_rare_function(used):
     assert {each for each in loaded if each[1] != "__path__"} == set()
 
 
-def test_each_listed_definition_exists_and_can_be_loaded_later():
+def test_each_definition_in_the_late_and_rare_lists_exists_and_can_be_loaded_later():
     for name, listed in LATE.items():
         assert {*listed} <= {*definitions_of(name)}
         for each in listed:
@@ -245,7 +245,7 @@ def test_each_listed_definition_exists_and_can_be_loaded_later():
 
 @pytest.mark.slow
 def test_the_code_of_the_bundle_uses_late_definitions_exactly_where_the_sources_do():
-    """Names are replaced in the syntax tree, so a local variable with such a name could be replaced too."""
+    """Names are replaced in the syntax tree, which could also change a local variable with the same name."""
     total = 0
     for name in (name for group in bundle.GROUPS for name in group):
         path, tree = parsed(name)
@@ -357,7 +357,7 @@ def module(tmp_path, monkeypatch):
     return sys.modules["example"]
 
 
-def test_the_first_call_loads_a_rare_function_into_the_same_object(module):
+def test_the_first_call_of_a_rare_function_loads_its_code_into_the_same_function_object(module):
     before = module.add
     assert (before.__name__, before.__qualname__, before.__module__) == ("add", "add", "example")
     assert before.__code__.co_filename.endswith("templater_hook.py")
@@ -367,7 +367,7 @@ def test_the_first_call_loads_a_rare_function_into_the_same_object(module):
     assert before.__code__.co_filename == module.__file__
 
 
-def test_generators_are_loaded_at_once(module):
+def test_generator_functions_are_loaded_before_their_first_call(module):
     assert module.numbers.__code__.co_filename == module.__file__
     assert list(module.numbers(3)) == [0, 1, 2]
 

@@ -62,7 +62,7 @@ BEYOND = {
 
 
 @pytest.mark.parametrize("name", sorted(MISTAKES.keys() - BEYOND))
-def test_the_schema_and_the_reader_both_reject_a_mistake_that_the_schema_can_express(name):
+def test_the_schema_and_the_parser_of_test_files_both_reject_a_mistake_that_the_schema_can_express(name):
     text = MISTAKES[name][0]
     assert not reader_accepts(text)
     assert not schema_accepts(text)
@@ -78,13 +78,13 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize("text", ACCEPTED, ids=range(len(ACCEPTED)))
-def test_the_schema_and_the_reader_accept_the_same_texts(text):
+def test_the_schema_and_the_parser_of_test_files_accept_the_same_texts(text):
     assert reader_accepts(text)
     assert schema_accepts(text)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_the_schema_and_the_reader_accept_the_tests_of_the_images(path):
+def test_the_schema_and_the_parser_of_test_files_accept_the_tests_of_the_images(path):
     text = path.read_text()
     assert reader_accepts(text)
     assert schema_accepts(text)
@@ -120,7 +120,7 @@ def mutations() -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_schema_and_the_reader_agree_about_randomly_changed_test_files():
+def test_the_schema_and_the_parser_agree_about_randomly_changed_test_files():
     texts = mutations()
     assert len(texts) > 200
     different = [text for text in texts if reader_accepts(text) != schema_accepts(text)]

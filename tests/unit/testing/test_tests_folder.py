@@ -62,7 +62,7 @@ def test_the_number_and_the_size_of_test_files_have_limits(tests, monkeypatch):
 
 @pytest.mark.parametrize("most", [2, 3])
 def test_the_number_of_snapshots_has_a_limit(most, tests, monkeypatch):
-    """Names that wait count too: here two files and a folder."""
+    """Folders count, too: this test has two snapshots and a folder."""
     monkeypatch.setattr(tests_folder, "MAX_SNAPSHOTS", most)
     if most == 3:
         assert len(tests.snapshots()) == 2

@@ -158,6 +158,8 @@ def test_a_long_message_of_a_schema_is_shortened(size, shown):
     ("path", "context", "chooses"),
     [(["x", "type"], [], True), (["version"], [], True), (["type"], ["inner"], False), (["x"], [], False), ([], [], False)],
 )  # fmt: skip
-def test_a_branch_that_only_refuses_the_chosen_type_comes_after_the_other_branches(path, context, chooses):
+def test_a_schema_branch_that_rejects_the_value_of_a_key_such_as_type_comes_after_the_other_branches(
+    path, context, chooses
+):
     error = SimpleNamespace(path=path, context=context, validator="enum")
     assert cloud_init._distance([error])[0] is chooses

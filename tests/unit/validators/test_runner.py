@@ -156,7 +156,7 @@ INSTALL_EXTRA = "install templater's extra 'check'"
 def test_the_note_about_missing_schemas_names_only_the_missing_parts(
     has_schemas, has_library, hint, monkeypatch, tmp_path
 ):
-    """The note named the extra even if its library was installed."""
+    """The note asked for templater's extra even if the library of the extra was installed."""
     if has_library:
         pytest.importorskip("jsonschema")
     else:
@@ -300,7 +300,7 @@ def test_a_cloud_init_schema_is_chosen_by_the_file_name_and_the_version(monkeypa
     ],
 )
 def test_a_value_that_cloud_init_cannot_read_is_a_mistake_in_the_file(monkeypatch, tmp_path, value, shown):
-    """Such a value ended the validator, and the report had only a note about a failure."""
+    """A value that cloud-init cannot read ended the validator: the report had only a note about a failure."""
     pytest.importorskip("jsonschema")
     (tmp_path / "schema-cloud-config-v1.json").write_text("{}")
     monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))

@@ -184,7 +184,7 @@ def test_a_large_template_is_shown_once_and_then_linked(size, kept):
 @pytest.mark.parametrize(
     ("most", "count", "more"), [(None, 3, False), (3, 3, False), (3, 4, True), (1, 0, False)]
 )
-def test_a_long_block_has_a_button_for_its_other_lines(most, count, more):
+def test_a_long_block_has_a_button_that_shows_its_remaining_lines(most, count, more):
     found = str(block(iter([Html("<i></i>")] * count), most))
     assert found.count("<i>") == min(count, 3)
     assert ("These are the first 3 lines. " in found) == ("data-all" in found) == more

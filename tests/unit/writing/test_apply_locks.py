@@ -87,8 +87,10 @@ def test_the_file_that_names_the_holder_of_the_lock_is_closed_after_reading(tmp_
 
 @as_root
 @pytest.mark.parametrize("path", ["/data/sub/f", "/data/sub/new/f"])
-def test_two_containers_that_mount_a_volume_and_a_directory_of_it_wait_for_each_other(path, tmp_path, mounts):
-    """Both wrote the same files, and a rollback of one removed files of the other."""
+def test_two_containers_that_mount_a_volume_and_a_directory_of_the_same_volume_share_a_lock(
+    path, tmp_path, mounts
+):
+    """Two starts wrote the same files, and the rollback of one start removed files of the second start."""
     volume = a_directory(tmp_path / "volume", {"sub/other": ""})
     first = a_directory(tmp_path / "first", {"data/x": "", "etc/x": ""})
     second = a_directory(tmp_path / "second", {"data/sub/x": ""})
@@ -107,10 +109,10 @@ def test_two_containers_that_mount_a_volume_and_a_directory_of_it_wait_for_each_
 
 
 @as_root
-def test_a_start_waits_for_the_lock_of_a_volume_as_long_as_for_its_root_directory(
+def test_a_start_waits_as_long_for_the_lock_of_a_volume_as_for_the_lock_of_its_root_directory(
     tmp_path, mounts, monkeypatch
 ):
-    """It waited for ten seconds only, so most of fourteen containers with one volume did not start."""
+    """A start waited for ten seconds only, so most of fourteen containers with one volume did not start."""
     volume = a_directory(tmp_path / "volume", {"x": ""})
     top = a_directory(tmp_path / "top", {"data/x": ""})
     mounts.bind(volume, top / "data")
@@ -145,7 +147,9 @@ def test_a_root_directory_that_is_mounted_below_itself_is_locked_once(tmp_path, 
 
 
 @as_root
-def test_an_unchanged_mounted_file_without_a_name_is_locked_only_for_a_moment(tmp_path, mounts, monkeypatch):
+def test_an_unchanged_mounted_file_whose_source_is_deleted_is_locked_only_for_a_moment(
+    tmp_path, mounts, monkeypatch
+):
     """After the host had replaced the file, ``close`` kept the old file open and locked until the end."""
     top = a_directory(tmp_path / "top", {"etc/a": "", "etc/b": ""})
     (tmp_path / "file").write_text("x")

@@ -50,7 +50,10 @@ def test_apply_writes_a_mount_point_in_place_on_request(top, mounts, mechanism, 
 
 @as_root
 def test_apply_writes_a_mounted_file_of_a_lower_layer_that_has_several_names(top, mounts, tmp_path):
-    """The kernel copies such a file when it is opened to write, and the copy has another inode number."""
+    """When a program opens a file of a lower layer to write, the kernel copies the file.
+
+    The copy has another inode number.
+    """
     folders = [tmp_path / name for name in ("lower", "upper", "work", "merged")]
     for folder in folders:
         folder.mkdir()
@@ -92,7 +95,7 @@ def test_apply_restores_a_mount_point_if_its_write_fails(top, mounts, monkeypatc
 def test_apply_waits_for_the_lock_of_a_mounted_file(top, mounts, is_released, monkeypatch):
     """Two containers that shared a file started at once, and the file had parts of both texts.
 
-    A start that gave up waiting for the lock, and wrote without it, caused this again.
+    A start that gave up waiting, and wrote without the lock, caused the same damage again.
     """
     mounts.bind(top / "etc/keep", top / "etc/hosts")
     fd = os.open(top / "etc/keep", os.O_RDONLY)
@@ -124,7 +127,7 @@ def test_apply_waits_for_the_lock_of_a_mounted_file(top, mounts, is_released, mo
 def test_attack_101_two_containers_share_two_mounted_files_whatever_the_order_of_their_rules(
     tmp_path, mounts
 ):
-    """Each waited for the file that the other one had locked. Then both wrote at once."""
+    """Container A waited for a file that container B had locked, and vice versa. Then both wrote at once."""
     shared = [tmp_path / "first", tmp_path / "second"]
     roots = {}
     for file in shared:
@@ -245,8 +248,8 @@ def test_a_new_file_of_a_volume_at_two_targets_needs_one_owner_and_one_mode(top,
 
 @as_root
 @pytest.mark.parametrize("is_written", [True, False])
-def test_one_file_at_several_targets_is_reported_for_each_target_or_for_none(top, mounts, is_written):
-    """The targets came in any order, and also if another start had written the file meanwhile."""
+def test_a_file_that_several_targets_share_is_reported_for_each_target_or_for_none(top, mounts, is_written):
+    """apply returned the targets in any order, even if another start had written the file meanwhile."""
     mounts.bind(top / "etc", top / "var")
     files = {f"/{name}": "text" for name in ("var/b", "etc/a", "var/a", "etc/b", "var/other", "etc/other")}
     with opened(top, cross_mounts=True) as rootfs:
@@ -259,7 +262,7 @@ def test_one_file_at_several_targets_is_reported_for_each_target_or_for_none(top
 
 @as_root
 def test_apply_replaces_a_hard_link_and_overwrites_a_mounted_file(top, mounts):
-    """Two names of one file are different targets, unless a mount is one of them."""
+    """Two hard links of one file are different targets, unless one of them is a mount."""
     (top / "etc/link").hardlink_to(top / "etc/other")
     mounts.bind(top / "etc/keep", top / "etc/hosts")
     with opened(top, cross_mounts=True) as rootfs:
@@ -270,7 +273,10 @@ def test_apply_replaces_a_hard_link_and_overwrites_a_mounted_file(top, mounts):
 
 @as_root
 def test_an_unchanged_file_on_a_mount_is_refused_if_the_file_was_restored_before_the_lock(top, mounts):
-    """The plan saw the text of another start, which then failed and restored the file: the start succeeded."""
+    """The plan saw the text of another start, which then failed and restored the file.
+
+    Nevertheless, the start with the plan succeeded.
+    """
     mounts.bind(top / "etc", top / "var")
     with opened(top, cross_mounts=True) as rootfs:
         plan = a_plan({"/var/keep": "same"}, rootfs, in_place=True)
@@ -282,7 +288,7 @@ def test_an_unchanged_file_on_a_mount_is_refused_if_the_file_was_restored_before
 
 
 @as_root
-def test_attack_102_a_mounted_file_is_cut_only_after_all_names_and_contents_are_on_the_disk(
+def test_attack_102_a_mounted_file_is_truncated_only_after_all_names_and_contents_are_on_the_disk(
     top, mounts, monkeypatch
 ):
     """If a sync fails, the old content must fit into the blocks that the file still has."""
@@ -449,7 +455,7 @@ def state(tmp_path):
 def test_the_error_of_an_incomplete_rollback_names_the_content_that_was_complete_before(
     top, mounts, tmp_path, monkeypatch, state, on_btrfs
 ):
-    """After a user had written the file anew, the next failed start named the older copy, and lost the text."""
+    """After a user had changed the file, a failed start named an older copy, and lost the user's text."""
     (tmp_path / "file").write_text("the first text")
     mounts.bind(tmp_path / "file", top / "etc/hosts")
     monkeypatch.setattr(mounted_file, "is_on_btrfs", lambda fd: on_btrfs)
@@ -507,7 +513,7 @@ def test_the_copies_of_files_with_the_same_identity_do_not_replace_each_other(
 def test_a_file_that_a_killed_start_had_written_is_not_lost_on_btrfs(
     top, mounts, tmp_path, monkeypatch, state
 ):
-    """The copy that the killed start had named stayed, and a failed start named it instead of its own copy."""
+    """The copy of the killed start stayed. A failed start named this old copy instead of its own copy."""
     (tmp_path / "file").write_text("the first text")
     mounts.bind(tmp_path / "file", top / "etc/hosts")
     monkeypatch.setattr(mounted_file, "is_on_btrfs", lambda fd: True)
@@ -521,7 +527,7 @@ def test_a_file_that_a_killed_start_had_written_is_not_lost_on_btrfs(
 
 
 @as_root
-def test_only_a_file_that_nobody_has_changed_since_an_incomplete_rollback_counts_as_incomplete(
+def test_only_a_file_that_is_unchanged_since_an_incomplete_rollback_counts_as_incomplete(
     top, mounts, tmp_path, state, monkeypatch
 ):
     """``cp -a`` of the copy gave the file the time of the copy, so --keep-modified overwrote the file."""
@@ -543,7 +549,10 @@ def test_only_a_file_that_nobody_has_changed_since_an_incomplete_rollback_counts
 
 @as_root
 def test_an_incomplete_rollback_is_found_if_the_state_directory_stores_whole_seconds(top, mounts, tmp_path):
-    """The second failed start gave this name to parts of both texts, and the third removed the old text."""
+    """The second failed start gave the name of the old copy to parts of both texts.
+
+    The third failed start removed the old text.
+    """
     (tmp_path / "file").write_text("the first text")
     mounts.bind(tmp_path / "file", top / "etc/hosts")
     place = mounts.ext4(tmp_path, "-I", "128")
@@ -784,10 +793,10 @@ def test_the_old_content_of_all_mounted_files_is_saved_before_the_first_is_overw
 @as_root
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("text", ["by the application\n", "x" * 900])
-def test_a_mounted_file_that_another_process_writes_meanwhile_is_left_alone(
+def test_a_mounted_file_keeps_the_text_that_another_process_writes_during_an_apply(
     top, mounts, tmp_path, monkeypatch, fails, text
 ):
-    """Cutting the file to the size of the template's text filled it with NULs."""
+    """Truncating the file to the size of the template's text filled the file with NULs."""
     (tmp_path / "file").write_text("the old text" * 50)
     mounts.bind(tmp_path / "file", top / "etc/hosts")
 
@@ -910,10 +919,10 @@ def test_a_change_between_the_copy_of_a_mounted_file_and_its_overwrite_is_kept(
 
 
 @as_root
-def test_no_mounted_file_is_cut_if_another_process_has_changed_one_of_them(
+def test_no_mounted_file_is_truncated_if_another_process_has_changed_one_of_the_mounted_files(
     top, mounts, tmp_path, monkeypatch
 ):
-    """Restoring a file that is cut needs space, which another container can have taken."""
+    """Restoring a truncated file needs space, which another container can have taken."""
     for name in ("keep", "hosts"):
         (tmp_path / name).write_bytes(OLD_TEXT)
         mounts.bind(tmp_path / name, top / "etc" / name)
@@ -931,7 +940,7 @@ def test_no_mounted_file_is_cut_if_another_process_has_changed_one_of_them(
 
 
 @as_root
-def test_a_rollback_of_a_cut_file_keeps_the_text_that_another_process_has_appended(
+def test_a_rollback_of_a_truncated_file_keeps_the_text_that_another_process_has_appended(
     top, mounts, tmp_path, monkeypatch
 ):
     (tmp_path / "file").write_bytes(OLD_TEXT)
@@ -980,7 +989,7 @@ def test_a_rollback_restores_every_byte(top, mounts, tmp_path, monkeypatch, size
     assert not [*(tmp_path / "state").glob("old-*")]
 
 
-def test_the_values_of_functions_that_needed_too_much_memory_are_freed(monkeypatch):
+def test_the_local_variables_of_functions_are_freed_after_an_out_of_memory_error(monkeypatch):
     import resource
 
     monkeypatch.setattr(resource, "setrlimit", lambda limit, pair: None)

@@ -149,7 +149,7 @@ def test_a_file_is_not_replaced_if_a_container_has_mounted_another_file_over_it(
 
 
 def test_the_kernel_removes_the_mount_of_a_container_over_a_replaced_file(container, image):
-    """The reason for the check."""
+    """The kernel's behaviour is the reason for the check of mounts in other namespaces."""
     file = a_target(image, "/etc/hosts")
     process = container(SCRIPTS["only the file"], "/etc/hosts")
     (file.parent / "staged").write_text("new\n")
@@ -167,7 +167,7 @@ def test_a_file_can_be_replaced_after_the_container_has_ended(container, image):
     assert file.read_text() == "new\n"
 
 
-def test_a_mount_over_a_file_with_the_same_path_in_another_container_is_no_obstacle(
+def test_a_file_can_be_replaced_if_another_container_mounts_over_its_own_file_with_the_same_path(
     container, image, tmp_path
 ):
     file = a_target(image, "/etc/hosts")
@@ -180,7 +180,9 @@ def test_a_mount_over_a_file_with_the_same_path_in_another_container_is_no_obsta
 
 
 @pytest.mark.parametrize("is_changed", [False, True])
-def test_the_check_of_keep_modified_and_the_check_of_mounts_both_run(container, image, tmp_path, is_changed):
+def test_the_keep_modified_option_does_not_disable_the_check_for_mounts_in_other_namespaces(
+    container, image, tmp_path, is_changed
+):
     file = a_target(image, "/etc/hosts")
     (tmp_path / "state").mkdir()
     assert apply(image, "--state", str(tmp_path / "state")).returncode == 0
@@ -217,7 +219,10 @@ def test_apply_finds_a_mount_that_the_first_thread_of_a_container_does_not_show(
 
 @pytest.mark.slow
 def test_a_stack_of_mounts_delays_apply_only_for_a_limited_time(container, image, tmp_path):
-    """The kernel needs seconds to print this table, and each user can make such a stack in a user namespace."""
+    """The kernel needs seconds to print a mount table with a stack of mounts.
+
+    Each user can make such a stack in a user namespace.
+    """
     file = a_target(image, "/etc/hosts")
     stack = """import ctypes, os, sys
 libc = ctypes.CDLL(None)
@@ -294,7 +299,7 @@ def test_apply_reads_the_mounts_of_its_own_namespace_once(container, image, tmp_
 
 
 @pytest.mark.parametrize("way", ["works", pytest.param("waits", marks=pytest.mark.slow)])
-def test_a_read_of_a_table_that_does_not_end_stops_neither_apply_nor_the_next_read(way, monkeypatch):
+def test_an_endless_read_of_a_mount_table_stops_neither_apply_nor_the_next_read(way, monkeypatch):
     """While the kernel searches thousands of mounts outside of a root directory, no signal ends the read."""
     table = b"22 1 0:20 / /proc - x\n23 22 0:21 /up /proc/hosts - x\n"
 
@@ -339,7 +344,7 @@ def test_one_thread_of_each_mount_namespace_is_listed_before_any_root_directory_
 
 
 @pytest.mark.parametrize("limit", ["time", "tables"])
-def test_few_processes_are_started_for_many_tables_that_take_too_long(limit, monkeypatch):
+def test_few_processes_are_started_for_many_mount_tables_that_take_too_long(limit, monkeypatch):
     """9,000 threads below stacks of mounts started 9,000 processes, and apply failed."""
     started = []
 

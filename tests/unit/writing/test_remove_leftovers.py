@@ -85,7 +85,7 @@ def test_no_file_in_a_directory_of_another_user_counts_as_a_leftover(top):
     assert len(os.listdir(place)) == 1
 
 
-def test_the_search_does_not_enter_a_directory_in_a_private_directory(top):
+def test_the_search_for_leftovers_does_not_enter_a_directory_in_a_private_directory(top):
     inner = top / f"{PREFIX}known-0-1" / f"{PREFIX}known-0-2"
     inner.mkdir(parents=True)
     for place in (inner, inner.parent):
@@ -172,7 +172,7 @@ def test_leftovers_stay_in_a_directory_that_another_run_has_locked(top, is_own):
 
 
 def test_an_empty_journal_makes_the_next_run_search_the_root_directory(top):
-    """A power cut during a run without fsync can leave the file without its content."""
+    """A power cut during a run without fsync can leave a journal without its content."""
     (top / f"{PREFIX}cc-0-1").touch()
     (top.parent / "state/journal").touch()
     with (
@@ -211,7 +211,10 @@ def test_a_journal_whose_rename_was_lost_in_a_power_cut_is_found(top, old):
 def test_attack_87_a_journal_of_the_owner_of_the_instance_directory_is_read_only_if_it_is_small(
     top, name, monkeypatch, owner, size, result
 ):
-    """For 16 MiB, the kernel decompressed 512 MiB, which no limit on processor time counts."""
+    """To read a journal of 16 MiB, the kernel decompressed 512 MiB.
+
+    No limit on processor time counts this work.
+    """
     state = top.parent / "state"
     (state / name).write_bytes(b"cc-1\0/etc")
     if size:
@@ -262,10 +265,10 @@ def test_the_search_for_leftovers_removes_directories_only_up_to_a_total_size(to
 @as_root
 @pytest.mark.parametrize("tokens", [{"known": 1}, {}])
 @pytest.mark.parametrize("cross_mounts", [True, False])
-def test_on_another_mount_a_run_removes_only_leftovers_of_runs_in_its_own_journal(
+def test_on_a_mounted_volume_a_run_removes_only_leftovers_of_runs_that_its_own_journal_lists(
     top, tmp_path, mounts, tokens, cross_mounts
 ):
-    """Two root filesystems shared a volume. An apply removed the temporary files of the other, running apply."""
+    """Two root filesystems shared a volume. An apply removed temporary files of another, running apply."""
     (tmp_path / "volume").mkdir()
     mounts.bind(tmp_path / "volume", top / "etc")
     for place in (top, top / "etc"):
@@ -287,7 +290,7 @@ def test_on_another_mount_a_run_removes_only_leftovers_of_runs_in_its_own_journa
 def test_attack_80_a_search_removes_a_limited_number_of_leftovers_and_the_next_run_continues(
     top, monkeypatch, make
 ):
-    """Forged leftovers on btrfs needed 18 seconds: each 64 of them started a process."""
+    """Forged leftovers on btrfs needed 18 seconds: templater started a process for every 64 leftovers."""
     monkeypatch.setattr(remove_leftovers, "MOST_LEFTOVERS", 3)
     for number in range(5):
         make(top / f"{PREFIX}dd-0-{number}")

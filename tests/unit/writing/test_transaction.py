@@ -157,7 +157,7 @@ def test_apply_keeps_the_inode_and_times_of_a_file_with_equal_content(rootfs, to
     assert snapshot(top, times=True) == before
 
 
-def test_apply_replaces_a_hard_link_and_does_not_write_to_the_other_name(rootfs, top):
+def test_apply_replaces_one_hard_link_of_a_file_and_keeps_the_old_content_under_the_second_link(rootfs, top):
     os.link(top / "etc/hosts", top / "var/twin")
     apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
     assert (top / "var/twin").read_text() == "old"
@@ -416,7 +416,7 @@ def test_no_directory_is_searched_for_leftovers_if_the_journal_shows_a_finished_
 ):
     """A user of the container filled the home directory with millions of names, which delayed each start.
 
-    Root of the container filled the root directory, all of which overlayfs reads before the first name.
+    The container's root user filled the root directory. overlayfs reads all names before the first entry.
     """
     searched = []
     monkeypatch.setattr(
@@ -675,7 +675,10 @@ def test_a_file_of_the_user_nobody_is_replaced_unless_the_user_namespace_does_no
 
 
 def test_an_unchanged_file_is_compared_again_after_waiting_for_another_apply(rootfs, top, monkeypatch):
-    """The other apply had written the file, and then restored it. This one succeeded without writing it."""
+    """Another apply wrote the file, and then restored the file.
+
+    The waiting apply succeeded without writing the file.
+    """
     plan = a_plan({"/etc/keep": "same", "/etc/new": "x"}, rootfs)
     held = lock(rootfs.root, 0)
 
@@ -691,7 +694,10 @@ def test_an_unchanged_file_is_compared_again_after_waiting_for_another_apply(roo
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 def test_an_apply_of_some_files_raises_a_small_limit_on_open_files(rootfs, top):
-    """crun passes on the limit of the container: 150 files failed with a limit of 128, and 250 did not."""
+    """crun gives its hooks the container's limit on open files.
+
+    With a limit of 128, an apply of 150 files failed, but an apply of 250 files succeeded.
+    """
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -853,7 +859,7 @@ def an_overlay(tmp_path, mounts, files):
 
 @as_root
 @pytest.mark.parametrize(("links", "mounted"), [(1, False), (2, False), (1, True)])
-def test_attack_78_a_file_of_an_overlay_is_read_in_the_time_limit(
+def test_attack_78_a_file_of_an_overlay_is_read_within_the_time_limit(
     top, tmp_path, mounts, links, mounted, monkeypatch
 ):
     """The kernel decompressed 32 times the size of a target to copy it: one link took 38 s."""
@@ -1016,7 +1022,7 @@ def details(path):
 
 @as_root
 @pytest.mark.parametrize("unnamed", [True, False])
-def test_the_copy_of_an_old_file_of_an_overlay_is_never_readable_for_more_users_than_the_file(
+def test_the_copy_of_a_replaced_file_of_an_overlay_is_readable_only_for_users_who_could_read_the_file(
     tmp_path, mounts, unnamed, monkeypatch
 ):
     """The directory of the file has an ACL that all new files in it inherit."""
@@ -1358,7 +1364,7 @@ def test_apply_writes_all_files_if_another_process_renames_the_private_directory
 @pytest.mark.parametrize(
     ("call", "number"), [("mkdir", errno.EROFS), ("link", errno.EXDEV), ("directory", errno.EACCES)]
 )
-def test_temporary_names_are_in_a_private_directory_beside_the_target_if_the_root_directory_allows_none(
+def test_temporary_names_are_in_a_private_directory_beside_the_target_if_the_root_directory_rejects_them(
     rootfs, top, monkeypatch, call, number
 ):
     """The root directory can be read-only, and the target's directory can be on another file system."""
@@ -1678,7 +1684,10 @@ def held(monkeypatch):
 def test_attack_83_apply_does_not_close_a_large_file_that_another_process_put_in_place_of_a_temporary_file(
     rootfs, top, monkeypatch, held, name
 ):
-    """Root of a container put a file of 1.1 million extents there, which took 25 s to remove."""
+    """A container's root user put a file of 1.1 million extents in place of a temporary file.
+
+    The removal of this file took 25 s.
+    """
     large = top / "var/large"
     large.touch()
     os.truncate(large, 2_000_000)
@@ -1801,7 +1810,7 @@ def test_attack_85_two_syncs_of_the_file_system_suffice_for_many_files(rootfs, t
 
 @as_root
 @pytest.mark.parametrize("kind", ["equal size", "overlay", "in place"])
-def test_attack_87_the_limit_on_reading_also_holds_while_the_plan_is_applied(tmp_path, mounts, kind):
+def test_attack_87_the_limit_on_reading_files_also_holds_while_the_plan_is_applied(tmp_path, mounts, kind):
     """The container's root user removed the pages of large targets from memory after the plan had read them."""
     if kind == "overlay":
         top = an_overlay(tmp_path, mounts, {"etc/hosts": "old"})[3]
@@ -1824,7 +1833,7 @@ def test_attack_87_the_limit_on_reading_also_holds_while_the_plan_is_applied(tmp
 def test_attack_85_two_syncs_of_the_file_system_suffice_for_many_copies_on_an_overlay(
     tmp_path, mounts, monkeypatch
 ):
-    """Each copy of an old file was synced on its own, beside a container that writes without pause."""
+    """templater synced each copy of an old file separately, while another container wrote without pause."""
     merged = an_overlay(tmp_path, mounts, {f"d/file{n}": "old" for n in range(257)})[3]
     called, fsync, call_libc = [], os.fsync, disk_sync.call_libc
     monkeypatch.setattr(disk_sync.os, "fsync", lambda fd: called.append("fsync") or fsync(fd))
@@ -1923,7 +1932,7 @@ def test_a_file_below_a_mount_point_on_btrfs_is_not_synced_by_fsync(tmp_path, mo
 def test_attack_85_a_hook_looks_only_once_at_each_mount_of_an_overlay_over_btrfs(
     tmp_path, mounts, monkeypatch
 ):
-    """It read the mounts of the host twice for each target: 74 seconds for 9,999 targets and 300 mounts."""
+    """The hook read the host's mounts twice for each target: 74 seconds for 9,999 targets and 300 mounts."""
     place = mounts.btrfs(tmp_path)
     mounts.overlay(
         *(a_directory(place / name, {}) for name in ("lower", "upper", "work", "top")), "index=off"
@@ -2055,7 +2064,7 @@ def clock(monkeypatch):
 def test_attack_89_apply_ends_before_its_deadline_if_the_kernel_syncs_each_new_name_to_the_disk(
     rootfs, top, clock, kind
 ):
-    """With the flags of chattr +S +D, the kernel syncs each time."""
+    """With the flags of `chattr +S +D`, the kernel syncs each change of a directory."""
     if kind == "old files":
         a_directory(top, {f"var/file{n}": "old" for n in range(100)})
     plan = a_plan({f"/var{f'/{n}' * (kind == 'directories')}/file{n}": "new" for n in range(100)}, rootfs)
@@ -2072,7 +2081,7 @@ def test_attack_89_apply_ends_before_its_deadline_if_the_kernel_syncs_each_new_n
 def test_attack_89_apply_restores_all_files_if_the_renames_to_their_final_names_take_too_long(
     rootfs, top, clock
 ):
-    """A process of a running container could set the flags after the files were prepared."""
+    """A process of a running container could set the flags S and D after the files were prepared."""
     a_directory(top, {f"var/file{n}": "old" for n in range(20)})
     plan = a_plan({f"/var/file{n}": "new" for n in range(20)}, rootfs)
     before = snapshot(top)

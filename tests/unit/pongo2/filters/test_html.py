@@ -60,7 +60,7 @@ def test_an_invalid_removetags_pattern_panics_before_version_6_1():
 
 @pytest.mark.parametrize("name", ["(?i)" * 240, "{a}{" * 240, "a*" * 480, "(){96}" * 10])
 def test_the_work_for_a_regular_expression_counts_toward_the_step_limit(name):
-    """A loop with such a name took 12 seconds before it reached the limit on steps."""
+    """A loop with a slow regular expression took 12 seconds before it reached the limit on steps."""
     render = Render(compile("x").program, {}, None, None, DEFAULT_LIMITS)
     removetags(render, "x", name)
     assert 250 < render.limits.steps - render.steps < 1500

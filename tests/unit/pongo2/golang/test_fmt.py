@@ -200,7 +200,7 @@ def test_a_struct_pointer_is_printed_as_the_struct_unless_another_value_contains
     ],
 )
 def test_an_address_is_printed_as_in_go(form, nil, function):
-    """Recorded with Go 1.24, whose address of the function is replaced: it differs in each run."""
+    """Recorded with Go 1.24. The function's address differs in each run, so the recording replaces it."""
     assert sprintf(form, NilPointer("*main.T")) == nil
     assert sprintf(form, Function(len)) == function
 

@@ -156,7 +156,7 @@ def test_a_template_with_a_computed_name_counts_as_missing_if_there_is_no_loader
 
 
 def test_includes_with_computed_names_can_be_nested_a_hundred_times():
-    """After any number of includes that are not nested."""
+    """Includes that are not nested do not count."""
     context = {f"n{number}": f"f{number}.tpl" for number in range(101)} | {"l": "x" * 150, "m": "x.tpl"}
     for last in (99, 100):
         files = {f"f{number}_tpl": f"{{% include n{number + 1} %}}" for number in range(last)}
