@@ -85,8 +85,8 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
         "processor",
         SECONDS,
         "processor time for a command that reads an image;"
-        " for each MiB that the command reads, the default adds one second,"
-        " or ten seconds if the command packs the image",
+        " the default grows by one second for each MiB that the command reads,"
+        " or by ten seconds if the command packs the image",
     ),
     "command-memory": (COMMAND, "memory", SIZE, "memory for a command that reads an image"),
     "memory": (CHILD, "memory", SIZE, "memory for the process in which a hook renders"),

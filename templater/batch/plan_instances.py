@@ -218,8 +218,8 @@ class Example:
 def _signature(renderings: list[Rendering]) -> Iterator[object]:
     """Yield the parts of a cache key for the rendered files of one instance.
 
-    The key has a part for each file: the file's error or, without an error, the number of the first file with
-    the same content.
+    The key has a part for each file. If the file has an error, the part is this error. Otherwise, the part is
+    the number of the first file with the same content.
 
     If two instances have equal keys, their plans differ only in the instance's name and the contents of the
     files. So the second instance can reuse the plan of the first instance.

@@ -44,7 +44,7 @@ def is_changeable(place: str) -> bool:
     can replace only their own files.
 
     A file or link in a sticky directory counts as changeable, even if root owns the file or link. For
-    example, a user can have moved a file of root from the user's own directory to /tmp.
+    example, if root writes a file to a user's directory, this user can move the file to /tmp.
     """
     try:
         status = os.lstat(place)

@@ -169,7 +169,7 @@ def image_status(image: str, dialect: str) -> Iterator[Finding]:
     end = process_time() + MAX_SECONDS
     for name in dict.fromkeys(rule.template for rule in metadata.rules):
         if process_time() > end:
-            hint = "to compile the other templates, run: templater compile"
+            hint = "to compile all templates, run: templater compile"
             yield Finding(None, f"the templates take longer than {MAX_SECONDS:g} seconds to compile", hint)
             return
         try:

@@ -91,11 +91,10 @@ def _require_private(fd: int) -> None:
 
 
 def instance_cache(state_directory: StateDirectory) -> "CompileCache | None":
-    """Open the directory ``cache`` in ``.templater``. Return None if another user may have put it there.
+    """Open the directory ``cache`` in ``.templater``. Return None if another user may have made ``cache``.
 
-    The owner of the instance's directory could move a directory of root to the path of ``cache``. For
-    example, root may have unpacked an image in that directory. The image's files would then count as cache
-    entries.
+    The owner of the instance's directory could move a directory of root to the path of ``cache``. If root has
+    unpacked an image in the moved directory, the image's files would count as cache entries.
     """
     try:
         if not state_directory.is_own:

@@ -45,9 +45,10 @@ def _real(mount: str, tree: Root, steps: Steps, places: "Collection[str]", witho
     Unlike ``resolve``, this function follows the links of any user, as runtimes do.
 
     ``without_links`` has directories in which no name is a link, such as empty mounts. If the path leads
-    through a subdirectory of one of these directories, add the subdirectory to ``without_links``. But do not
-    add a path of ``places``, which has the real paths of the earlier mount points: ``real_places`` decides
-    about them.
+    through a subdirectory of such a directory, add the subdirectory to ``without_links``.
+
+    ``places`` has the real paths of the earlier mount points. Do not add these paths to ``without_links``,
+    because ``real_places`` decides whether to add them.
     """
     place, pending, links = "", mount.split("/")[::-1], 0
     while pending:

@@ -190,9 +190,9 @@ def write(snippet: Snippet) -> bool:
 def _read(directory: Directory, name: str) -> tuple[str | None, os.stat_result | None]:
     """Return a file's content and status, or None for both if it is missing. Links are not followed.
 
-    One descriptor is used to read both, so the content and the status belong to the same file. Otherwise, a
-    user could replace a private file of root by a file of the user, between the two reads. templater would
-    then write the private content into a file that belongs to the user.
+    One descriptor is used to read both, so the content and the status belong to the same file. If each were
+    read by the path, a user could exchange the file between the two reads. templater could then write the
+    content of a private file of root into a file that belongs to the user.
     """
     found: list[os.stat_result] = []
     try:

@@ -60,8 +60,8 @@ def layers_of(path: str) -> "tuple[str, ...]":
 def refuse_other_container(path: str, folder: str) -> None:
     """Raise RefusedError if the directory of ``--rootfs`` is in another container's directory.
 
-    ``folder`` is the directory of this container. The container's hook line can be a copy of another
-    container's line, which names a directory of that other container.
+    ``folder`` is the directory of this container. If this container is a copy, its hook line can be an
+    unchanged copy, too. The hook line then names a directory of the original container.
     """
     above = join(dirname(folder), "")
     other = join(above, abspath(path).removeprefix(above).partition("/")[0])
@@ -256,7 +256,7 @@ def _files_in(folder: str) -> "list[str]":
     with os.scandir(folder) as entries:
         for number, entry in enumerate(entries):
             if number == MAX_NAMES:
-                raise LimitError(f"{folder!r} has more than {MAX_NAMES} names")
+                raise LimitError(f"{folder!r} has more than {MAX_NAMES} entries")
             if entry.name.endswith(".conf"):
                 names.append(entry.name)
     return [join(folder, name) for name in names]

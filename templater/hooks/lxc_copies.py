@@ -152,7 +152,7 @@ def _snapshots(above: str, name: str) -> "list[str]":
     with os.scandir(above) as entries:
         for number, entry in enumerate(entries):
             if number == MAX_NAMES:
-                raise LimitError(f"'{printable(above)}' has more than {MAX_NAMES} names")
+                raise LimitError(f"'{printable(above)}' has more than {MAX_NAMES} entries")
             path = join(above, entry.name, "snaps", name)
             if isdir(path):
                 found.append(path)
@@ -184,7 +184,7 @@ def require_new(made: Root) -> None:
         if made.entry("/" + name) is not None:
             raise RefusedError(
                 f"'{made.name}' already contains '{name}', so this directory belongs to another container",
-                hint="copy to a new directory",
+                hint="copy the container to a new directory",
             )
 
 
@@ -200,7 +200,7 @@ def is_original(original: Root, made: Root, *, exact: bool) -> bool:
 
 def uncertain(original: Root, made: Root) -> InputError:
     return InputError(
-        f"it is not certain that '{printable(original.name)}' is the original of '{printable(made.name)}'",
+        f"it is not certain that '{printable(made.name)}' is a copy of '{printable(original.name)}'",
         hint="copy metadata.yaml, templates and instance.yaml of the original (those that exist) to"
         f" '{made.name}', then run: templater trigger '{made.name}' copy",
     )

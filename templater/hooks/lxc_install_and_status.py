@@ -224,7 +224,7 @@ def line_status(line: str, config: str, install: str) -> "Finding":
     if sorted(namespace.split()) != sorted(own):  # the order of the maps has no meaning
         return Finding(
             None,
-            "the hook line was not run: its user namespace differs from the user namespace that `hook"
+            "the hook line was not run: it enters a different user namespace than the line that `hook"
             " install` would write for this user",
             f"run this command as the user who starts the container, or write the line again: {install}",
         )

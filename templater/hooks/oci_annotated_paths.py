@@ -6,7 +6,7 @@ hook, which runs as root. So the hook accepts a path only under these conditions
 * The path is below a directory that the operator's hook line allows.
 * Every directory on the path belongs to root or the hook's user.
 * No directory on the path belongs to an instance.
-* If the path names an instance description, it contains no link below the allowed directory. Such a link
+* If the path names an instance description, the part below the allowed directory contains no link. A link
   could lead to the description of another instance.
 """
 

@@ -43,9 +43,9 @@ class HookRequest:
     * ``cross_mounts``: follow paths through mount points
     * ``mounts``: the clean paths in the container at which the runtime mounts file systems after the hook
     * ``empty_mounts``: the paths in ``mounts`` that show an empty directory
-    * ``spare_hidden``: do not write a file if its path is one of ``mounts``. runc and crun have already made
-      this mount, in a namespace that the hook does not see. If the hook replaced the file, the kernel would
-      remove the mount.
+    * ``spare_hidden``: do not write a file if its path is one of ``mounts``. runc and crun have already
+      mounted something at this path, in a namespace that the hook does not see. If the hook replaced the
+      file, the kernel would remove the mount.
     * ``mounts_hint``: advice about the hook line, for the error message about a mount that would hide a file
     * ``use_cache``: keep compiled templates, unless an option forbids it
     * ``root``: the identity of the root directory, or "" if the state can't outlive the container

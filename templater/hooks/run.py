@@ -232,7 +232,7 @@ def reset_process() -> None:
 
 
 def start_timer(seconds: float) -> None:
-    """Start a timer that raises TimeUpError after ``seconds``. The signals ``_STOP`` raise StoppedError.
+    """Start a timer that raises TimeUpError after ``seconds``. The signals in ``_STOP`` raise StoppedError.
 
     Only the first signal raises an error. An error of a later signal would interrupt the rollback or the
     report.
@@ -461,15 +461,15 @@ def _write_files(
     durable: bool,
     records_state: bool,
 ) -> "tuple[Answer, Mapping[str, str]]":
-    """Write the files.
+    """Wait until the files are rendered, and write them.
 
     Return two values:
 
-    * The child's answer.
+    * The ``Answer``, which contains the rendered files.
     * A dict of the files that were kept because they were changed by hand. The values are the reasons.
 
-    ``records_state`` tells whether the caller will record, in the journal's directory, that the trigger is
-    done.
+    ``records_state`` tells whether the caller will record that the trigger is done. The record is in the
+    journal's directory.
     """
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.decide_changes import plan_of
@@ -569,8 +569,8 @@ def _open_rootfs(request: HookRequest, folder: Root, *, in_new_namespace: bool =
     """Open the container's root filesystem. ``folder`` is the open directory of the container.
 
     ``in_new_namespace`` tells whether the hook has mounted the root filesystem in a mount namespace of its
-    own. If so, do not use the directories that were opened earlier: from these directories, a path leads to
-    the host's directory under this mount.
+    own. If so, do not use the directories that were opened earlier: a path from these directories leads to
+    the host's directory that the mount covers.
 
     Raises RefusedError if ``request.rootfs`` leads to the root filesystem of the host. Many paths can lead to
     the host's root, so the function compares inodes, not paths.

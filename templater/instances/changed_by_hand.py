@@ -147,9 +147,10 @@ def changed_by_hand(
     * The file was last changed after ``since``.
 
     ``made`` is the time at which the container's directory was created. ``since`` is the time of a first
-    start at which the hook failed, but the container started. Both times are in nanoseconds. ``is_copy``
-    tells whether the container was copied or renamed after ``since``. If so, only the time of a file's
-    content is compared with ``since``, because copying changes all inodes.
+    start at which the hook failed, but the container started. Both times are in nanoseconds.
+
+    ``is_copy`` tells whether the container was copied or renamed after ``since``. If so, the mtime of a file
+    is compared with ``since``, not the ctime: copying changes the ctime of each file.
 
     A mounted file that a rollback could not restore (``Record.unfinished``) always counts as unchanged. Owner
     and mode are not compared, because ``apply`` keeps the owner and mode of an existing file.

@@ -471,7 +471,7 @@ class Update:
             self.record.discard()
 
 
-_REMOVE = "remove the record: the next start writes a new one, which lists the files of that start"
+_REMOVE = "remove the record: the next start writes a new record, which lists the files of that start"
 
 
 def last_changes(plan: "Plan") -> "list[tuple[Change, Change]]":

@@ -1,4 +1,4 @@
-"""A function that tells the next start that the instance directory was created, copied or renamed."""
+"""A function that records for the next start that an instance directory was created, copied or renamed."""
 
 from ..model.file_names import INSTANCE, STATE_FOLDER
 from ..rootfs.trusted_paths import open_folder

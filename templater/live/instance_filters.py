@@ -76,7 +76,7 @@ def _pair(word: str) -> tuple[str, str]:
     key, _, value = word.partition("=")
     if key not in _FIELDS and "." not in key:
         raise UsageError(
-            f"unknown key '{printable(key)}' of a filter",
+            f"unknown key '{printable(key)}' in a KEY=VALUE filter",
             hint=f"known keys: {', '.join(_FIELDS)}, and configuration keys such as user.role",
         )
     return key, value

@@ -157,7 +157,7 @@ LXD_6_7 = Host(
 
 INCUS_6_0_4 = Host(
     "incus-6.0.4",
-    "Incus 6.0.4 as released, 6.10 to 6.20",
+    "Incus 6.0.4 without Debian's changes, and 6.10 to 6.20",
     family="I604",
     product="incus",
     dialect="v6",

@@ -60,7 +60,7 @@ def with_password(url: str) -> str:
 
 
 def is_ambiguous(url: str) -> bool:
-    """Return whether a part of the URL can belong to the password or to the path.
+    """Return whether the URL has a part that can belong to the password, but also to the path.
 
     For example, in ``h:1/b@i``, ``b`` can be a part of the password ``1/b``, or a part of the path ``/b@i``.
     """

@@ -1,4 +1,4 @@
-"""A function that reads an instance's templates and target files before rendering, which has a time limit."""
+"""Reading of an instance's templates and target files, before the time limit of rendering begins."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def patches(found: NextStart) -> Iterator[str]:
         if file.current_change is not None and (todo or file.current == DIFFERENT):
             yield "".join(f"#   {line}\n" for line in _lines(file_patch(file.current_change, work)))
         if todo and file.current:
-            yield f"#   to write it: {' && '.join(todo)}\n"
+            yield f"#   to write the file: {' && '.join(todo)}\n"
             others = runs.get(file.trigger, []) if file.trigger else []
             named = [each for each in others[: _MOST_NAMED + 1] if each is not file][:_MOST_NAMED]
             if named:

@@ -24,9 +24,9 @@ FILES = "/files"
 
 
 class Drive(Daemon):
-    """A daemon that writes the config drive: Incus up to 7.2, or LXD up to 5.0.6, 5.21.4 or 6.8.
+    """The daemon of Incus 7.2, LXD 6.8, LXD 5.21.4, LXD 5.0.6 and older releases.
 
-    These releases use plain paths for reading and writing.
+    When these releases write the config drive, they read and write files by plain paths.
     """
 
     def open_roots(self) -> None:
@@ -53,9 +53,10 @@ class CheckedDrive(Drive, Openat2CheckedDaemon):
 
 
 class ConfinedDrive(Drive, OsRootCheckedDaemon):
-    """A daemon that writes the config drive: LXD from 5.0.7, 5.21.5 or 6.9.
+    """The daemon of LXD 6.9, of 5.21.5 and later 5.21 releases, and of 5.0.7 and later 5.0 releases.
 
-    These releases read templates with os.Root, which refuses links that leave the templates directory.
+    When these releases write the config drive, they read templates with os.Root. os.Root refuses links that
+    leave the templates directory.
     """
 
     def read_template(self, rule: Rule) -> bytes:

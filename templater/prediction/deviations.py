@@ -127,7 +127,7 @@ DEVIATIONS = (
         "newer releases refuse absolute and climbing links, and Incus 7 also refuses dangling links;"
         " old releases follow these links on the host",
         "templater follows the link as a process in the container would, and never leaves the root",
-        "most images contain such links (`/var/run -> /run`), and inside the root they are harmless",
+        "most images contain absolute links (`/var/run -> /run`), which are harmless inside the root",
         _link_inside,
     ),
     Deviation(
@@ -149,7 +149,7 @@ DEVIATIONS = (
     Deviation(
         "colliding rules are refused",
         "two rules of one pass write the same file, or one target is a parent directory of the other target",
-        "rules run in random order; the last one wins",
+        "rules run in random order; the last rule wins",
         "an error that names both rules",
         "the same image would produce different containers",
         _collision,
@@ -160,7 +160,7 @@ DEVIATIONS = (
         "for `-1`, 4294967295, 4294967296 and ids outside the id map, the file gets the uid or gid 0 of the"
         " host",
         "an error",
-        "no image author intends such ids",
+        "no image author intends ids outside the container",
         _impossible_id,
     ),
     Deviation(
@@ -176,7 +176,8 @@ DEVIATIONS = (
         "a template's name contains `/`, or the template is not a regular file",
         "some releases read a template even if it is outside the image",
         "refused",
-        "CVE-2026-23954, CVE-2026-48752: such names and links can read the host's files",
+        "CVE-2026-23954, CVE-2026-48752: a name with `/` or a symlink can make the daemon read the host's"
+        " files",
         _refused_template,
     ),
     Deviation(
@@ -257,7 +258,7 @@ DEVIATIONS = (
         "`{a:}` is rejected",
         "a plain value inside brackets ends in a colon: `{a:}`, `[a:]`",
         "the text `a:`",
-        "an error: libyaml rejects such a value",
+        "an error: libyaml rejects the value",
         "YAML readers disagree about values that end in a colon; quote such values",
         _never,
     ),

@@ -1,9 +1,11 @@
 """The daemons of Incus and LXD: the steps of a start that all releases share, then the steps of each family.
 
-``Host.family`` names the family of a release. The daemons of Incus 6 and of older LXD releases read and write
-files by plain paths: families I606 and L506 first check the paths with openat2, and families I604 and L505
-check nothing. Incus 7 (family I73) accesses all files through Go's os.Root. LXD 6.9, 5.21.5 and 5.0.7 (family
-LHEAD) check paths with os.Root, and then use plain paths.
+``Host.family`` names the family of a release:
+
+* I604 and L505 (Incus 6, older LXD releases) use plain paths, and check nothing.
+* I606 and L506 (Incus 6, older LXD releases) check paths with openat2, and then use plain paths.
+* I73 (Incus 7) accesses all files through Go's os.Root.
+* LHEAD (LXD 6.9, 5.21.5 and 5.0.7) checks paths with os.Root, and then uses plain paths.
 """
 
 from __future__ import annotations

@@ -93,7 +93,8 @@ def mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
     ]
     for change, outcome in outcomes.items():
         if change.collides is not None:
-            text = f"rules run in random order, and '{_short(change.collides.path)}' writes to the same place"
+            path = _short(change.collides.path)
+            text = f"rules run in random order, and the rule for '{path}' writes to the same place"
             outcomes[change] = Outcome("random", text, outcome.error)
     if not failing:
         return ""

@@ -185,7 +185,8 @@ class _Run:
         self.found.failed = first
         self.found.hangs = isinstance(end, Hangs)
         if effects:
-            self.found.reason = f"the host runs rules in random order and stops at '{first.rule.path}'"
+            path = first.rule.path
+            self.found.reason = f"the host runs rules in random order and stops at the rule for '{path}'"
         return False
 
     def apply(self, change: Change) -> None:

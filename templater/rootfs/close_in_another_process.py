@@ -15,9 +15,10 @@ When the directory is removed, the kernel frees all of these records. For four m
 directory, this takes 7 seconds. During this time, the directory above is locked. So ``remove_directory``
 leaves the removal to the other process, after all other work.
 
-In a PID namespace of a container, a hook removes the directories itself. Otherwise, a process of the
-container could trace the removing process, and take over its rights on the host and its open files. At its
-end, a hook or command kills each process that only closes files: the kernel then closes the files.
+In a PID namespace of a container, a hook removes the directories itself. A process of the container could
+trace another removing process, and take over that process's rights on the host and its open files.
+
+At its end, a hook or command kills each process that only closes files: the kernel then closes the files.
 
 **Overlays.** When the kernel unmounts an overlay, it first writes all changes of the upper layer's file
 system to the disk. These include the changes of other processes. Only the option ``volatile`` prevents this.
@@ -214,7 +215,7 @@ def _is_same(one: int, other: int) -> bool:
 
 
 def close(fd: int, status: "os.stat_result | None" = None) -> None:
-    """Close a file or directory. During ``handing_over``, keep it open if its last name was removed.
+    """Close a file or directory. During ``handing_over``, keep the file open if its last name was removed.
 
     ``status`` is the status of the file, if the caller has just read it.
 

@@ -333,4 +333,4 @@ def open_trusted_directory(path: str) -> int:
 
 
 def too_many_names(path: str, most: int) -> LimitError:
-    return LimitError(f"{path!r} has more than {most} names")
+    return LimitError(f"{path!r} has more than {most} entries")

@@ -58,8 +58,8 @@ class DirectoryRootfs(Closing):
     ``ids`` is the runtime's id map. Without a map, the directory's owner counts as the container's root. With
     ``cross_mounts``, paths can lead through mount points below the root, and a target can be a mount point.
 
-    Raises RefusedError if the map's id for root is not the owner of the directory. Otherwise, every file
-    would get a wrong owner.
+    Raises RefusedError if the map's id for root is not the owner of the directory. With such a map, every
+    file would get a wrong owner.
     """
 
     __slots__ = ("begun", "ids", "left", "root", "seconds")

@@ -66,8 +66,8 @@ def descriptor_has_content(fd: int, content: bytes, before_piece: "Callable[[], 
     """Return whether a descriptor has exactly this content from its offset to its end.
 
     The function reads pieces of at most 1 MiB, and stops at the first piece that differs. ``before_piece`` is
-    called before each piece, and can raise an error: the kernel may need minutes for a file whose data it has
-    to decompress.
+    called before each piece. It can raise an error to end a slow comparison: the kernel may need minutes to
+    decompress a file.
     """
     done = 0
     piece = 1 << 16  # most files are small, and a large file usually differs soon

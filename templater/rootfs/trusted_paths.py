@@ -340,7 +340,7 @@ def trusted_owners(rootfs: str) -> "Collection[int]":
 
 
 def is_own(folder: int) -> bool:
-    """Return whether an open directory belongs to root, this process's user or its namespace's owner."""
+    """Return whether an open directory belongs to root, this process's user or the namespace's owner."""
     return not _is_foreign(os.fstat(folder).st_uid, in_shared=False)
 
 

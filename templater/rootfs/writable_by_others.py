@@ -42,8 +42,8 @@ def is_shared(place: "int | str", status: "os.stat_result") -> bool:
 def _has_other_members(gid: int, own: "Collection[int]", users: "Rows", groups: "Rows") -> bool:
     """Return whether a group has a member other than root, the users in ``own`` and the namespace's owner.
 
-    Return False for the group 0 without a search for its members, because they count as root. Most hooks
-    find only directories of this group.
+    Return False for the group 0 without a search for its members, because these members count as root. Most
+    hooks find only directories of this group.
     """
     group = _number_in_etc(gid, groups)
     if group == 0:
@@ -58,20 +58,21 @@ def _number_in_etc(number: int, rows: "Rows") -> int:
 
     ``number`` is the id of a user or group.
 
-    * If the namespace maps ``number`` individually, return the number outside of the namespace: a process
-      then sees the /etc of the system outside. Rootless runtimes and lxc-usernsexec map their user in this
-      way.
-    * If the namespace maps ``number`` as part of a range, return ``number`` itself: a process then sees the
-      /etc of a container.
+    * If the namespace maps ``number`` individually, return the number outside of the namespace. In this case,
+      a process sees the /etc of the system outside. Rootless runtimes and lxc-usernsexec map their user in
+      this way.
+    * If the namespace maps ``number`` as part of a range, return ``number`` itself. In this case, a process
+      sees the /etc of a container.
     """
     return next((disk for first, disk, count in rows if first == number and count == 1), number)
 
 
 def _has_another_number_outside(gid: int, users: "Rows", groups: "Rows") -> bool:
-    """Return whether the group ``gid`` and the user ``gid`` have different numbers outside the namespace.
+    """Return whether a group and the user with the same number have different numbers outside the namespace.
 
-    For example, rootless runtimes map their user and the user's primary group to 0. If the numbers outside
-    differ, other users may be members of this group. Groups in a range of subordinate ids have no members.
+    ``gid`` is the number of the group and the user in the namespace. For example, rootless runtimes map their
+    user and the user's primary group to 0. If the numbers outside differ, other users may be members of this
+    group. Groups in a range of subordinate ids have no members.
 
     The numbers outside belong to the surrounding namespace, which can itself be the namespace of a rootless
     runtime. There, 0 can be any group. So also return True if the number outside is 0.

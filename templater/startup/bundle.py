@@ -137,7 +137,10 @@ def _remove(staged: str) -> None:
 
 
 def contents() -> bytes:
-    """Return the file's content: a table of contents, the code of each group, and all rare definitions.
+    """Return the content of the file from which hooks load modules.
+
+    The file has a table of contents, the code of each group, and the code of the definitions in ``LATE`` and
+    ``RARE``.
 
     The code of a group is marshalled as one value, so names that several modules use are stored only once.
     """
@@ -369,7 +372,7 @@ def definition_of(file: str, module: str, name: str) -> bytes:
 
 
 def function_of(file: str, module: str, qualname: str) -> bytes:
-    """Return the marshalled code and defaults of a rare function, compiled from its source.
+    """Return the marshalled code and defaults of a function in ``RARE``, compiled from its source.
 
     Raises ImportError if an upgrade has removed the function from its source.
     """
@@ -424,7 +427,8 @@ def _substitute(node: "Any", qualname: str, start: int, end: int) -> "ast.Assign
     """Return the statement that defines a substitute for a function in ``RARE``.
 
     The first call of the substitute loads the function (see ``templater_hook.substitute``). ``start`` and
-    ``end`` are offsets of the function's code in the part of the file that has all rare definitions.
+    ``end`` are offsets of the function's code in the part of the file that has the definitions in ``LATE``
+    and ``RARE``.
     """
     place: Any = {"lineno": node.lineno, "end_lineno": node.lineno, "col_offset": 0, "end_col_offset": 0}
     make = ast.Name("__rare__", ast.Load(), **place)

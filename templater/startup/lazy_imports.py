@@ -127,7 +127,7 @@ def _ready(name: str) -> "dict[str, Any]":
     * dataclasses of Python 3.13 call ``inspect.get_annotations`` for every class.
     * pkgutil calls ``inspect.getmodulename`` for every file.
 
-    PyYAML's C module also reads one error class from each of several modules of PyYAML. It gets the base
+    PyYAML's C module also reads error classes from several modules of PyYAML. The C module gets the base
     class ``YAMLError`` instead. This makes no difference, because the C parser raises only ``ReaderError``,
     and templater catches every ``YAMLError``.
     """

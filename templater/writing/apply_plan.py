@@ -49,8 +49,9 @@ def apply(
     * ``wait`` is the number of seconds to wait for another run of ``apply`` on the same root filesystem.
     * ``durable=False`` skips fsync. If the process is killed, the files are still all written or all
       restored. After a power cut, some files can be missing or incomplete.
-    * ``waits=False`` affects only btrfs: the run does not wait for other processes. After a power cut, all
-      files are complete if any later change of the same file system has reached the disk.
+    * ``waits=False`` affects only btrfs: the run does not wait until the names of the files are on the disk.
+      After a power cut, all files are complete if any later change of the same file system has reached the
+      disk.
     * ``deadline`` is a time of ``time.monotonic()``. A run that would probably end later fails early.
     * ``check`` is called with each change shortly before its file is written, and can raise an error.
     * ``outcome`` is notified when all files are in place, or when a file could not be restored.
@@ -159,7 +160,7 @@ def _plan_has_failed(failed: "list[Change]") -> TemplaterError:
     first, *others = errors
     if others:
         own = (f"hint: {first.hint}",) if first.hint else ()
-        more = (f"and {len(others) - MOST_ERRORS} more",) if len(others) > MOST_ERRORS else ()
+        more = (f"and {len(others) - MOST_ERRORS} more errors",) if len(others) > MOST_ERRORS else ()
         notes = (*first.notes, *own, *map(str, others[:MOST_ERRORS]), *more)
         return type(first)(first.message, first.span, "", notes)
     return first

@@ -21,7 +21,7 @@ DEFERRED = (*LIMITS, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
 def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = False) -> "Result":
     """Call a function with signals deferred. Afterwards, deliver the signals that have arrived.
 
-    With ``drop_alarm``, drop the signals of time limits if the call succeeds, because its work is done.
+    With ``drop_alarm``, drop the signals of time limits if the call succeeds: the work is then done.
 
     The signal handlers are replaced during the call. Blocking the signals would not suffice: in a process
     with several threads, the kernel would deliver a signal to another thread.

@@ -7,20 +7,23 @@ before it changes any file. Every run takes these locks in the same order.
 ``Journal.old_contents``. It overwrites the first file only after all copies are complete. So if the kernel
 kills the process during the copying, for example for its use of memory, no file has changed.
 
-**Rollback.** A rollback writes the old content. It must not need space that another container could have
-taken. So templater cuts each file to the size of its new content only after everything else has succeeded. A
-rollback can still fail for two reasons. Some file systems, such as btrfs, need new blocks whenever a file is
-overwritten. A process that ignores locks can have changed the bytes that templater has written. In both
-cases, templater gives the copy of the old content a name.
+**Rollback.** A rollback writes the old content. The rollback must not need space that another container could
+have taken. So templater cuts each file to the size of its new content only after everything else has
+succeeded. A rollback can still fail for two reasons:
 
-**Incomplete files.** After a failed rollback, the file can have parts of two texts. Another copy of this
-content would be worthless. So later runs keep no new copy until another process changes the file. To detect
-such a change, templater gives the copy of the old content a special modification time. templater computes
-this time from the file's modification time, see ``_mark_of``.
+* Some file systems, such as btrfs, need new blocks whenever a file is overwritten.
+* A process that ignores locks can have changed the bytes that templater has written.
 
-The modification time of a copy also shows to which file the copy belongs. The name of the copy does not show
-this: if a user duplicates a disk image, copies of the same file in both disk images have the same name. So a
-run that writes the whole file removes only a copy with the computed modification time.
+In both cases, templater gives the copy of the old content a name.
+
+**Incomplete files.** After a failed rollback, the file can contain a mixture of the old and the new text.
+Later runs keep no copy of such a mixture, until another process changes the file. To detect this change,
+templater sets the modification time of the old content's copy. templater computes this time from the file's
+own modification time, see ``_mark_of``.
+
+The modification time of a copy also shows to which file the copy belongs. The name does not suffice: if a
+user duplicates a disk image, the copies for the files of both disk images have the same name. So a run that
+writes the whole file removes only a copy with the computed modification time.
 """
 
 from ..model.errors import RefusedError, WriteError
@@ -241,10 +244,10 @@ class MountedFile(StagedFile):
                 if self.is_incomplete:
                     attempt(self._mark)
                 return
-            failed = WriteError(f"can't put back {self.change.real!r}: another process has changed it")
+            failed = WriteError(f"can't restore {self.change.real!r}: another process has changed it")
             attempt(self._name_saved)
         except OSError as error:
-            failed = write_error("put back", self.change.real, error)
+            failed = write_error("restore", self.change.real, error)
             attempt(self._name_saved)
             attempt(self._mark)
         place = "" if self.kept_in is None else repr(self.kept_in.path_of(self.kept_name))
@@ -391,7 +394,7 @@ def require_space(mounted: "list[MountedFile]") -> None:
             needed += len(target.content) + old * (2 if can_order(target.saved) else 1)
             if needed > space.f_bavail * space.f_frsize:
                 raise WriteError(
-                    f"can't put in place {target.change.real!r}: btrfs needs {needed} bytes of free space to"
+                    f"can't overwrite {target.change.real!r}: btrfs needs {needed} bytes of free space to"
                     " overwrite mounted files, and to restore them after an error",
                     hint="free some space and try again",
                 )

@@ -57,7 +57,7 @@ class Mount:
     parent: bytes
 
     def place(self, path: bytes) -> Place:
-        """Return the place (device, and path on its file system) of a path at or below the mount point."""
+        """Return the device and the path on its file system, for a path at or below the mount point."""
         return self.device, self.top.rstrip(b"/") + path[len(self.point.rstrip(b"/")) :]
 
 
@@ -70,7 +70,7 @@ def refuse_mounted(plan: Plan, root: Root, note: Callable[[str], None]) -> Calla
     root directories of all processes.
 
     If a mount table was read only in part, the function calls ``note`` with a message, and raises no error.
-    Otherwise, any user could make every ``apply`` of root fail.
+    If this were an error, any user could make every ``apply`` of root fail.
     """
     names = {os.fsencode(each.real.rpartition("/")[2]) for each in plan.changes if each.action == UPDATE}
 
@@ -112,8 +112,8 @@ def _place(path: str, root: Root, own: Mapping[bytes, Mount]) -> Place:
 def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[str]]:
     """Return the places over which processes of other mount namespaces have mounted something.
 
-    The first result is a dict from each place to the id of a process that has mounted something there. It has
-    only the places whose last path component is in ``names``. The second result lists the ids of the
+    The first result is a dict from each place to the id of a process that has mounted something there. The
+    dict has only the places whose last path component is in ``names``. The second result lists the ids of the
     processes whose mount tables were read only in part.
 
     Each mount table gets an equal share of the remaining time. So long tables of one user don't use up the
@@ -155,8 +155,8 @@ def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[s
 class _Reader:
     """A child process that reads facts about other processes, such as mount tables, for this process.
 
-    A read of a mount table can take long: a user can stack thousands of mounts outside of the root directory
-    of the table's process, and the kernel searches all of these mounts. No signal ends such a read. So the
+    A read of a process's mount table can take long. A user can stack thousands of mounts outside of the
+    process's root directory, and the kernel searches all of these mounts. No signal ends such a read. So the
     child process reads the table, and this process kills the child if the read takes too long. The killed
     child ends when its read ends.
     """

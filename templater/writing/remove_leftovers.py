@@ -436,8 +436,9 @@ class Search:
     def _may_be_merged(self, directory: Directory, status: "os.stat_result") -> bool:
         """Return whether a subdirectory with this status may exist in several layers of an overlay.
 
-        Removing such a subdirectory is slow, because overlayfs first reads all its names in all layers.
-        overlayfs reports a link count of 1 for it. btrfs reports 1 for every subdirectory.
+        Removing such a subdirectory is slow, because overlayfs first reads all names of the subdirectory in
+        all layers. overlayfs reports the link count 1 for such a subdirectory. On btrfs, every subdirectory
+        has the link count 1.
         """
         if status.st_nlink != 1 or not _is_overlay(directory.fd):
             return False

@@ -1,8 +1,10 @@
 """Different targets that are the same file, because the file or a directory above it has several mounts.
 
-Each target of a plan is compared, even if its file already has the planned content. Otherwise, two rules
-could overwrite each other's text at every start. Hard links of one inode count as different files here:
-templater replaces an ordinary target, and the other hard links keep the old content.
+All targets of a plan are compared with each other, even targets that already have the planned content.
+Otherwise, two rules could overwrite each other's text at every start.
+
+Hard links of one inode count as different files here: templater replaces an ordinary target, and the other
+hard links keep the old content.
 """
 
 from ..model.errors import InputError, RefusedError, WriteError
@@ -22,8 +24,8 @@ def find_repeated(changes: "list[Change]", unchanged: "list[Change]", root: "Roo
     """Return the changes that are not needed, because another change writes the same file.
 
     The result maps each of these changes to the change that writes the file. If only one of the two targets
-    is a mounted file, the change of that target writes the file. Otherwise, the file would be replaced, and
-    the mount would still show the old file.
+    is a mounted file, the change of that target writes the file. The change of the other target would replace
+    the file, but the mount would still show the old file.
 
     Raises RefusedError if two contents differ. For a new file, also raises RefusedError if the owners or
     modes differ.
@@ -39,7 +41,7 @@ def find_repeated(changes: "list[Change]", unchanged: "list[Change]", root: "Roo
                 differing = differing or "owners or modes"
             if differing:
                 raise RefusedError(
-                    f"{other.real!r} and {change.real!r} are the same file below a mount,"
+                    f"{other.real!r} and {change.real!r} are the same file because of a mount,"
                     f" so they can't have different {differing}",
                     hint="remove one of the rules, or mount another file",
                 )

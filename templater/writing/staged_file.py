@@ -377,7 +377,7 @@ class StagedFile:
         try:
             self._put_back()
         except OSError as error:
-            failed = write_error("put back", self.change.real, error)
+            failed = write_error("restore", self.change.real, error)
             raise WriteError(f"{failed.message}{self._keep_backup()}", hint=failed.hint) from None
 
     def _keep_backup(self) -> str:

@@ -142,8 +142,7 @@ class TargetDirectories:
         most = MAX_COPIED if is_copied else MAX_REPLACED
         if self.replaced > most:
             raise LimitError(
-                f"{change.real!r} would replace a file of {size} bytes, but one run may replace at most"
-                f" {most} bytes",
+                f"{change.real!r} has {size} bytes, but one run may replace at most {most} bytes in total",
                 hint="truncate or remove the file",
             )
 
@@ -165,7 +164,7 @@ class TargetDirectories:
         Because of this order, a killed run leaves no directory with a wrong owner.
 
         Some overlays can't rename a directory. On such an overlay, create the directory with its final name.
-        If this process has the right owner, also create the directory with its final mode.
+        If new directories of this process get the right owner, also create the directory with its final mode.
 
         Raises RefusedError if the path exists but is not a directory.
         """
@@ -216,9 +215,9 @@ class TargetDirectories:
     ) -> "tuple[Directory, str]":
         """Give a file a temporary name in the root directory, or in a private directory there.
 
-        If that fails, do the same in ``beside``, the target's directory. For example, it fails if the target
-        is on another file system, or in another subvolume of btrfs. ``remove_leftovers`` expects at most two
-        of these names for each changed file.
+        If that fails, do the same in ``beside``, the target's directory. For example, the first attempt fails
+        if the target is on another file system, or in another subvolume of btrfs. ``remove_leftovers``
+        expects at most two of these names for each changed file.
 
         ``link`` creates the name. Return the directory and the name.
         """

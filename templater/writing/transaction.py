@@ -175,7 +175,7 @@ class Transaction:
         """Put every file in place, mount points last. Return the changes for which a file was written.
 
         Signals are deferred until all files are in place or restored. Otherwise, a signal such as SIGTERM
-        would end the command at once. If a time limit ends during a successful call, it has no effect.
+        would end the command at once. A time limit that ends during a successful call has no effect.
         """
         self._sync_contents()
         self._start_step(COMMITTING)
@@ -354,8 +354,8 @@ class Transaction:
     def _sync_removals(self, journal: "Journal") -> None:
         """Sync the directories from which backups were removed, if the journal is on another file system.
 
-        Otherwise, the removal of the journal could reach the disk before the removal of the backups. After a
-        power cut, the backups would then exist again, and no run would search for them.
+        Without a sync, the removal of the journal could reach the disk before the removal of the backups.
+        After a power cut, the backups would then exist again, and no run would search for them.
         """
         changed = [target.backup[0] for target in self.targets if target.backup]
         fd = self.directories.root.fd

@@ -328,12 +328,12 @@ def test_an_interrupted_command_prints_which_files_its_rollback_could_not_restor
 
     def end(package):
         error = KeyboardInterrupt()
-        error.add_note("can't put back '/etc/a'")
+        error.add_note("can't restore '/etc/a'")
         raise error
 
     monkeypatch.setattr("templater.cli.commands.schema.files", end)
     assert main(["schema"]) == 130
-    assert capfd.readouterr().err.strip() == "templater: can't put back '/etc/a'"
+    assert capfd.readouterr().err.strip() == "templater: can't restore '/etc/a'"
 
 
 @pytest.mark.parametrize(

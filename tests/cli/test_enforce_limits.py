@@ -111,10 +111,10 @@ def test_a_second_signal_at_the_end_of_a_command_leaves_no_timer_and_no_handler(
 
 @pytest.mark.parametrize("error", [enforce_limits._OverError("command-time"), MemoryError()])
 def test_the_error_about_a_limit_says_which_files_a_rollback_could_not_restore(error):
-    error.add_note("can't put back '/etc/a'")
+    error.add_note("can't restore '/etc/a'")
     with pytest.raises(LimitError) as caught, guard(parse(["command-time=60"], (COMMAND,))):
         raise error
-    assert caught.value.notes == ("can't put back '/etc/a'",)
+    assert caught.value.notes == ("can't restore '/etc/a'",)
 
 
 def test_the_signal_handlers_and_limits_are_restored_after_a_successful_command(image, capfd):

@@ -101,7 +101,7 @@ def test_the_as_option_selects_the_predicted_host_of_all_instances(several, run)
 
 def test_an_unknown_filter_is_a_usage_error(several, run):
     code, _out, err = run("diff", "incus:", "foo=1")
-    assert code == 2 and "unknown key 'foo' of a filter" in err
+    assert code == 2 and "unknown key 'foo' in a KEY=VALUE filter" in err
 
 
 def test_a_diff_of_all_instances_as_json_prints_one_object_per_line(several, run):

@@ -598,7 +598,7 @@ def test_apply_names_the_old_content_of_a_mounted_file_that_it_cannot_restore(
     words = (image, tmp_path / "root", "-t", "create", "--cross-mounts", "--state", tmp_path)
     code, _, err = run("apply", *words)
     assert code == 6
-    note = "can't put back '/etc/created': no space left on device; its old content is in '(.*)'"
+    note = "can't restore '/etc/created': no space left on device; its old content is in '(.*)'"
     (place,) = re.findall(note, err)
     assert Path(place).read_text() == "the old content\n"
     assert (tmp_path / "volume").read_text() != "the old content\n"

@@ -191,7 +191,7 @@ class Bench:
 
     def _judge_refusal(self, outcome: Outcome) -> None:
         lasting = outcome.fault in LASTING
-        if lasting and outcome.new and "can't put back" not in outcome.stderr:
+        if lasting and outcome.new and "can't restore" not in outcome.stderr:
             outcome.wrong.append("something stayed new, and the message does not say so")
         if (outcome.new or outcome.strays) and not lasting:
             outcome.wrong.append(f"an error, but {outcome.new} new and {outcome.strays} strays")

@@ -295,7 +295,7 @@ def require_mount_hook(path: str, config: str, stage: str = "") -> None:
 
 
 def hook_lines(found: "list[tuple[str, str]]", stage: str) -> "list[str]":
-    """Return the commands for a stage in a configuration.
+    """Return the hook commands that a container's configuration has for a stage.
 
     An empty value of ``lxc.hook.STAGE`` removes the earlier commands of that stage. An empty value of
     ``lxc.hook`` removes the earlier commands of all stages.
@@ -404,7 +404,9 @@ def _open_mount_point(path: str) -> Root:
 
     The mount point can be in the container's directory. The owner of the container's directory could replace
     the mount point with a link, for example to ``/etc``. The overlay would then cover ``/etc``, and the hook
-    would load files of the image from there. Raises RefusedError if another user can replace the mount point.
+    would load the image's files instead of the host's files.
+
+    Raises RefusedError if another user can replace the mount point.
     """
     above, name = split(clean_path(path))
     with open_folder(above, fixed=True) as parent:
@@ -458,8 +460,8 @@ def _refuses_second_mount() -> bool:
 def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
     """Open the layers of an overlay and the directory ``WORK`` beside the upper layer.
 
-    In the directory above the upper layer, no link is followed: the directory can belong to a user of the
-    container, who can replace names in it with links.
+    Follow no link in the directory above the upper layer. The directory can belong to a user of the
+    container, and this user could replace the layer or ``WORK`` with a link.
     """
     *lower, upper = layers
     opened = [open_folder(layer, follow=False) for layer in lower]

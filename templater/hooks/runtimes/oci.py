@@ -142,8 +142,8 @@ def _refuse_ambiguous(config: "Mapping[str, Any]") -> None:
 def _refuse_relative(options: "Options") -> None:
     """Raise UsageError if an option has a relative path.
 
-    runc starts hooks of the stage createContainer in the root filesystem of the container. A link of the
-    image could lead from there to any file of the host.
+    runc starts hooks of the stage createContainer in the root filesystem of the container. A relative path
+    would begin there, and a link of the image could lead to any file of the host.
     """
     paths = (
         *(options.source, options.instance, options.rootfs, options.state, options.cache, options.log),
@@ -286,7 +286,7 @@ def _clean(path: str) -> str:
         raise InputError(f"config.json has a mount point or masked path of more than {MAX_PATH} characters")
     if ".." in path.split("/"):
         raise InputError(
-            f"config.json has the mount point or masked path '{printable(path)}'",
+            f"config.json has a '..' in the mount point or masked path '{printable(path)}'",
             hint="write the path without '..': some runtimes follow links before '..'",
         )
     return abspath("/" + whole_characters(path).lstrip("/"))
@@ -351,7 +351,7 @@ def _text(state: "Mapping[str, Any]", name: str) -> str:
 def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
     found = state.get("annotations") or {}
     if not isinstance(found, dict):
-        raise InputError("the annotations of the state are not an object")
+        raise InputError("the state on standard input has annotations that are not an object")
     return {
         whole_characters(key): whole_characters(value)
         for key, value in found.items()
@@ -509,7 +509,7 @@ def line_of(hook: "Mapping[str, Any]") -> str:
     if not isinstance(path, str) or not path:
         raise InputError("the hook has no 'path'")
     if not is_utf8([path, *words]):
-        raise InputError("the hook line has bytes that are not UTF-8, which the runtime replaces")
+        raise InputError("the hook line has bytes that are not UTF-8: the runtime would replace them")
     return shlex.join(words if words[:1] == [path] else [path, *words])
 
 

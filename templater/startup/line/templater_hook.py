@@ -300,7 +300,7 @@ class Modules:
             setattr(sys.modules[parent], tail, module)
 
     def keep_functions(self) -> None:
-        """Read all rare functions, so that they can be loaded after this process has closed the file."""
+        """Read all separately stored functions, so that they can be loaded after the file was closed."""
         if self.ends[1] and not self.functions:
             self.functions = bytes(self.read(self.start + self.ends[0], self.start + self.ends[1]))
 
@@ -324,7 +324,7 @@ class Modules:
         return module.__dict__.setdefault(name, made[name])
 
     def load_function(self, module: str, qualname: str, start: int, end: int) -> "Callable[..., Any]":
-        """Load the code and the argument defaults of a rare function into its substitute.
+        """Load the code and the argument defaults of a rarely called function into its substitute.
 
         Return the substitute.
         """

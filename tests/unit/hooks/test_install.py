@@ -175,7 +175,7 @@ def test_the_status_command_reports_a_hook_line_in_json_with_bytes_that_are_not_
         path.write_text(path.read_text().replace("/imX", "/im\\udce9"))
         (found,) = status(name, str(tmp_path))
         assert found.ok is False and found.text.endswith(
-            "bytes that are not UTF-8, which the runtime replaces"
+            "bytes that are not UTF-8: the runtime would replace them"
         )
 
 

@@ -159,7 +159,7 @@ def test_a_mount_point_with_two_dots_is_refused(read):
     """If the image makes /data/l a link to /etc/x, crun mounts /data/l/../f over /etc/f, which the hook replaced."""
     with pytest.raises(InputError) as refused:
         read({"mounts": [{"destination": "/data/l/../f", "type": "bind"}]})
-    assert refused.value.message == "config.json has the mount point or masked path '/data/l/../f'"
+    assert refused.value.message == "config.json has a '..' in the mount point or masked path '/data/l/../f'"
     assert refused.value.hint == "write the path without '..': some runtimes follow links before '..'"
 
 

@@ -309,7 +309,7 @@ def test_a_copy_to_a_directory_with_files_of_a_container_is_refused(tmp_path, by
     assert caught.value.message == (
         f"'{new}' already contains '{entry}', so this directory belongs to another container"
     )
-    assert caught.value.hint == "copy to a new directory"
+    assert caught.value.hint == "copy the container to a new directory"
     assert (new / name).read_text() == "of another container"
     assert sorted(new.rglob("*")) == before
 
@@ -388,7 +388,7 @@ def test_the_number_of_names_in_an_included_lxc_directory_is_limited(tmp_path, m
         (tmp_path / f"common/{number}").touch()
     assert len(list(lxc_config.settings(str(tmp_path / "config")))) == 1
     (tmp_path / "common/3").touch()
-    with pytest.raises(LimitError, match="common' has more than 3 names"):
+    with pytest.raises(LimitError, match="common' has more than 3 entries"):
         list(lxc_config.settings(str(tmp_path / "config")))
 
 
@@ -699,7 +699,7 @@ def test_a_clone_hook_lists_only_a_limited_number_of_containers(tmp_path, monkey
         False,
     )
     (tmp_path / "b").mkdir()
-    with pytest.raises(LimitError, match="has more than 3 names"):
+    with pytest.raises(LimitError, match="has more than 3 entries"):
         lxc_copies.find_source(str(tmp_path / "new"), "snap0")
 
 

@@ -91,7 +91,7 @@ def lxc_name(name):
         (lambda: oci._text({"id": ""}, "id"), InputError, "the state on standard input has no 'id'", ""),
         (lambda: oci._text({"id": "a\0b"}, "id"), InputError, "the state on standard input has no 'id'", ""),
         (lambda: oci._text({"id": 5}, "id"), InputError, "the state on standard input has no 'id'", ""),
-        (lambda: oci._annotations({"annotations": [1]}), InputError, "the annotations of the state are not an object", ""),
+        (lambda: oci._annotations({"annotations": [1]}), InputError, "the state on standard input has annotations that are not an object", ""),
         (lambda: oci._root_path({}), InputError, "config.json has no root.path", ""),
         (lambda: oci._root_path({"root": {"path": ""}}), InputError, "config.json has no root.path", ""),
         (lambda: oci._root_path({"root": {"path": "a\0"}}), InputError, "config.json has no root.path", ""),
@@ -454,7 +454,7 @@ def test_the_hint_about_an_unknown_original_container_says_how_to_prepare_the_co
     with Root(f"{tmp_path}/b") as a, Root(folder) as copy:
         assert not lxc_copies.is_original(a, copy, exact=True)
         error = lxc_copies.uncertain(a, copy)
-    assert error.message == f"it is not certain that '{tmp_path}/b' is the original of '{folder}'"
+    assert error.message == f"it is not certain that '{folder}' is a copy of '{tmp_path}/b'"
     assert error.hint == hint.replace("instance.yaml (", "instance.yaml of the original (")
 
 

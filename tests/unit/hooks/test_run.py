@@ -563,9 +563,9 @@ def test_a_comparison_escapes_the_paths_of_the_image():
 def test_the_report_of_a_signal_has_the_notes_about_files_that_could_not_be_restored():
     """The operator did not see that the rollback had failed, because a signal replaced the error."""
     error = run.StoppedError(15)
-    error.add_note("can't put back '/etc/a'")
+    error.add_note("can't restore '/etc/a'")
     reported = run._reported(error, run.Options())
-    assert (reported.message, reported.notes) == ("stopped by signal 15", ("can't put back '/etc/a'",))
+    assert (reported.message, reported.notes) == ("stopped by signal 15", ("can't restore '/etc/a'",))
 
 
 @pytest.mark.parametrize("keep_going", [False, True])

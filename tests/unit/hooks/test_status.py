@@ -534,7 +534,7 @@ def test_the_status_command_does_not_run_a_line_that_enters_a_foreign_user_names
         assert runs == ([[*own.split(), "--", *shlex.split(inside), "--probe"]] if is_run else [])
         runs.clear()
     said = (
-        "the hook line was not run: its user namespace differs from the user namespace that `hook install`"
+        "the hook line was not run: it enters a different user namespace than the line that `hook install`"
         " would write for this user"
     )
     again = "write the line again: templater hook install x"

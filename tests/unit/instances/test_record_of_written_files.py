@@ -92,7 +92,7 @@ def test_a_record_that_another_user_may_have_changed_counts_as_empty_and_is_repo
         f"the record '{path}' may have been changed by another user: owner uid {os.getuid()}, mode"
         f" {mode:04o}, {links} hard links"
     )
-    hint = "remove the record: the next start writes a new one, which lists the files of that start"
+    hint = "remove the record: the next start writes a new record, which lists the files of that start"
     assert record.problem.hint == hint
 
 

@@ -322,7 +322,8 @@ def test_the_patch_of_the_next_start_contains_only_valid_patch_lines_and_comment
     text = "".join(patches(judged(incus)))
     lines = text.splitlines()
     assert lines[0] == "# c1: the next start runs start"
-    assert "#   to write it: incus config set c1 volatile.apply_template=create && incus restart c1" in lines
+    commands = "incus config set c1 volatile.apply_template=create && incus restart c1"
+    assert f"#   to write the file: {commands}" in lines
     assert "#   the start also writes /etc/once" not in lines or "create" in text
     patch = [line for line in lines if not line.startswith("#")]
     assert patch[:4] == [

@@ -26,7 +26,7 @@ def test_the_root_path_is_a_directory_entry(root):
     names = root.listdir("/")
     assert "etc" in names
     assert root.listdir("/", most=len(names)) == names
-    with pytest.raises(LimitError, match=f"'/' has more than {len(names) - 1} names"):
+    with pytest.raises(LimitError, match=f"'/' has more than {len(names) - 1} entries"):
         root.listdir("/", most=len(names) - 1)
 
 

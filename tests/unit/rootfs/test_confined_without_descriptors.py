@@ -43,7 +43,7 @@ def test_the_kind_of_a_path_is_found_without_following_links(path, kind, root):
 def test_files_and_directories_are_read_by_name(root, tmp_path):
     assert root.read("/d/f", 4) == b"text"
     assert root.listdir("/d") == root.listdir("/d", most=2) == ["e", "f"]
-    with pytest.raises(LimitError, match="'/d' has more than 1 names"):
+    with pytest.raises(LimitError, match="'/d' has more than 1 entries"):
         root.listdir("/d", most=1)
     with root.below("/d") as below:
         assert (below.name, below.read("/f", 9)) == (f"{tmp_path}/d", b"text")

@@ -894,7 +894,7 @@ def test_every_file_is_unknown_if_one_of_several_failing_rules_stops_the_start()
     assert report.error is not None
     assert set(report.started.unknown) == {"/etc/bad", "/etc/good", "/etc/odd"}
     assert set(report.started.unknown.values()) == {
-        "the host runs rules in random order and stops at '/etc/bad'"
+        "the host runs rules in random order and stops at the rule for '/etc/bad'"
     }
     assert files(simulation) == {} and patch_of(report) == ""
 

@@ -180,7 +180,7 @@ def test_a_plan_may_need_only_a_limited_number_of_new_directories(tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    ("count", "more"), [(1, []), (2, []), (21, []), (22, ["and 1 more"]), (24, ["and 3 more"])]
+    ("count", "more"), [(1, []), (2, []), (21, []), (22, ["and 1 more errors"]), (24, ["and 3 more errors"])]
 )
 def test_a_plan_with_failed_rules_gives_the_first_error_and_notes_about_at_most_twenty_other_errors(
     count, more, tmp_path

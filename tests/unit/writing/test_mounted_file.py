@@ -169,7 +169,7 @@ def test_attack_101_one_mounted_file_at_two_targets_needs_one_content(top, mount
         with pytest.raises(RefusedError) as refused:
             apply(plan, rootfs)
     assert refused.value.message == (
-        "'/etc/hosts' and '/etc/other' are the same file below a mount, so they can't have different contents"
+        "'/etc/hosts' and '/etc/other' are the same file because of a mount, so they can't have different contents"
     )
     assert (top / "etc/keep").read_text() == "same"
     with opened(top, cross_mounts=True) as rootfs:
@@ -215,7 +215,7 @@ def test_attack_101_one_file_of_a_volume_at_two_targets_needs_one_content(
         if text == "text":
             apply(plan, rootfs)
         else:
-            with pytest.raises(RefusedError, match="are the same file below a mount"):
+            with pytest.raises(RefusedError, match="are the same file because of a mount"):
                 apply(plan, rootfs)
     inodes = {(top / file).stat().st_ino for file in files if (top / file).exists()}
     if text == "text":
@@ -237,7 +237,7 @@ def test_a_new_file_of_a_volume_at_two_targets_needs_one_owner_and_one_mode(top,
         with pytest.raises(RefusedError) as refused:
             apply(a_plan(rules, rootfs, in_place=True), rootfs)
         assert refused.value.message == (
-            "'/var/new' and '/etc/new' are the same file below a mount,"
+            "'/var/new' and '/etc/new' are the same file because of a mount,"
             " so they can't have different owners or modes"
         )
         assert not (top / "etc/new").exists()
@@ -354,7 +354,7 @@ def test_restoring_a_mounted_file_needs_no_space(top, mounts, tmp_path, monkeypa
         plan = a_plan({"/etc/keep": "new", "/etc/hosts": "x" * 50_000}, rootfs, in_place=True)
         with pytest.raises(WriteError, match=r"^can't put in place '/etc/hosts': no space left") as caught:
             apply(plan, rootfs)
-    assert not any("put back" in note for note in caught.value.notes)
+    assert not any("can't restore" in note for note in caught.value.notes)
     assert (tmp_path / "keep/file").read_text() == old
     assert (tmp_path / "hosts/file").read_text() == "old"
 
@@ -398,7 +398,7 @@ def test_attack_102_a_file_that_cannot_be_restored_is_kept_in_the_state_director
             for name in ("keep", "hosts"):
                 note = next(note for note in failed.value.notes if f"/etc/{name}" in note)
                 place = re.fullmatch(
-                    rf"can't put back '/etc/{name}': no space left on device; its old content is in"
+                    rf"can't restore '/etc/{name}': no space left on device; its old content is in"
                     r" '/(old-[0-9a-f-]+)'",
                     note,
                 )
@@ -691,7 +691,7 @@ def test_mounted_files_on_btrfs_need_space_for_their_new_and_their_old_content(
         with opened(top, cross_mounts=True) as rootfs:
             plan = a_plan({"/etc/hosts": "new"}, rootfs, in_place=True)
             if free < needed:
-                message = f"^can't put in place '/etc/hosts': btrfs needs {needed} bytes of free space"
+                message = f"^can't overwrite '/etc/hosts': btrfs needs {needed} bytes of free space"
                 with pytest.raises(WriteError, match=message):
                     apply(plan, rootfs)
                 assert (tmp_path / "file").read_bytes() == OLD_TEXT
@@ -885,7 +885,7 @@ def test_a_rollback_restores_the_bytes_that_no_other_process_has_changed(
     kept = {f"/{path.name}": path.read_bytes() for path in (tmp_path / "state").glob("old-*")}
     assert list(kept.values()) == ([] if is_whole else [OLD_TEXT] * 2)
     assert caught.value.notes == tuple(
-        f"can't put back '/etc/hosts': another process has changed it; its old content is in '{place}'"
+        f"can't restore '/etc/hosts': another process has changed it; its old content is in '{place}'"
         for place in kept
         if place.endswith("-2")
     )
@@ -956,7 +956,7 @@ def test_a_rollback_of_a_truncated_file_keeps_the_text_that_another_process_has_
     monkeypatch.setattr(MountedFile, "cut", cut)
     with opened(top, cross_mounts=True) as rootfs, pytest.raises(WriteError) as caught:
         apply(a_plan({"/etc/hosts": "new"}, rootfs, in_place=True), rootfs)
-    assert caught.value.notes == ("can't put back '/etc/hosts': another process has changed it",)
+    assert caught.value.notes == ("can't restore '/etc/hosts': another process has changed it",)
     assert (tmp_path / "file").read_bytes() == b"newappended"
 
 

@@ -24,6 +24,6 @@ def test_the_files_that_one_run_replaces_have_a_total_size_limit(is_copied, most
     with pytest.raises(LimitError) as caught:
         TargetDirectories.count_replaced(session, 1, change, is_copied=is_copied)
     assert caught.value.message == (
-        f"'/etc/a' would replace a file of 1 bytes, but one run may replace at most {most} bytes"
+        f"'/etc/a' has 1 bytes, but one run may replace at most {most} bytes in total"
     )
     assert caught.value.hint == "truncate or remove the file"

@@ -589,7 +589,7 @@ def test_no_later_run_removes_the_only_old_content_of_a_file_that_a_rollback_cou
             apply(plan, rootfs, journal=journal)
         note = next(note for note in caught.value.notes if "hosts" in note)
         place = re.fullmatch(
-            r"can't put back '/etc/hosts': input/output error; its old content is in '/(.*)'", note
+            r"can't restore '/etc/hosts': input/output error; its old content is in '/(.*)'", note
         )
         assert place is not None
         assert (top / place[1]).read_text() == "old"
@@ -725,7 +725,7 @@ def test_a_signal_during_a_failed_commit_keeps_the_messages_of_the_commit_and_of
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def fail_too(target: StagedFile) -> None:
-        raise WriteError("can't put back '/etc/hosts'")
+        raise WriteError("can't restore '/etc/hosts'")
 
     monkeypatch.setattr(StagedFile, "commit", fail)
     monkeypatch.setattr(StagedFile, "put_back", fail_too)
@@ -736,7 +736,7 @@ def test_a_signal_during_a_failed_commit_keeps_the_messages_of_the_commit_and_of
     finally:
         signal.signal(signal.SIGTERM, before)
     assert stopped.value.__notes__ == [
-        "can't put in place '/etc/hosts': no space left on device", "can't put back '/etc/hosts'",
+        "can't put in place '/etc/hosts': no space left on device", "can't restore '/etc/hosts'",
     ]  # fmt: skip
 
 
@@ -837,9 +837,7 @@ def test_attack_78_apply_copies_no_large_file_of_the_lower_layer_of_an_overlay(
     files = {"/etc/a": "new", "/etc/hosts": "new"}
     with (
         opened(tmp_path / "merged", mechanism) as rootfs,
-        pytest.raises(
-            LimitError, match=r"'/etc/hosts' would replace a file of 200[0-9]{4} bytes, but one run"
-        ),
+        pytest.raises(LimitError, match=r"'/etc/hosts' has 200[0-9]{4} bytes, but one run"),
     ):
         apply(a_plan(files, rootfs), rootfs)
     assert not (tmp_path / "upper/etc/hosts").exists()
