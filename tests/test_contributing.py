@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "contributing.md").read_text()
 FILE = re.compile(r"^`([\w/.]+)`\n\n```(?:python|text)\n(.*?)^```$", re.M | re.S)
 #: a block of commands that runs tests, with one command per line
-COMMANDS = re.compile(r"^```sh\n((?:ruff check\n)?(?:python -m pytest .*\n)+)```$", re.M)
+COMMANDS = re.compile(r"^```sh\n((?:(?:ruff format && ruff check|.*python -m pytest .*)\n)+)```$", re.M)
 ROW = re.search(r"^```text\n(\(.*\),)\n```$", PAGE, re.M)[1]
 RECIPES = {
     heading: text
@@ -101,12 +101,10 @@ def test_each_contributing_recipe_works_as_written(clone, kind, tmp_path):
 
 def adapt(line, tmp_path):
     """Return a command of a recipe that uses this Python and, for pytest, options for a test in a test."""
-    if line.startswith("ruff "):
-        return f"{sys.executable} -m {line}"
+    line = re.sub(r"\bruff (?=format|check)", f"{sys.executable} -m ruff ", line)
     # two runs at once fail now and then when they remove old temporary directories of the same user
-    return (
-        line.replace("python", sys.executable, 1) + f" -n 0 -p no:cacheprovider --basetemp={tmp_path}/pytest"
-    )
+    options = f" -n 0 -p no:cacheprovider --basetemp={tmp_path}/pytest" if "pytest" in line else ""
+    return re.sub(r"\bpython (?=-m pytest)", f"{sys.executable} ", line) + options
 
 
 def lint(names):
