@@ -153,7 +153,7 @@ CASES = {
 
 @cache
 def tried() -> dict[int, set[str]]:
-    """Return, for each case, the files below tests/ that try it."""
+    """Return a dict from each case to the test files whose tests name the case."""
     found: dict[int, set[str]] = {}
     for path in sorted(TESTS.rglob("test_*.py")):
         for match in NUMBERED.finditer(path.read_text()):

@@ -1,4 +1,4 @@
-"""Run every attack with both mechanisms of the confined layer."""
+"""Run every attack with each of the mechanisms that keep templater inside a root filesystem."""
 
 from pathlib import Path
 

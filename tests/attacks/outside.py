@@ -30,7 +30,7 @@ class Scene:
         (self.top / path).symlink_to(target)
 
     def write(self, files: Mapping[str, str], **fields: object) -> Plan:
-        """Plan and apply, and check that nothing outside has changed."""
+        """Plan and apply. Check that nothing outside of the root filesystem has changed."""
         before = snapshot(self.host, times=True)
         with self.rootfs() as rootfs:
             plan = a_plan(files, rootfs, **fields)
@@ -54,7 +54,10 @@ class Scene:
         exit_code: int = 3,
         **fields: object,
     ) -> TemplaterError:
-        """Check that the apply fails with this error and changes nothing, inside or outside."""
+        """Check that `apply` fails with this error.
+
+        Check also that nothing inside or outside the root filesystem has changed.
+        """
         inside = snapshot(self.top, times=True)
         with pytest.raises(kind, match=says) as caught:
             self.write(files, **fields)

@@ -1,4 +1,4 @@
-"""Annotations of a hostile image: sources that they can name, and swapped names that must not redirect them."""
+"""Annotations of a hostile image: the sources that they name, and names that an attacker swaps meanwhile."""
 
 import json
 import os
@@ -87,7 +87,7 @@ def swap(bundle: Path) -> None:
 
 
 def swap_after(monkeypatch, owner, name, bundle):
-    """Call ``swap`` right after this function returns."""
+    """Call ``swap`` whenever the function ``name`` of ``owner`` has returned."""
     real = getattr(owner, name)
 
     def looking(*arguments, **options):
@@ -141,7 +141,10 @@ def check_refused(hook, bundle, *options, **annotations) -> None:
 
 
 def test_another_instance_is_refused_as_image_source(hook, bundle, capfd):
-    """A hostile image named /var/lib/templater/web1 and received its password in its own container."""
+    """An annotation of a hostile image named /var/lib/templater/web1.
+
+    The container of the hostile image then received the password of web1.
+    """
     instances = f"{bundle.parent}/instances"
     check_refused(hook, bundle, source=f"{instances}/web1")
     check_refused(hook, bundle, source=f"{instances}/web1", instance=f"{instances}/web1/instance.yaml")
@@ -212,7 +215,7 @@ def test_an_instance_description_of_another_instance_is_never_used(hook, bundle)
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
 @pytest.mark.parametrize("name", ["images", "images/web", ""])
 def test_a_directory_that_other_users_can_write_is_refused(mode, name, hook, bundle):
-    """A sticky directory above the allowed one is accepted: its files are safe from other users."""
+    """A sticky directory above the allowed directory is accepted: other users can't replace its entries."""
     source = f"{bundle.parent}/images/web"
     (bundle.parent / name).chmod(mode)
     if mode == 0o1777 and not name:
@@ -233,7 +236,7 @@ def test_a_directory_of_another_user_is_refused(name, hook, bundle):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 @pytest.mark.slow
 def test_unprivileged_users_can_use_their_own_image_sources(bundle):
-    """As with rootless podman."""
+    """Rootless podman is an example."""
     script = (
         "import json, os, pkgutil, sys\n"
         "import jinja2, templater\n"
@@ -318,7 +321,7 @@ def test_links_inside_the_allowed_directory_are_followed(hook, bundle):
 def test_attack_76_a_link_below_the_allowed_directory_is_refused_if_the_link_belongs_to_another_user(
     hook, bundle, capfd
 ):
-    """The user ``x`` could choose the description of another instance, with its password."""
+    """The owner of the link could select the description of another instance, with its password."""
     images, descriptions = bundle.parent / "images", bundle.parent / "descriptions"
     for folder, name, target in ((images, "next", "../web"), (descriptions, "c1.yaml", "../web.yaml")):
         (folder / "x").mkdir()

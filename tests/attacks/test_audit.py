@@ -72,7 +72,7 @@ def test_a_link_is_found_under_every_spelling_of_its_path(
 def test_an_archive_that_different_tar_programs_parse_differently_is_reported_as_damaged(
     tmp_path: Path, type: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """GNU tar ignores the size of a directory member; Go and templater would read the next header there."""
+    """tar programs disagree whether data follows a directory member that has a size."""
     path = tmp_path / "a.tar"
     archive(path, member("rootfs/z", type))
     data = path.read_bytes()
@@ -106,7 +106,10 @@ def linked(name: str, target: str) -> tarfile.TarInfo:
 def test_a_hard_link_between_rootfs_and_templates_is_found(
     tmp_path: Path, members: list[tarfile.TarInfo], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """tar makes one file with both names, so the daemon would read a template that the container writes."""
+    """tar makes one file for both ends of a hard link.
+
+    A container could thus write a template that a daemon reads.
+    """
     assert severities(archive(tmp_path / "a.tar", *members), capfd)["member-link"] == "critical"
     assert main(["unpack", str(tmp_path / "a.tar"), str(tmp_path / "c1")]) in (0, 3)
     made = [path for path in (tmp_path / "c1").rglob("*") if path.is_file()]
@@ -273,7 +276,10 @@ def test_templates_below_a_mount_point_are_not_reported_as_missing(
 def test_attack_60_privileges_of_a_file_are_found_even_if_its_attributes_cannot_be_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """The kernel lists at most 64 KiB of names. More names counted as none, and hid an ACL."""
+    """The kernel lists at most 64 KiB of attribute names.
+
+    templater treated a longer list as empty, and so missed an ACL.
+    """
     (tmp_path / "rootfs/etc").mkdir(parents=True)
     (tmp_path / "metadata.yaml").write_bytes(METADATA)
     for name in ("ld.so.preload", *(f"x{number}" for number in range(20))):

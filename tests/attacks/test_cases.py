@@ -1,4 +1,4 @@
-"""Every attack of the list has a test with its number, or a reason for having none."""
+"""Every attack of the list has a test with its number, or a reason why it has no test."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def test_the_list_of_attacks_contains_every_case_number():
 
 
 @pytest.mark.parametrize("number", CASES)
-def test_every_listed_attack_has_a_test_or_a_reason(number):
+def test_every_listed_attack_has_a_test_or_a_reason_for_having_no_test(number):
     if CASES[number].answer:
         files = [file for file in tried().get(number, set()) if not file.startswith("checks/")]
         assert files, f"test_attack_{number:02}_… is missing (tests/checks only show what audit reports)"

@@ -74,7 +74,7 @@ def test_a_repeated_id_in_an_ignore_comment_gives_one_finding() -> None:
 
 
 def test_templater_toml_with_many_blank_lines_is_read_in_linear_time() -> None:
-    """The parser read from each blank line to the last one, and did so again for each entry."""
+    """The parser read from each blank line to the last blank line, and did so again for each entry."""
     text = "[[ignore]]\nid = 'mode'\n" + "\n" * 500_000
     (ignore,) = read_configuration(Source("templater.toml", text)).ignores
     assert ignore.at.line == 2
@@ -87,7 +87,7 @@ def test_one_search_of_a_long_templater_toml_finds_the_lines_of_all_entries() ->
 
 
 def test_the_number_and_size_of_the_instances_in_templater_toml_are_limited(tmp_path: Path) -> None:
-    """Each of 100,000 names was read and parsed again."""
+    """templater.toml could name 100,000 instances. templater read and parsed each instance again."""
     (tmp_path / "a.yaml").write_text("name: c1\n")
     (tmp_path / "b.yaml").write_text("name: c1\n#" + "x" * 600_000)
     (tmp_path / "c.yaml").write_text("name: c1\n#" + "x" * 600_000)
@@ -131,14 +131,17 @@ def test_the_search_for_the_template_line_with_a_mistake_has_a_limit() -> None:
 
 @pytest.mark.slow
 def test_many_unknown_triggers_of_one_rule_are_reported_in_linear_time() -> None:
-    """The correction of the rule was computed again for each trigger: 2,000 took 5 seconds."""
+    """The correction of the rule was computed again for each trigger: 2,000 triggers took 5 seconds."""
     when = ", ".join(f"x{n}" for n in range(20_000))
     found = judge(image(f"/etc/a: {{when: [{when}], template: t}}"), Configuration()).findings
     assert f"300 more findings of this kind; {UNCOUNTED}" in {finding.message for finding in found}
 
 
 def test_fixing_templates_with_long_or_hidden_names_loses_no_file(tmp_path: Path) -> None:
-    """Names with the same beginning shared a staged file. A template with this file's name was deleted."""
+    """Templates whose names begin alike shared a staged file.
+
+    A template with the staged file's name was deleted.
+    """
     long = "x" * 210
     texts = {f"{long}1": "one", f"{long}2": "two", "a.tpl": "three", ".a.tpl.templater-new": "four"}
     (tmp_path / "templates").mkdir()

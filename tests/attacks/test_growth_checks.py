@@ -63,7 +63,7 @@ def test_the_search_for_the_causes_of_differences_stops_at_a_character_limit(
 
 @pytest.mark.parametrize("names", ["a{0}=a{0}", "b{0}=a{0}"])
 def test_the_search_for_secrets_takes_linear_time_for_one_tag_that_sets_many_variables(names: str) -> None:
-    """1,600 variables took 90 seconds, because the tag was read again for each of them."""
+    """1,600 variables took 90 seconds, because the tag was read again for each variable."""
     first, second = (" ".join(map(form.format, range(1600))) for form in ("a{0}=s", names))
     text = f"{{% set s = config_get('user.password') %}}{{% with {first} %}}{{% with {second} %}}"
     assert not list(secrets_of(Source("t", (text + "{% endwith %}{% endwith %}").encode())))
@@ -95,10 +95,10 @@ def test_the_bound_of_work_in_pongo2_is_computed_in_linear_time_for_macros_with_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_variable_that_depends_on_many_others_is_searched_for_lists_and_maps_only_a_few_times(
+def test_a_variable_that_depends_on_many_variables_is_searched_for_lists_and_maps_only_a_few_times(
     order: int,
 ) -> None:
-    """The value was computed again for each other variable: 990 variables took 5.4 seconds."""
+    """The value of a variable was computed again for each other variable: 990 variables took 5.4 seconds."""
     tags = ["{% set x0 = devices %}", *(f"{{% set x{n + 1} = x{n} %}}" for n in range(900))]
     tags += ["{% set z = " + "|default:".join(f"x{n}" for n in range(900)) + " %}"] * 3
     tags += ["{% set y = " + " + ".join(f"x{n}" for n in range(900)) + " + 'a'" + "|upper" * 90 + " %}"]

@@ -129,7 +129,7 @@ def test_the_yaml_parser_refuses_deeply_nested_brackets_even_after_a_long_key() 
 
 @pytest.mark.slow
 def test_the_yaml_parser_reads_many_values_inside_nested_brackets_in_linear_time() -> None:
-    """Each open bracket can be a key. For each token, the parser looked at all of them."""
+    """Each open bracket can be a key. For each token, the parser looked at all open brackets."""
 
     def seconds(brackets: int) -> float:
         text = f"{'a' * 1100}: x\nb: {'[' * brackets}{'a,' * 12_000}{']' * brackets}\ny: [\n"
@@ -225,7 +225,7 @@ class CountingZlib:
 def test_each_decompressor_receives_its_own_stream_and_little_data_of_later_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each decompressor received all streams that follow its own."""
+    """Each decompressor received all streams that follow its own stream."""
     streams = 5000
     path = tmp_path / "i.tar.gz"
     path.write_bytes(gzip.compress(file("metadata.yaml", b"a: b\n")) + gzip.compress(bytes(600)) * streams)
@@ -261,7 +261,7 @@ def test_compressed_streams_of_any_length_are_joined_even_if_xz_padding_separate
 def test_the_zstd_module_is_loaded_once_for_a_file_with_many_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The search for the modules of other versions of Python took most of the time."""
+    """For each stream, a search for modules of other versions of Python took most of the time."""
     loads = []
     zstd = compression_modules.load_zstd()
     monkeypatch.setattr(decompress, "load_zstd", lambda: loads.append(1) or zstd)

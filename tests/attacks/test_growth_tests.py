@@ -1,4 +1,4 @@
-"""Small test files that once took minutes or gigabytes to read: each case read, compared or compiled everything."""
+"""Small test files that once took minutes or gigabytes: each test case read or compiled everything again."""
 
 from collections.abc import Iterator
 from pathlib import Path

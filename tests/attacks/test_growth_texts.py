@@ -128,7 +128,7 @@ def test_attack_51_an_edit_has_a_work_limit_if_a_long_key_requires_the_slow_pyth
 
 @pytest.mark.slow
 def test_attack_51_all_edits_of_a_text_share_one_work_limit() -> None:
-    """``publish`` took 20 seconds to drop six properties, each after other merged mappings."""
+    """``publish`` took 20 seconds to remove six properties. Merged mappings were before each property."""
     names = ("description", "serial", "name", "label", "version", "type")
     merged = ", ".join(f"*{name}5" for name in names)
     text = f"x:\n{''.join(chain(name, 6) for name in names)}{values(100_000)}{FACTS}"
@@ -148,7 +148,7 @@ def test_long_ordinary_metadata_can_be_edited_in_many_places_at_once() -> None:
 
 @pytest.mark.slow
 def test_six_properties_can_be_removed_from_a_metadata_yaml_with_thousands_of_rules() -> None:
-    """`publish` refused a metadata.yaml of many rules: each edit parsed the text that the edit before it had parsed."""
+    """`publish` refused a metadata.yaml with many rules, because each edit parsed the whole text again."""
     names = ("description", "serial", "name", "label", "version", "type")
     rules = "".join(
         f"  /etc/directory/file{n}:\n    when: [create, copy]\n    template: a.tpl\n" for n in range(5000)

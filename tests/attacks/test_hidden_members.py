@@ -286,7 +286,10 @@ def test_attack_75_templater_refuses_a_blank_number_field_if_gnu_tar_refuses_it(
 def test_attack_75_gnu_tar_and_templater_read_the_same_owner_for_each_member_of_an_accepted_archive(
     tmp_path: Path,
 ) -> None:
-    """GNU tar forgets a global header at the next one, and uses the first of two equal records."""
+    """At a second global header, GNU tar forgets the first global header.
+
+    If a header has two records with the same key, GNU tar uses the first record.
+    """
     choose, compared = random.Random(20261129), 0
     for _ in range(600):
         members = b""

@@ -40,7 +40,7 @@ def test_the_install_command_does_not_follow_a_link_next_to_a_configuration_file
 def test_attack_83_the_install_command_removes_no_file_next_to_a_configuration_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
 ) -> None:
-    """The owner of the directory made a file of 5 million shared blocks there: its removal took 27 s."""
+    """The owner of the directory made a file of 5 million shared blocks. Its removal took 27 s."""
     config = tmp_path / "c1" / "config"
     config.parent.mkdir()
     config.write_text("lxc.uts.name = c1\n")

@@ -90,7 +90,7 @@ def test_attack_66_a_gibibyte_on_standard_input_is_not_read(bundle: Path) -> Non
 
 
 def feed(process: "subprocess.Popen[bytes]") -> int:
-    """Return how many bytes of a gibibyte of blanks the other side reads."""
+    """Offer a gibibyte of blanks to a process. Return how many bytes the process reads."""
     assert process.stdin is not None
     sent, piece = 0, b" " * (1 << 16)
     try:
@@ -136,7 +136,10 @@ def test_every_compatible_oci_state_version_is_accepted(bundle: Path, version: s
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="NOT RUN: needs strace")
 def test_attack_66_the_process_id_in_the_state_is_ignored(bundle: Path, tmp_path: Path) -> None:
-    """A reused id cannot redirect templater, which needs the id only for a user namespace that is joined by path."""
+    """A reused process id cannot redirect templater.
+
+    templater needs the id only if the bundle joins a user namespace by its path.
+    """
     stranger = subprocess.Popen(["sleep", "60"], cwd=tmp_path / "host")
     try:
         trace = str(tmp_path / "trace")
@@ -210,7 +213,10 @@ NAMES = ["$(touch CANARY)", "`touch CANARY`", "a;touch CANARY", "a\ntouch CANARY
 
 
 def names_of_runtimes() -> Iterator[Any]:
-    """Yield each runtime with each name. Half of the tests are slow: each name is fast with two runtimes."""
+    """Yield each runtime with each container name.
+
+    Half of these pairs are marked as slow, so that two runtimes test each name in the fast tests.
+    """
     for place, runtime in enumerate(("lxc", "incus", "nspawn", "oci")):
         for number, name in enumerate(NAMES):
             yield pytest.param(runtime, name, marks=pytest.mark.slow if (place + number) % 2 else ())
@@ -283,7 +289,7 @@ def test_attack_67_no_module_uses_a_shell() -> None:
 def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_an_error(
     bundle: Path, path: str, kind: str
 ) -> None:
-    """Skipping it silently would start a container with the host name of another one."""
+    """If the hook skipped the root filesystem silently, the container would have the wrong host name."""
     (bundle / "config").write_text(f"lxc.uts.name = c1\nlxc.rootfs.path = {path}\n")
     answer = run_hook("lxc", env=lxc(bundle, path))
     assert answer.returncode == 3
@@ -296,7 +302,7 @@ def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_an_error(
 def test_attack_68_a_relative_root_filesystem_path_is_never_looked_up_in_the_current_directory(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """The directory belonged to another user, who could then read the files that the hook wrote there."""
+    """A hook wrote files into a directory of another user, who could then read the files."""
     (bundle / "config").write_text(
         f"lxc.rootfs.path = {path}\nlxc.hook.pre-start = from templater_hook import\n"
     )

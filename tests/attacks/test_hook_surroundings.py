@@ -164,7 +164,10 @@ def test_a_hook_writes_all_files_or_no_file_if_an_alarm_interrupts_any_system_ca
 
 @as_root
 def test_a_huge_file_on_a_mount_is_refused_before_it_is_read(bundle: Path, tmp_path: Path) -> None:
-    """A container's root can make podman's /etc/hosts of any size: a rollback would need it in memory."""
+    """A container's root can make podman's /etc/hosts of any size.
+
+    For a rollback, a hook keeps the old content of each file in memory.
+    """
     rules(bundle, "  /etc/hosts: {when: [start], template: a.tpl}\n")
     huge = tmp_path / "huge"
     huge.write_bytes(b"")
@@ -228,7 +231,7 @@ def journal(monkeypatch: pytest.MonkeyPatch, restored_process: None) -> list[str
 def test_a_system_log_that_accepts_no_messages_delays_a_start_only_briefly(
     journal: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """journald was stopped: syslog(3) waits for it, and tries once more after a signal."""
+    """If journald is stopped, syslog(3) waits for journald, and tries once more after a signal."""
     import syslog
     from time import sleep
 
@@ -265,7 +268,7 @@ def test_the_system_journal_contains_no_names_of_written_files(journal: list[str
 
 
 def test_a_hook_log_does_not_contain_the_size_of_a_rendered_value(bundle: Path) -> None:
-    """The template computes the number, so it can be a part of a password."""
+    """The size of a rendered value can be a number that the template computes from a password."""
     rules(bundle, "  /etc/x: {when: [start], template: x.tpl}\n")
     text = "{% spaceless %}" + "{{ 'x'|ljust:8192 }}" * 64 + "{{ 'x'|ljust:1234 }}{% endspaceless %}"
     (bundle / "templates/x.tpl").write_text(text)
@@ -286,7 +289,10 @@ def test_the_system_journal_does_not_contain_the_number_of_omitted_log_lines(jou
 
 
 def test_the_name_of_a_container_is_escaped_and_shortened_in_logs(journal: list[str]) -> None:
-    """An annotation can set the name. Line breaks in the name forged log lines of other programs."""
+    """An annotation can set a container's name.
+
+    Line breaks in the name forged log lines of other programs.
+    """
     log = hook_log.Log("x\n<86>sshd: Accepted\x1b[2J" + "A" * 100_000)
     log.add("failed")
     log.write(None, "")
@@ -349,7 +355,7 @@ def test_a_root_filesystem_that_is_a_link_is_refused(
 
 
 def test_a_hook_line_whose_rootfs_is_a_symlink_is_refused(bundle: Path) -> None:
-    """The image can have put the symlink there."""
+    """The image can have put the symlink at the path of the root filesystem."""
     (bundle / "link").symlink_to(bundle / "rootfs")
     answer = oci(a_state(bundle), "--rootfs", str(bundle / "link"))
     assert answer.returncode == 3
@@ -428,7 +434,7 @@ def test_an_overlay_layer_that_is_a_link_is_refused(tmp_path: Path, end: str) ->
 
 
 def test_a_link_in_place_of_the_work_directory_of_an_overlay_is_refused(tmp_path: Path) -> None:
-    """At each mount, the kernel empties the directory ``work`` in this directory."""
+    """At each mount, the kernel empties the directory ``work`` inside the work directory."""
     for name in ("lower", "upper", "target"):
         (tmp_path / name).mkdir()
     (tmp_path / ".templater-work").symlink_to("target")
@@ -471,7 +477,7 @@ def test_the_mount_hook_never_writes_to_a_directory_where_nothing_is_mounted(
 def test_attack_98_a_hook_writes_to_the_overlay_that_it_has_mounted_in_the_directory_of_the_container(
     bundle: Path, tmp_path: Path, mounts: Mounts, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
 ) -> None:
-    """The hook had opened the container's directory before, and so found the directory below the mount."""
+    """The hook opened the container's directory before the mount, so it saw the directory below the mount."""
     mounts.share(tmp_path)
     rules(bundle, "  /etc/a: {when: [start], template: a.tpl}\n")
     (bundle / "config").touch()
@@ -508,7 +514,7 @@ def test_attack_98_a_hook_writes_to_the_overlay_that_it_has_mounted_in_the_direc
 def test_attack_100_a_hook_follows_no_link_at_the_mount_point_of_its_overlay(
     bundle: Path, tmp_path: Path, mounts: Mounts
 ) -> None:
-    """With a link to /etc, the hook as root loaded a library that nsswitch.conf of the image names."""
+    """If the link led to /etc, the hook of root loaded a library that the image's nsswitch.conf names."""
     mounts.share(tmp_path)
     rules(bundle, "  /etc/a: {when: [start], template: a.tpl}\n")
     for name in ("lower", "upper"):
@@ -546,7 +552,10 @@ def test_attack_100_a_hook_follows_no_link_at_the_mount_point_of_its_overlay(
 def test_attack_103_a_hook_that_exceeds_the_processor_time_of_the_runtime_restores_all_files(
     bundle: Path, hard: int
 ) -> None:
-    """``podman run --ulimit cpu=1`` sets both limits, and the kernel then kills the hook without SIGXCPU."""
+    """``podman run --ulimit cpu=1`` sets the soft and the hard limit.
+
+    At the hard limit, the kernel kills the hook without SIGXCPU.
+    """
     import resource
 
     rules(bundle, "".join(f"  /etc/n{n}: {{when: [start], template: a.tpl}}\n" for n in range(9000)))
@@ -567,7 +576,10 @@ def test_attack_103_a_hook_that_exceeds_the_processor_time_of_the_runtime_restor
 
 @pytest.mark.slow
 def test_a_failure_is_logged_even_if_the_log_already_has_a_line(bundle: Path, tmp_path: Path) -> None:
-    """The owner of a container's directory could damage the record, and so hide a failed start."""
+    """The owner of a container's directory could damage the record of written files.
+
+    The hook then logged a line about the record, and did not log the failed start.
+    """
     rules(bundle, "  /etc/a: {when: [start], template: a.tpl}\n")
     (bundle / ".templater").mkdir(mode=0o700)
     (bundle / ".templater/written").write_text("damaged\n")
@@ -664,7 +676,7 @@ sys.exit(run.run(["oci", "--no-child", *sys.argv[2:]]))
 def test_attack_102_the_old_content_of_a_mounted_file_outlives_the_bundle(
     bundle: Path, mounts: Mounts, tmp_path: Path, has_state: bool
 ) -> None:
-    """``podman run --rm`` removed the only copy after the failed start."""
+    """``podman run --rm`` removed the only copy of the old content after the failed start."""
     rules(bundle, "  /etc/a: {when: [start], template: a.tpl}\n")
     (shared := tmp_path / "volume").write_text("the old text of the volume\n")
     (bundle / "rootfs/etc/a").touch()
@@ -1111,7 +1123,7 @@ def test_a_copy_by_another_program_is_refused_only_if_the_original_has_a_descrip
 def test_attack_74_a_clone_hook_refuses_containers_that_another_user_can_replace(
     made: str, source: str, has_source: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The copy of one container got the password of another one, whose state was also replaced."""
+    """The copy of one container got the password of a second container, whose state was also replaced."""
     program = "lxc-copy" if source == "web1" else "lxc-snapshot"
     monkeypatch.setattr(lxc_copies, "copying_program", lambda: program)
     (tmp_path / "copies").mkdir()
@@ -1154,7 +1166,10 @@ def destroyed(tmp_path: Path) -> Callable[[str], None]:
 def test_a_destroy_hook_ignores_a_clone_record_in_a_directory_of_another_user(
     tmp_path: Path, destroyed: Callable[[str], None]
 ) -> None:
-    """The user moved there a directory of an image that root had unpacked: another container lost its trigger."""
+    """A user moved a directory, from an image that root had unpacked, into the container's directory.
+
+    Because of this directory, another container lost its trigger.
+    """
     state = tmp_path / "lxc/web2/.templater/state"
     os.chown(tmp_path / "lxc/web1", 1234, 1234)
     destroyed(str(tmp_path / "lxc/web2"))
@@ -1168,7 +1183,7 @@ def test_a_destroy_hook_ignores_a_clone_record_in_a_directory_of_another_user(
 def test_a_destroy_hook_makes_no_state_directory(
     name: str, tmp_path: Path, destroyed: Callable[[str], None]
 ) -> None:
-    """root made a state directory above LXC's directory."""
+    """A destroy hook of root made a state directory above LXC's directory."""
     (tmp_path / "lxc/web3").mkdir()
     destroyed(f"{tmp_path}/lxc/{name}")
     assert {path.parent.name for path in tmp_path.rglob(".templater")} == {"web1", "web2"}
@@ -1203,7 +1218,7 @@ def mount_at(bundle: Path, *destinations: object) -> None:
 def test_the_public_log_does_not_say_whether_a_file_below_a_mount_has_the_rendered_content(
     bundle: Path, tmp_path: Path
 ) -> None:
-    """For each file, the number of rules in the log revealed a bit: the image chooses the template."""
+    """The number of written rules in the log said whether a file equals the text that the image chooses."""
     rules(bundle, "  /etc/hosts: {when: [start], template: a.tpl}\n")
     mount_at(bundle, "/etc/hosts")
     log = tmp_path / "public.log"
@@ -1258,7 +1273,7 @@ def test_a_log_file_of_another_user_gets_only_the_public_lines(tmp_path: Path) -
 def test_a_target_is_refused_if_a_mount_of_the_bundle_would_hide_the_target(
     bundle: Path, destinations: list[object], options: list[str], is_refused: bool
 ) -> None:
-    """The hook wrote the file, with its secrets, into the directory below a volume, and the start went on."""
+    """The hook wrote a file with secrets into the directory below a volume, and the start went on."""
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
     (bundle / "rootfs/link").symlink_to("/etc/app")
     mount_at(bundle, *destinations)
@@ -1280,7 +1295,7 @@ def test_a_target_is_refused_if_a_mount_of_the_bundle_would_hide_the_target(
 def test_a_target_is_refused_if_the_runtime_masks_a_directory_above_the_target(
     bundle: Path, options: tuple[str, ...]
 ) -> None:
-    """``podman run --security-opt mask=PATH`` hid the files, and the hook had said that it created them."""
+    """``podman run --security-opt mask=PATH`` hid files that the hook had reported as created."""
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
     config = json.loads((bundle / "config.json").read_text())
     config["linux"] = {"maskedPaths": ["/proc/kcore", "/etc/app"]}
@@ -1351,7 +1366,7 @@ def test_the_hook_resolves_a_mount_point_whose_path_leads_through_a_link_in_an_e
 
 
 def test_an_existing_file_is_refused_as_target_if_a_new_mount_would_hide_the_file(bundle: Path) -> None:
-    """The second start logged "0 written, 1 unchanged", and the container did not see the file."""
+    """The second start logged "0 written, 1 unchanged", but the container did not see the unchanged file."""
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
     mount_at(bundle, "/etc/app/conf")
     assert oci(a_state(bundle)).returncode == 0
@@ -1446,7 +1461,7 @@ def test_an_annotation_that_names_a_missing_image_is_refused(tmp_path: Path) -> 
 
 
 def test_a_copy_is_refused_if_a_container_and_a_snapshot_both_have_the_source_name(tmp_path: Path) -> None:
-    """LXC gives a restored snapshot's hook only the name, such as snap0."""
+    """LXC gives the hook of a restored snapshot only the snapshot's name, such as snap0."""
     for folder in ("victim/snaps/snap0", "snap0", "restored"):
         (tmp_path / folder).mkdir(parents=True)
     with pytest.raises(

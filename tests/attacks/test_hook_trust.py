@@ -1,4 +1,4 @@
-"""Trust in a hook's files and folders: those of other users, and the user's own."""
+"""Trust in the files and folders of a hook, which belong to the user of the hook or to other users."""
 
 import io
 import json
@@ -85,7 +85,10 @@ def share(folder: Path, how: str) -> None:
 
 
 def shared_place(path: str, owners: Collection[int] = ()) -> str:
-    """Return the directory for which ``open_unshared`` refuses a path, "link" for a link, or ""."""
+    """Return the directory that makes ``open_unshared`` refuse a path.
+
+    Return "link" if a link is the reason, and "" if the path is accepted.
+    """
     try:
         open_unshared(path, owners).close()
     except RefusedError as error:
@@ -176,7 +179,10 @@ def test_a_directory_counts_as_shared_only_if_a_user_other_than_its_owner_and_ro
 def test_a_directory_is_refused_if_others_can_write_to_the_directory_above_it(
     way: str, mode: int, gid: int, is_refused: bool, tmp_path: Path
 ) -> None:
-    """A member of the group renamed root's directory, and made another one with an instance.yaml."""
+    """A member of the group renamed root's directory, and put a new directory in its place.
+
+    The new directory had an instance.yaml.
+    """
     shared, link = tmp_path / "shared", tmp_path / "link"
     (shared / "state").mkdir(parents=True)
     (shared / "link").symlink_to("../shared/state")
@@ -214,7 +220,10 @@ def test_a_state_directory_is_refused_if_it_or_a_directory_above_it_belongs_to_a
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """The user who owned the directory above renamed root's directory, and made one with an instance.yaml."""
+    """The owner of the directory above renamed root's directory, and put a new directory in its place.
+
+    The new directory had an instance.yaml.
+    """
     image, state = container.parent / "image", container.parent / "home/state"
     (image / "templates").mkdir(parents=True)
     (image / "metadata.yaml").write_text("architecture: x86_64\ntemplates: {}\n")
@@ -260,7 +269,7 @@ def test_a_description_in_a_directory_that_another_user_can_change_is_refused(
     ("owner", "mode", "is_refused"), [(1234, 0o1777, True), (0, 0o755, False), (1234, 0o755, True)]
 )
 def test_a_link_of_another_user_is_refused(owner: int, mode: int, is_refused: bool, tmp_path: Path) -> None:
-    """The link led to the directory of another instance, whose password was rendered into this one."""
+    """The link led to the directory of another instance, so the hook rendered that instance's password."""
     (tmp_path / "shared").mkdir()
     (tmp_path / "other").mkdir()
     link = tmp_path / "shared/state"
@@ -273,7 +282,10 @@ def test_a_link_of_another_user_is_refused(owner: int, mode: int, is_refused: bo
 @as_root
 @pytest.mark.parametrize("link_owner", [100_000, 0])
 def test_the_owner_of_a_container_cannot_redirect_a_hook_with_a_link(link_owner: int, tmp_path: Path) -> None:
-    """The container's root may own a directory of --state. A link in it led to another instance."""
+    """The container's root may own the directory of --state.
+
+    A link in the directory led to another instance.
+    """
     (tmp_path / "own").mkdir()
     (tmp_path / "other").mkdir()
     link = tmp_path / "own/state"
@@ -292,7 +304,7 @@ def test_the_owner_of_a_container_cannot_redirect_a_hook_with_a_link(link_owner:
 def test_the_owner_of_a_container_must_not_own_a_state_directory_in_a_sticky_directory(
     owner: int, mode: int, is_refused: bool, tmp_path: Path
 ) -> None:
-    """The owner of a name in a sticky directory can replace it with a link after the check."""
+    """The owner of an entry in a sticky directory can replace the entry with a link after the check."""
     state = tmp_path / "shared/state"
     state.mkdir(parents=True)
     os.chown(state, owner, owner)
@@ -428,7 +440,7 @@ def test_a_link_of_another_user_above_a_root_filesystem_is_refused(
 def test_a_root_filesystem_that_is_a_link_is_refused_under_every_spelling_of_its_path(
     spelling: str, container: Path
 ) -> None:
-    """The kernel follows a link before a further component."""
+    """The kernel follows a link if another path component comes after the link."""
     (container / "other/etc").mkdir(parents=True)
     (container / "rootfs").rmdir()
     (container / "rootfs").symlink_to("other")
@@ -585,7 +597,10 @@ def test_an_unmapped_owner_counts_as_root_only_in_directories_where_no_other_use
 def test_a_configuration_is_opened_only_after_its_type_was_checked(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The container's owner exchanged it with a link to a device, which was then opened."""
+    """The container's owner replaced the configuration with a link to a device.
+
+    The hook opened the device.
+    """
     config, flags, opened = str(container / "config"), [], os.open
 
     def spy(path: str, how: int, *rest: int, **options: int) -> int:
@@ -685,7 +700,7 @@ def test_a_directory_that_was_checked_is_not_opened_again_by_its_name(
 def test_an_lxc_path_with_dot_dot_after_a_link_is_refused(
     container: Path, monkeypatch: pytest.MonkeyPatch, way: str, name: str
 ) -> None:
-    """LXC started the container behind the link, and the hook rendered for another one of the same name."""
+    """LXC started the container behind the link. The hook rendered for another container of the same name."""
     words = hook_line("lxc", container, monkeypatch)
     other, link = container.parent / "other", container.parent / "link"
     (other / "inner").mkdir(parents=True)
@@ -792,7 +807,7 @@ def test_the_oci_hook_reads_no_description_of_a_bundle_that_replaces_the_opened_
 def test_a_root_filesystem_below_an_open_bundle_is_opened_relative_to_the_bundle(
     container: Path, path: str
 ) -> None:
-    """The names of two bundles of root were exchanged, so one got the password of the other."""
+    """The names of two bundles of root were exchanged, so the first bundle got the password of the second."""
     for folder in (container, container.parent / "other"):
         (folder / path).mkdir(parents=True, exist_ok=True)
     right = (container / path).stat().st_ino
@@ -809,7 +824,7 @@ def test_a_root_filesystem_below_an_open_bundle_is_opened_relative_to_the_bundle
 def test_an_allowed_directory_that_is_a_link_is_refused_if_the_link_leads_through_a_directory_of_another_user(
     owner: int, tmp_path: Path
 ) -> None:
-    """The user exchanged the directory with a link while its path was resolved."""
+    """A user exchanged the allowed directory with a link while the hook resolved its path."""
     (tmp_path / "home/real").mkdir(parents=True)
     (tmp_path / "home/real/web.yaml").write_text("name: web\n")
     (tmp_path / "link").symlink_to(tmp_path / "home/real")
@@ -900,7 +915,7 @@ def test_a_directory_counts_as_shared_if_a_namespace_maps_a_group_of_several_use
 def members(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, group: int, names: tuple[str, ...], passwd: str
 ) -> None:
-    """Let a group have these members, and /etc/passwd this text."""
+    """Let a group have these members, and let /etc/passwd have this text."""
     uids = {"root": 0, "alice": 1234, "bob": 4321}
 
     def group_of(gid: int) -> SimpleNamespace:
@@ -1015,7 +1030,7 @@ def test_in_a_user_namespace_a_group_is_looked_up_with_the_gid_that_the_group_fi
 def test_a_file_of_root_and_a_link_of_root_in_a_sticky_directory_count_as_changeable(
     tmp_path: Path, kind: str
 ) -> None:
-    """A user can have moved the file there, for example from an image that root had unpacked for the user."""
+    """A user can move a file of root into a sticky directory, for example from an unpacked image."""
     (tmp_path / "shared/own").mkdir(parents=True)
     place = tmp_path / "shared/place"
     place.write_text("") if kind == "file" else place.symlink_to("own")
@@ -1027,7 +1042,7 @@ def test_a_file_of_root_and_a_link_of_root_in_a_sticky_directory_count_as_change
 
 @as_root
 def test_a_link_of_root_in_a_sticky_directory_is_refused(tmp_path: Path) -> None:
-    """A user moved the link there from the user's own directory, in which root had unpacked an image."""
+    """A user moved a link into the sticky directory. root had unpacked the link in the user's directory."""
     (tmp_path / "web2").mkdir()
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared/link").symlink_to(tmp_path / "web2")
@@ -1090,7 +1105,7 @@ def test_root_writes_no_access_log_and_no_redirect_rules_through_a_link_of_anoth
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs /proc")
 def test_a_description_can_come_from_a_pipe(tmp_path: Path) -> None:
-    """The shell's ``<(command)`` is such a path."""
+    """In a shell, ``<(command)`` gives the path of a pipe."""
     reading, writing = os.pipe()
     os.write(writing, b"name: c9\n")
     os.close(writing)
@@ -1109,7 +1124,7 @@ def test_attack_74_a_hook_refuses_a_container_that_another_user_can_replace(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """The user who owned the directory of two containers exchanged them while the hook ran."""
+    """A user who owned the directory of two containers exchanged the containers while the hook ran."""
     container = tmp_path / "u/c1"
     (container / "rootfs").mkdir(parents=True)
     (container / "config").write_text(f"lxc.rootfs.path = dir:{container}/rootfs\n")
@@ -1146,7 +1161,7 @@ def test_attack_74_a_hook_refuses_a_container_that_another_user_can_replace(
 def test_attack_33_an_id_map_is_not_guessed_from_the_owner_of_the_root_directory(
     container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With ``lxc-start -s lxc.idmap=…``, the container's root shifted the ids into the next container's."""
+    """With ``lxc-start -s lxc.idmap=…``, the container's root shifted ids into the next container's range."""
     words = hook_line("lxc", container, monkeypatch)
     os.chown(container / "rootfs", 1_001_000, 1_001_000)
     assert run(words) == RefusedError.exit_code
@@ -1190,7 +1205,7 @@ def test_attack_33_a_given_root_filesystem_must_belong_to_root_of_the_container_
 def test_attack_33_the_id_map_of_a_bundle_is_not_guessed_from_the_owner_of_its_root(
     owner: int, linux: object, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The root of a container without an id map gave its / to another id, and the files were shifted."""
+    """A container without an id map gave its / to another id, and the hook shifted the ids of its files."""
     words = hook_line("oci", container, monkeypatch)
     (container / "config.json").write_text(json.dumps({"root": {"path": "rootfs"}, "linux": linux}))
     os.chown(container / "rootfs", owner, owner)
@@ -1212,7 +1227,7 @@ def test_attack_33_the_id_map_of_a_bundle_comes_from_the_user_namespace_that_the
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """The namespace was given by its path, so that the bundle had no mappings."""
+    """The configuration gave only the path of the namespace, so the bundle had no mappings."""
     words = hook_line("oci", container, monkeypatch)
     namespaces = [{"type": "pid"}, {"type": "user", "path": "/proc/1234/ns/user"}]
     config = {"root": {"path": "rootfs"}, "linux": {"namespaces": namespaces}}
@@ -1264,7 +1279,7 @@ def test_attack_74_a_root_filesystem_is_refused_if_a_user_other_than_its_owner_c
 def test_attack_74_a_hook_refuses_a_root_filesystem_whose_parent_directory_belongs_to_another_user(
     owner: int, runtime: str, place: str, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hook had opened the container's directory, and did not check the directories in it."""
+    """The hook checked the container's directory, but not the directories in the container's directory."""
     words = hook_line(runtime, container, monkeypatch)
     rootfs = container.parent / place
     rootfs.mkdir(parents=True)
@@ -1306,7 +1321,7 @@ def test_attack_74_the_lxc_hook_uses_no_configuration_that_another_user_can_repl
 def test_the_incus_hook_accepts_a_root_filesystem_of_host_root_in_a_directory_of_container_root(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Incus stores a root filesystem with unmapped ids if it can start it with an id-mapped mount."""
+    """If Incus can use an id-mapped mount, it stores a root filesystem with unmapped ids."""
     hook_line("lxc", container, monkeypatch)
     os.chown(container, 100_000, 0)
     options = Options()
@@ -1331,7 +1346,10 @@ def test_the_incus_hook_accepts_a_root_filesystem_of_host_root_in_a_directory_of
 def test_attack_74_every_entry_below_a_directory_of_an_ordinary_user_must_belong_to_the_same_user(
     owners: tuple[int, ...], place: str, tmp_path: Path
 ) -> None:
-    """An unprivileged LXC snapshot has its upper layer at overlay/delta, and its root owns both."""
+    """An unprivileged LXC snapshot has its upper layer at overlay/delta.
+
+    The container's root owns both directories.
+    """
     (tmp_path / "a/b/c").mkdir(parents=True)
     for name, owner in zip(("a", "a/b", "a/b/c"), owners, strict=True):
         os.chown(tmp_path / name, owner, owner)
@@ -1343,7 +1361,7 @@ def test_attack_74_every_entry_below_a_directory_of_an_ordinary_user_must_belong
 def test_attack_74_apply_refuses_a_root_filesystem_if_another_instance_has_replaced_its_source_directory(
     place: str, container: Path
 ) -> None:
-    """Only a root filesystem directly in SRC was compared, and only if its path had the same text."""
+    """`apply` checked only a root filesystem directly in SRC whose path began with the text of SRC."""
     other = container.parent / "c2"
     for folder in (container, other):
         for name in ("rootfs", "sub/rootfs"):
@@ -1364,7 +1382,7 @@ def test_attack_74_apply_refuses_a_root_filesystem_if_another_instance_has_repla
 def test_attack_74_apply_detects_a_replaced_source_even_if_the_source_path_has_become_a_link(
     slashes: str, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The name of SRC was a link only while it was resolved, after the root filesystem had been opened."""
+    """After the root filesystem was opened, SRC was a link, but only while `apply` resolved the path."""
     other = container.parent / "c2"
     for folder in (container, other):
         (folder / "sub/rootfs").mkdir(parents=True)
@@ -1505,7 +1523,7 @@ def test_root_opens_no_image_file_through_a_link_of_another_user(tmp_path: Path)
 def test_a_private_image_file_is_not_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
-    """A user renamed the image of a container in his directory to the image that root published."""
+    """In a directory of a user, the user renamed a container's image to the image that root published."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     Path(unified_image(tmp_path)).rename("my image.tar")
@@ -1524,7 +1542,7 @@ def test_a_private_image_file_is_not_published(
 
 @as_root
 def test_root_may_publish_the_private_image_of_another_user(tmp_path: Path) -> None:
-    """Only its owner can have given it this name."""
+    """Only the owner of the image can have moved the image to this path."""
     path = unified_image(tmp_path)
     os.chown(path, 1234, 1234)
     os.chmod(path, 0o600)
@@ -1537,7 +1555,7 @@ def test_root_may_publish_the_private_image_of_another_user(tmp_path: Path) -> N
 def test_an_image_is_private_if_a_user_moved_private_files_of_root_into_it(
     tmp_path: Path, uid: int, mode: int, moved: str
 ) -> None:
-    """``image build`` made a readable image of root's private files, which a user had moved into it."""
+    """A user moved private files of root into an image. ``image build`` then packed them for all users."""
     rootfs = tmp_path / "image/rootfs"
     rootfs.mkdir(parents=True)
     (tmp_path / "image/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
@@ -1585,7 +1603,7 @@ def test_the_temporary_file_of_an_image_with_private_files_is_private(
 def test_the_check_and_test_commands_show_no_private_file_of_root_from_a_directory_of_another_user(
     tmp_path: Path, command: str, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The error about the file showed a line of it."""
+    """The error about a private file of root showed a line of the file."""
     (tmp_path / "tests").mkdir()
     (tmp_path / "metadata.yaml").write_text("{}\n")
     (tmp_path / "templater.toml").write_text('instances = ["c1.yaml"]\n')
@@ -1608,7 +1626,7 @@ def test_the_check_and_test_commands_show_no_private_file_of_root_from_a_directo
 def test_no_error_quotes_a_private_description_in_a_directory_of_another_user(
     tmp_path: Path, name: str, text: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The user can have moved a private file of root there, and the error showed a line of it."""
+    """Another user can have moved a private file of root to the description's path."""
     (tmp_path / "metadata.yaml").write_text("{}\n")
     (tmp_path / name).write_text(text)
     os.chown(tmp_path, 1234, 1234)
@@ -1632,7 +1650,7 @@ def test_no_error_quotes_a_private_description_in_a_directory_of_another_user(
 def test_reports_show_no_private_file_of_root_from_a_directory_of_another_user(
     tmp_path: Path, command: str, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """check printed a line of the file, which the user could have moved there."""
+    """`check` printed a line of a private file, which another user had moved into the directory."""
     folder = tmp_path / "image"
     (folder / "templates").mkdir(parents=True)
     (folder / "metadata.yaml").write_text("templates: {/etc/a: {template: a, when: [create]}}\n")
@@ -1651,7 +1669,10 @@ def test_reports_show_no_private_file_of_root_from_a_directory_of_another_user(
 def test_an_edit_is_refused_if_another_file_replaces_the_image_after_the_metadata_was_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """metadata.yaml of a private image was written into the file that another user had put in its place."""
+    """An edit wrote metadata.yaml of a private image into a file of another user.
+
+    The other user had put this file at the image's path.
+    """
     private, own = Path(unified_image(tmp_path)), Path(unified_image(tmp_path / "own"))
     before = own.read_bytes()
     edited = set_property.edited
@@ -1668,7 +1689,7 @@ def test_an_edit_is_refused_if_another_file_replaces_the_image_after_the_metadat
 def test_export_takes_the_content_and_the_mode_from_the_same_opened_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Export opened the image twice by its name, which its owner gave to a private image in between."""
+    """Export opened the image twice. Meanwhile, the owner gave the image's name to a private image."""
     own, private, made = (tmp_path / name for name in ("own.tar", "private.tar", "made.tar"))
     for path in (own, private):
         members = {"metadata.yaml": metadata_yaml(), "rootfs": None, f"rootfs/{path.name}": b""}
@@ -1757,7 +1778,7 @@ def test_the_clone_hook_takes_no_image_from_a_directory_that_others_can_write(co
 @as_root
 @pytest.mark.parametrize("kind", ["link", "file"])
 def test_a_link_or_file_of_root_in_a_sticky_directory_counts_as_changeable(kind: str, tmp_path: Path) -> None:
-    """A user moved a file there that root had unpacked, and hook status ran the line in it."""
+    """A user moved a file of root into a sticky directory, and `hook status` ran a hook line of the file."""
     place = tmp_path / "name"
     place.symlink_to("/etc") if kind == "link" else place.touch()
     assert not is_changeable(str(place))
@@ -1771,7 +1792,10 @@ def test_a_link_or_file_of_root_in_a_sticky_directory_counts_as_changeable(kind:
 def test_the_hook_status_command_runs_only_hook_lines_that_templater_wrote(
     container: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The files of a nested container belonged to uid 0, too, and its line ran as root of the host."""
+    """uid 0 also owned the files of a nested container.
+
+    A hook line of these files ran as root of the host.
+    """
     trace = hostile(container)
     monkeypatch.chdir(container.parent)
     (container / "rootfs/lx/c1").mkdir(parents=True)
@@ -1787,7 +1811,7 @@ def test_the_hook_status_command_runs_only_hook_lines_that_templater_wrote(
 def test_a_mount_in_a_sticky_directory_counts_as_controlled_by_another_user(
     mode: int, is_refused: bool, tmp_path: Path, mounts: Any
 ) -> None:
-    """A user mounted a FUSE file system there, which showed root as the owner of its files."""
+    """A user mounted a FUSE file system in a sticky directory. The file system showed root as owner."""
     (tmp_path / "shared/mounted").mkdir(parents=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "shared").chmod(mode)
@@ -1849,7 +1873,7 @@ def test_invalid_annotations_and_arguments_of_a_bundle_give_findings(
 def test_a_link_that_briefly_replaces_a_configuration_is_not_followed(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The owner of the folder could have copied content that only root can read into a file of their own."""
+    """The owner of a folder could have copied content that only root can read into a file of that owner."""
     config, secret = container / "config", container.parent / "shadow"
     secret.write_text("root:hash\n")
     config.unlink()
@@ -1909,7 +1933,7 @@ def test_reading_a_configuration_that_is_a_fifo_does_not_block(container: Path) 
 def test_a_lock_file_that_is_a_hard_link_to_another_file_is_not_truncated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The owner links a file of root into the directory and removes the link once it is open."""
+    """The owner of the directory makes a hard link to a file of root, and removes the link after the open."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
     with StateDirectory(str(tmp_path)) as state_directory:

@@ -231,7 +231,10 @@ def test_attack_62_an_empty_directory_counts_more_than_an_empty_file_because_rem
 def test_a_repeated_time_limit_signal_does_not_interrupt_the_removal_of_unpacked_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The signal repeats each second. It left 42,770 directories behind."""
+    """The signal of the time limit repeats each second.
+
+    A repeated signal ended the removal, and left 42,770 directories behind.
+    """
     image(tmp_path / "i.tar", *(header(f"rootfs/{number}", tarfile.DIRTYPE) for number in range(3)))
     contents = open_contents(str(tmp_path / "i.tar"))
     rmtree = shutil.rmtree
@@ -307,7 +310,7 @@ def sparse_claim(name: str, size: int) -> bytes:
 def test_attack_61_export_refuses_to_make_a_large_image_from_a_small_image(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """mksquashfs reads holes of sparse files as zeros: in this image a terabyte of them."""
+    """mksquashfs reads holes of sparse files as zeros. The test's image has a hole of a terabyte."""
     made = image(tmp_path / "i.tar", sparse_claim("rootfs/a", 1 << 40))
     words = ["image", "export", made, str(tmp_path / "out"), "--format", "split"]
     limits = ["--limit", "ratio=2"]
@@ -385,7 +388,10 @@ def list_names(path: str, limits: Limits) -> int:
 
 @pytest.mark.parametrize("name", ["gzip", "bzip2", "xz", "zstd", "lz4"])
 def test_a_compressed_file_that_is_also_a_tar_archive_is_refused(tmp_path: Path, name: str) -> None:
-    """LXD and Incus 6 look for tar before zstd: audit saw a harmless image, and the daemon unpacked another."""
+    """LXD and Incus 6 look for tar before zstd.
+
+    An audit saw a harmless image in the zstd data, and the daemon unpacked the tar archive.
+    """
     magic = {
         "gzip": b"\x1f\x8b",
         "bzip2": b"BZh",

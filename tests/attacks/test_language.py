@@ -107,7 +107,7 @@ def test_attack_37_a_tag_that_reads_files_is_a_parse_error_in_every_command(
         ('{% "include" "SHADOW" %}', "tag name must be an identifier"),
     ],
 )
-def test_attack_37_another_spelling_of_a_banned_tag_is_a_syntax_error(
+def test_attack_37_a_banned_tag_in_an_unusual_spelling_is_a_syntax_error(
     machine: Machine, text: str, says: str, dialect: Dialect
 ) -> None:
     error = machine.refused(text.replace("SHADOW", str(machine.shadow)), dialect)
@@ -126,7 +126,7 @@ def test_attack_37_another_spelling_of_a_banned_tag_is_a_syntax_error(
 def test_attack_37_a_tag_in_a_comment_is_not_parsed(
     machine: Machine, text: str, wanted: str, dialect: Dialect
 ) -> None:
-    """pongo2 enforces its ban when it parses a tag; ``audit`` also reports tags in comments."""
+    """pongo2 checks its ban only for tags that it parses. ``audit`` also reports tags in comments."""
     assert machine.written(text.replace("SHADOW", str(machine.shadow)), dialect) == wanted.encode()
 
 
@@ -293,7 +293,10 @@ def test_attack_45_unfinished_syntax_is_reported_with_line_and_column(
 def test_attack_45_values_are_escaped_after_a_template_closes_the_autoescape_block_of_the_daemon(
     machine: Machine, dialect: Dialect
 ) -> None:
-    """As in the daemons, text after ``{% endautoescape %}`` is outside of their ``autoescape off``."""
+    """The daemons put each template into ``autoescape off``.
+
+    Text after the template's ``{% endautoescape %}`` is outside of this block.
+    """
     text = (
         "{{ config_get('user.a', '') }}{% endautoescape %}{{ config_get('user.a', '') }}{% autoescape off %}"
     )
@@ -483,7 +486,7 @@ def test_attack_50_hook_log_and_output_contain_no_secret(machine: Machine, key: 
 def test_attack_50_preview_and_diff_show_the_written_content(
     machine: Machine, key: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """This is their purpose, and the user who runs them supplied the values."""
+    """To show the content is the purpose of both commands. The user of the command gave the values."""
     (machine.image / "templates/a.tpl").write_text(f'{{{{ config_get("{key}", "") }}}}\n')
     (machine.image / "instance.yaml").write_text(json.dumps({"name": "c1", "config": {key: VALUE}}))
     instance = ["-i", str(machine.image / "instance.yaml"), "-t", "start"]
@@ -515,7 +518,7 @@ def test_attack_50_an_html_report_omits_errors_that_quote_a_secret_transformed_b
 def test_attack_50_an_audit_report_contains_no_instance_values(
     machine: Machine, report: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """``audit`` gets no instance and ignores one next to the image."""
+    """``audit`` accepts no instance, and ignores an instance description next to the image."""
     write_quoting_template(machine, "user.db-password")
     main(["audit", str(machine.image), "--report", report, "--at-least", "info"])
     out, err = capfd.readouterr()

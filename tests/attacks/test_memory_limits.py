@@ -112,7 +112,7 @@ def planned(rootfs, contents):
 
 
 def test_a_plan_stores_the_content_of_existing_files_only_up_to_a_limit(monkeypatch):
-    """Equal files are recognised beyond the limit, too."""
+    """Beyond the limit, templater still recognises existing files that are equal to the rendered files."""
     contents = {f"/{n}": b"x" * 1000 for n in range(10)}
     monkeypatch.setattr(sys.modules["templater.planning.changed_rootfs"], "MAX_KEPT", 4500)
     assert {change.action for change in planned(MemoryRootfs(contents), contents).changes} == {KEEP}
@@ -126,7 +126,10 @@ def test_a_plan_stores_the_content_of_existing_files_only_up_to_a_limit(monkeypa
 def test_a_large_compiled_template_is_freed_before_it_is_compiled_again(
     monkeypatch,
 ) -> None:
-    """Each host and each trigger compiles it. Garbage was collected rarely: ``check --as all`` took 2 GB."""
+    """Each host and each trigger compiles the template again.
+
+    Python collected the old code rarely: ``check --as all`` took 2 GB.
+    """
     monkeypatch.setattr(sys.modules["templater.rendering.render"], "LARGE", 50_000)
     text = "x" * 60_000 + "\U0001f600{{ config_get('user.a', '') }}"
     templates = {"t": TemplateFile(Entry(FILE), text.encode())}
@@ -214,7 +217,10 @@ def test_an_audit_counts_the_memory_of_many_short_extended_attributes(tmp_path):
 
 @pytest.fixture
 def attributes(monkeypatch):
-    """Give each file 8,000 extended attributes of 64 KiB, as tmpfs and XFS allow, and count the calls."""
+    """Give each file 8,000 extended attributes of 64 KiB, as tmpfs and XFS allow.
+
+    Return the numbers of calls that list or read attributes.
+    """
     calls = {"list": 0, "read": 0}
 
     def listed(*_, **__):
@@ -254,7 +260,7 @@ def test_the_attributes_of_templates_in_a_directory_count_towards_the_size_limit
 
 
 def test_many_empty_attributes_of_templates_count_towards_the_size_of_the_templates(tmp_path, monkeypatch):
-    """Only their values counted: an image of 14 MB with five million attributes needed 777 MB."""
+    """Only the values of attributes counted: an image of 14 MB with five million attributes needed 777 MB."""
     files = [(f"templates/{number}", b"") for number in range(50)]
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/a", b""), *files)
     names = [f"user.{number}" for number in range(1000)]

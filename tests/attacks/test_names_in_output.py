@@ -79,7 +79,7 @@ def described(image: str, text: str) -> str:
 def test_a_lone_surrogate_in_json_is_parsed_as_in_the_go_language(
     image: str, option: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """encoding/json replaces it with U+FFFD; a surrogate pair becomes one character."""
+    """Go's encoding/json replaces a lone surrogate with U+FFFD. A surrogate pair becomes one character."""
     text = f'{{"name": "c{HALF}", "config": {{"user.x": "{HALF}a\\ud83d\\ude00\\uDFFF"}}}}'
     file = described(image, f"[{text}]" if option == "--instances" else text)
     assert main(["preview", image, option, file, "--json"]) == 0
@@ -128,7 +128,7 @@ def test_control_and_invisible_characters_are_escaped_for_printing(text: str, sh
 
 
 def test_a_sandboxed_child_reports_a_template_with_an_unusual_name(image: str, tmp_path: Path) -> None:
-    """Previously the child failed because it could not load the codec for the name."""
+    """The child failed because it could not load the codec for the template's name."""
     (tmp_path / "image/rootfs").mkdir()
     line = ("nspawn", "--source", image, "--rootfs", str(tmp_path / "rootfs"), "--state", image, "m1")
     code = f"from templater.hooks.run import run; import os; os._exit(run({list(line)!r}))"

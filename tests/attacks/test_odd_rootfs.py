@@ -112,7 +112,10 @@ def templater(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_a_root_filesystem_that_becomes_a_link_after_the_check_is_not_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The owner of the directory above swapped directory and link: `apply` wrote outside after 15 runs."""
+    """The owner of the parent directory swapped the root filesystem and a link.
+
+    After 15 runs, `apply` wrote outside of the root filesystem.
+    """
     (tmp_path / "host").mkdir()
     (tmp_path / "rootfs").symlink_to(tmp_path / "host")
     monkeypatch.setattr("templater.rootfs.directory_rootfs.islink", lambda path: False)
@@ -123,7 +126,7 @@ def test_a_root_filesystem_that_becomes_a_link_after_the_check_is_not_followed(
 
 @pytest.mark.parametrize("path", ["/proc/self/root", "/proc/self/cwd/."])
 def test_the_hint_for_a_root_filesystem_in_proc_does_not_name_a_directory_of_the_host(path: str) -> None:
-    """The link of a container's process seems to lead to ``/``, so the hint named the root of the host."""
+    """The link /proc/PID/root of a container has the text ``/``, so the hint named the root of the host."""
     with pytest.raises(RefusedError, match="is a symlink, not a directory") as caught:
         DirectoryRootfs(path)
     assert caught.value.hint == "give the path of the directory, not a link in /proc"

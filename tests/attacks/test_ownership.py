@@ -70,7 +70,10 @@ def test_attack_34_chown_never_follows_a_symlink(scene):
 
 
 def test_attack_35_an_existing_file_keeps_its_mode(scene):
-    """LXD and Incus do the same; with an option for it, previews would differ from the hosts."""
+    """LXD and Incus keep the mode, too.
+
+    An option to change the mode would make previews differ from the hosts.
+    """
     (scene.top / "etc/hosts").chmod(0o600)
     scene.write({"/etc/hosts": "new"}, mode="0777")
     assert stat.S_IMODE((scene.top / "etc/hosts").stat().st_mode) == 0o600

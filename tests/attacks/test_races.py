@@ -56,7 +56,10 @@ def test_attack_28_apply_never_writes_outside_the_root_while_another_process_swa
 def test_attack_27_apply_never_writes_outside_the_root_if_a_link_replaces_a_directory_during_the_run(
     scene: Scene, capsys
 ):
-    """Only writes race: the plan always has '/etc', and staging meets either the directory or the link."""
+    """The attack runs only during `apply`.
+
+    The plan always has the directory '/etc'. `apply` then finds the directory or the link.
+    """
     scene.link("link", link_to_host(scene, scene.top))
     for top in (scene.host, scene.top / "etc"):
         a_directory(top, {"hosts": "old", "sub/hosts": "old"})
@@ -111,7 +114,10 @@ def test_attack_28_templater_reads_no_host_file_while_a_link_replaces_a_template
 def test_attack_28_unpack_never_writes_outside_its_root_while_a_link_replaces_a_directory(
     scene: Scene, capsys
 ):
-    """Other users should not be able to write there; even if they can, nothing is written outside."""
+    """Usually, other users can't write to the new root filesystem.
+
+    Even if they can, nothing is written outside of it.
+    """
     scene.link("link", link_to_host(scene, scene.top))
     for top in (scene.host, scene.top / "etc"):
         a_directory(top, {"sub/there": "x"})

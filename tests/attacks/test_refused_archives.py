@@ -57,7 +57,10 @@ def test_attack_75_an_archive_with_a_directory_whose_name_ends_in_a_dot_is_repor
 def test_attack_75_an_archive_that_only_incus_cannot_unpack_is_reported_and_never_written(
     tmp_path, members, capfd
 ):
-    """Every Incus unpacks an archive without its members below rootfs/dev."""
+    """Incus unpacks an archive without its members below rootfs/dev.
+
+    If another member needs one of the skipped members, the unpacking fails.
+    """
     image = archive(tmp_path / "image.tar", members)
     assert main(["check", image]) == 1
     assert "Incus can't unpack it" in capfd.readouterr().out
@@ -77,13 +80,13 @@ def test_an_archive_that_only_lxd_cannot_unpack_is_not_an_error_on_incus(tmp_pat
 
 
 @pytest.mark.parametrize("members", some_fast(ODDLY_WRITTEN.values(), every=2), ids=ODDLY_WRITTEN)
-def test_incus_unpacks_a_member_below_dev_whose_name_is_not_written_as_usual(tmp_path, members, capfd):
+def test_incus_unpacks_a_member_below_dev_whose_path_has_an_unusual_spelling(tmp_path, members, capfd):
     assert main(["check", archive(tmp_path / "image.tar", members)]) == 0
 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
 def test_the_second_file_of_a_split_image_skips_members_below_dev_unless_it_is_squashfs(tmp_path, capfd):
-    """GNU tar skips ``dev/a``. Incus passes no such option to unsquashfs."""
+    """Incus tells GNU tar to skip ``dev/a``. Incus passes no such option to unsquashfs."""
     members = [folder("dev"), member("dev/a"), member("h", tarfile.LNKTYPE, "dev/a")]
     with tarfile.open(tmp_path / "root.tar", "w") as tar:
         for info in members:

@@ -1,4 +1,4 @@
-"""A cache shared by several images: entries left by one image's child are never used for another."""
+"""A cache shared by several images: an entry from the child of one image is never used for another image."""
 
 import os
 from pathlib import Path

@@ -95,7 +95,7 @@ def test_an_edit_of_an_archive_gets_the_additional_time_for_packing(
 def test_a_large_image_gets_more_time_for_packing_than_a_small_image(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The base limit is one second here, and xz needs several seconds for 6 MiB of random bytes."""
+    """The test lowers the base limit to one second. xz needs several seconds for 6 MiB of random bytes."""
     monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
     random = os.urandom(6 << 20)
     image = archive(tmp_path / "i.tar.gz", 1, lambda number: random)
@@ -121,7 +121,7 @@ def test_a_large_image_gets_more_time_for_packing_than_a_small_image(
 def test_attack_79_a_sparse_image_of_20_gib_is_refused_before_its_holes_are_read(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], is_compressed: bool
 ) -> None:
-    """Such an image needs 12 kB on the disk, and an edit or export read zeros for 25 seconds."""
+    """A sparse image needs 12 kB on the disk, but an edit or export read its zeros for 25 seconds."""
     image = tmp_path / "i.tar"
     with tarfile.open(image, "w:gz" if is_compressed else "w") as file:
         for name, data in (

@@ -94,7 +94,7 @@ def removals(machine, monkeypatch):
 def test_attack_83_apply_does_not_wait_for_the_removal_of_a_directory_that_only_looks_like_a_leftover(
     machine, removals
 ):
-    """The kernel needed 7 seconds, because a process had looked up 4 million missing names in it."""
+    """A process had looked up 4 million missing names in a directory: its removal took 7 seconds."""
     (machine / ".templater").rmdir()  # without a record of finished runs, apply always searches
     for name in (".templater-x-0-1", ".templater-y-0-0", "etc/.templater-x-0-0"):
         (machine / "rootfs" / name).mkdir()
@@ -240,7 +240,10 @@ def test_attack_87_apply_fails_and_changes_no_file_if_the_comparison_of_targets_
 def test_attack_89_apply_ends_before_its_time_limit_if_the_creation_of_each_file_is_slow(
     machine, monkeypatch, capsys
 ):
-    """With chattr +S +D of the container's root user, apply of a thousand tiny files took 72 seconds."""
+    """The container's root had set the flags S and D with chattr.
+
+    `apply` of 1,000 tiny files took 72 seconds.
+    """
     names = [f"/etc/{number}" for number in range(40)]
     rules = "".join(f"  {name}: {{when: [start], template: a.tpl}}\n" for name in names)
     (machine / "metadata.yaml").write_text(f"templates:\n{rules}")

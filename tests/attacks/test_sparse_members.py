@@ -96,13 +96,13 @@ def member(
 
 
 def content(pieces: Pieces) -> bytes:
-    """Return data of the total size of the pieces, in which each line has another number."""
+    """Return data with the total size of the pieces. Each line of the data has a different number."""
     size = sum(length for _, length in pieces)
     return b"".join(b"%07d\n" % number for number in range(size // 8 + 1))[:size]
 
 
 def read(path: Path) -> dict[str, bytes] | None:
-    """Return what templater reads, or None if it refuses the archive."""
+    """Return the members and contents that templater reads, or None if it refuses the archive."""
     try:
         archive = open_archive(str(path))
         found = {member.name: archive.read(member, 1 << 20) for member in archive}
@@ -113,7 +113,7 @@ def read(path: Path) -> dict[str, bytes] | None:
 
 
 def unpack(path: Path) -> dict[str, bytes] | None:
-    """Return what GNU tar reads, or None if it fails."""
+    """Return the members and contents that GNU tar reads, or None if GNU tar fails."""
     target = path.with_suffix(".d")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
@@ -124,7 +124,7 @@ def unpack(path: Path) -> dict[str, bytes] | None:
 
 
 def agrees(path: Path, *members: bytes) -> bool:
-    """Return whether templater reads the archive. Fail if GNU tar reads another content."""
+    """Return whether templater reads the archive. Fail if GNU tar reads different content."""
     path.write_bytes(b"".join(members) + bytes(10240))
     mine = read(path)
     if mine is not None:

@@ -223,7 +223,10 @@ def test_templater_refuses_a_squashfs_file_if_unsquashfs_does(
 def test_templater_refuses_a_block_of_a_file_with_a_large_dictionary_as_unsquashfs_does(
     tmp_path: Path, kind: str, mebibytes: int
 ) -> None:
-    """unsquashfs has a limit of 32 MiB, and sqfs2tar a larger one. So ``audit`` found nothing."""
+    """unsquashfs accepts dictionaries up to 32 MiB, and sqfs2tar accepts larger ones.
+
+    So ``audit`` found nothing.
+    """
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/file").write_bytes(b"hello world\n" * 20_000)
     path = tmp_path / "i.squashfs"
@@ -249,9 +252,10 @@ def test_templater_refuses_a_block_of_a_file_with_a_large_dictionary_as_unsquash
 
 
 def with_attributes(path: Path, content: bytes, lists: list[tuple[int, int]]) -> str:
-    """Write a file ``sh`` with the first of some lists of attributes, each a reference and a number.
+    """Write a file ``sh`` that has the first of some lists of extended attributes.
 
-    ``content`` is in a block. The next block has the lists.
+    ``lists`` has the reference and the number of the attributes of each list. A block has ``content``, and
+    the next block has the lists.
     """
     file = struct.pack("<HHHHII", 9, 0o755, 0, 0, 0, 1) + struct.pack("<QQQIIII", 0, 0, 0, 1, 2**32 - 1, 0, 0)
     names = struct.pack("<IIIHhHH", 0, 0, 1, 0, 0, 2, 1) + b"sh"
@@ -312,7 +316,7 @@ def attribute(name: bytes, value: bytes, kind: int = 2, size: int | None = None)
         (attribute(b"a=b", b"c"), [(0, 1)], "sqfs2tar can't write the name of an extended attribute that contains '='"),
     ],
 )  # fmt: skip
-def test_attack_60_an_extended_attribute_that_goes_on_behind_its_table_is_refused(
+def test_attack_60_an_extended_attribute_that_continues_after_its_table_is_refused(
     tmp_path: Path, content: bytes, lists: list[tuple[int, int]], said: str
 ) -> None:
     """unsquashfs gave /bin/sh all capabilities. sqfs2tar read another name for the attribute."""
@@ -338,7 +342,7 @@ def test_the_number_of_extended_attributes_in_a_squashfs_file_has_a_limit(tmp_pa
 
 
 def test_a_squashfs_directory_with_two_parents_is_refused(tmp_path: Path) -> None:
-    """sqfs2tar needs quadratic time for the 2 ** 24 paths."""
+    """sqfs2tar needs quadratic time for 2 ** 24 paths."""
     path = nested(tmp_path / "i.squashfs", 24)
     with pytest.raises(RefusedError, match="a directory occurs in two places, so tools would read different"):
         check_directories(path, DEFAULT)
@@ -394,7 +398,7 @@ def pack_lzma(data: bytes) -> bytes:
 def test_a_squashfs_block_that_tools_decompress_to_different_sizes_is_refused(
     tmp_path: Path, compression: int, pack: Callable[[bytes, bytes], bytes], swapped: bool
 ) -> None:
-    """An audit read the next block instead of the rest, so it did not see the last name."""
+    """An audit read the next block instead of the rest of the block, so it did not see the last name."""
 
     def listing(*numbers: int) -> bytes:
         entries = b"".join(
@@ -500,7 +504,7 @@ DATA = bytes(range(256)) * 16
 def test_a_squashfs_file_whose_block_is_too_short_is_refused(
     tmp_path: Path, compression: int, data: bytes, is_stored: bool
 ) -> None:
-    """sqfs2tar wrote too few bytes of the first file, so readers took the next header for its end."""
+    """sqfs2tar wrote too few bytes of a file, so readers took the next header for the end of the file."""
     path = with_data(tmp_path / "i", len(data) | STORED * is_stored, 600, data, compression=compression)
     read = subprocess.run(["sqfs2tar", path], capture_output=True, check=True).stdout
     members = subprocess.run(["tar", "tv"], input=read, capture_output=True, check=False).stdout
@@ -530,7 +534,10 @@ def two_files(
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
 @pytest.mark.parametrize("names", [1, 2])
 def test_a_squashfs_file_with_a_socket_is_read_without_the_socket(tmp_path: Path, names: int) -> None:
-    """unsquashfs makes sockets, so all daemons unpack such a file. No command could read it."""
+    """unsquashfs makes sockets, so all daemons unpack a file with sockets.
+
+    No command of templater could read such a file.
+    """
     tree, path = tmp_path / "tree", tmp_path / "i.squashfs"
     tree.mkdir()
     (tree / "file").write_text("x")
@@ -603,7 +610,7 @@ def test_the_file_after_a_socket_does_not_get_the_name_or_attributes_of_the_sock
 def test_a_squashfs_directory_whose_names_are_not_sorted_is_refused(
     tmp_path: Path, names: tuple[bytes, bytes]
 ) -> None:
-    """The kernel stops its search at a later name, and unsquashfs refuses the file."""
+    """In an unsorted directory, the kernel stops its search at a later name. unsquashfs refuses the file."""
     check_directories(two_files(tmp_path / "i"), DEFAULT)
     check_directories(two_files(tmp_path / "i", (b"a", b"\xff")), DEFAULT)
     with pytest.raises(RefusedError, match="the names of a directory are not sorted, so tools would read"):
@@ -614,7 +621,7 @@ def test_a_squashfs_directory_whose_names_are_not_sorted_is_refused(
 def test_two_squashfs_inodes_with_the_same_number_are_refused(
     tmp_path: Path, numbers: tuple[int, int]
 ) -> None:
-    """sqfs2tar shows the second as a hard link of the first, so an audit did not see a device."""
+    """sqfs2tar shows the second inode as a hard link of the first inode, so an audit did not see a device."""
     with pytest.raises(RefusedError, match="two inodes have the same number, so tools would read"):
         check_directories(two_files(tmp_path / "i", numbers=numbers), DEFAULT)
 
@@ -712,7 +719,7 @@ def test_a_squashfs_file_is_opened_only_once_even_if_another_user_replaces_it(
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("gensquashfs") is None, reason="NOT RUN: needs squashfs-tools-ng")
 def test_a_large_root_filesystem_is_read_within_the_limits(tmp_path: Path) -> None:
-    """The memory for each name has to be enough."""
+    """The memory limit for each name must be large enough."""
     folders = "".join(f"dir /usr-{n} 0755 0 0\n" for n in range(200))
     links = "".join(
         f"slink /usr-{n % 200}/library-of-a-package-{n}.so 0777 0 0 ../somewhere/library-{n}.so\n"

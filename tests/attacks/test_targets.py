@@ -95,7 +95,7 @@ def test_attack_13_a_relative_symlink_that_stays_inside_the_root_is_followed(sce
 
 @pytest.mark.parametrize("target", ["../../host", "../../../../../../..", "etc/../../../host"])
 def test_attack_14_a_relative_symlink_that_would_escape_stops_at_the_root(scene, target):
-    """As in a chroot, '..' of the root is the root. The predicted host result is that the daemons refuse."""
+    """As in a chroot, '..' of the root is the root. templater predicts that the daemons refuse the target."""
     scene.link("way", target)
     scene.write({"/way/canary": "inside"})
     inside = [place for place in scene.top.rglob("canary") if not place.is_symlink()]
@@ -111,8 +111,9 @@ def test_attack_15_a_symlink_loop_is_refused(scene, path):
 
 
 def test_attack_16_apply_follows_a_target_symlink_inside_the_root_and_keeps_the_symlink(scene):
-    """The list also asks for an option that disables following. It is unnecessary: a link never leads outside,
-    and ``create_only`` protects a file from being overwritten.
+    """The list of attacks also asks for an option that disables following.
+
+    The option is unnecessary: a link never leads outside, and ``create_only`` prevents overwriting.
     """
     (scene.top / "run").mkdir()
     scene.link("etc/resolv.conf", "../run/resolv.conf")
@@ -170,7 +171,10 @@ def test_attack_19_a_bind_mount_of_the_host_is_refused(scene, mounts, path):
 
 @as_root
 def test_attack_19_writing_to_a_mounted_file_system_requires_two_options(scene, mounts):
-    """Both the plan, which shows the mount, and the opened root filesystem need the option."""
+    """One option allows the plan to write to a mount.
+
+    The second option allows the opened root filesystem to enter the mount.
+    """
     (scene.top / "mnt").mkdir()
     mounts.bind(scene.host / "etc", scene.top / "mnt")
     with scene.rootfs(cross_mounts=True) as open_rootfs:
@@ -288,7 +292,7 @@ def test_attack_24_a_read_only_root_filesystem_gives_an_error(scene, mounts):
 
 @pytest.mark.parametrize("place", ["dev", "proc", "sys"])
 def test_attack_25_the_plan_notes_that_a_container_mount_usually_hides_the_target(scene, place):
-    """/run is excluded: images write to it, and not every container mounts something there."""
+    """The plan has no note for /run: images write to /run, and not every container has a mount there."""
     plan = scene.write({f"/{place}/x": "y"})
     assert "a mount usually hides this file" in plan.changes[0].reason
 
@@ -312,7 +316,7 @@ def test_attack_26_a_file_in_place_of_a_parent_directory_is_refused(scene, path)
 def test_attack_27_apply_refuses_a_parent_directory_that_is_replaced_between_mkdir_and_open(
     scene, monkeypatch, swapped
 ):
-    """As soon as the new directory has its name, the attacker moves it away and puts a link in its place."""
+    """As soon as the new directory has its name, an attacker moves it away and puts a link at its path."""
     real = Directory.rename
 
     def rename(self: Directory, name: str, to: Directory, new: str) -> None:
@@ -412,10 +416,10 @@ def locked_by_a_reader(path: Path) -> Iterator[None]:
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("links", [1, 2])
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-def test_attack_94_a_reader_of_a_lower_layer_does_not_delay_the_replacement_of_a_file_of_this_layer(
+def test_attack_94_a_reader_of_a_file_in_a_lower_layer_does_not_delay_the_replacement_of_the_file(
     tmp_path, mounts, mechanism, links, fails, monkeypatch
 ):
-    """On btrfs, the kernel copied the old file when it got another name, and waited for a lock of the file.
+    """On btrfs, the kernel copied an old file at its renaming, and waited for a lock of the file.
 
     A process of another container with the same lower layer can hold this lock.
     """

@@ -146,7 +146,10 @@ def test_attack_08_a_template_that_is_not_a_regular_file_is_refused(image, scene
 
 
 def test_attack_09_the_link_count_of_a_template_is_reported(image, scene):
-    """Legitimate hard links look the same, so templater reads them; ``audit`` shows the link count."""
+    """Legitimate hard links look like hostile ones, so templater reads them.
+
+    ``audit`` shows the link count.
+    """
     ask(image)
     os.link(scene.host / "shadow", image / "templates/x.tpl")
     files = open_image(str(image)).read_templates(["x.tpl"])

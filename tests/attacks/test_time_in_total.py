@@ -52,7 +52,10 @@ def image(tmp_path: Path) -> str:
 
 
 def limit_error(call):
-    """Return the error, which must come soon: without the limit this takes many seconds."""
+    """Call a function that must fail at its limit within 3 seconds, and return the error.
+
+    Without the limit, the call takes many seconds.
+    """
     with ends_within(3), pytest.raises(LimitError) as caught:
         call()
     return caught.value
@@ -96,7 +99,7 @@ def test_commands_have_a_total_time_limit(image, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_the_steps_of_a_simulation_share_one_time_limit(image):
-    """Each start stays far below the limit, but all starts together exceed it."""
+    """Each start stays far below the limit, but all starts together exceed the limit."""
     Path(image, "metadata.yaml").write_text(rules("/etc/a: {when: [start], template: slow.tpl}"))
     steps = [parse_step(word) for word in ("start", *["restart"] * 200)]
     options = RenderOptions(INCUS, limits=Limits(seconds=60, total=0.6))
@@ -111,7 +114,7 @@ def test_the_steps_of_a_simulation_share_one_time_limit(image):
 
 @pytest.mark.slow
 def test_each_instance_of_a_list_has_its_own_time_limit(image):
-    """All instances together exceed the limit of one, but each stays below it."""
+    """All instances together exceed the limit for one instance, but each instance stays below the limit."""
     Path(image, "metadata.yaml").write_text(rules("/etc/a: {when: [create], template: slow.tpl}"))
     many = json.dumps([{"name": f"c{n}"} for n in range(40)]).encode()
     fleet = Fleet(open_image(image), RenderOptions(NONE, limits=limits()), triggers=("create",))
@@ -327,7 +330,7 @@ def test_a_second_plan_has_only_the_time_that_the_second_child_did_not_use(image
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 def test_all_steps_of_compile_share_one_limit_on_processor_time(image, monkeypatch, capfd):
-    """The child, the warnings and the second compilation had separate limits: together, they took 11.9 s."""
+    """The child, the warnings and the second compilation had separate limits. Together, they took 11.9 s."""
     times = iter((1.0, 7.0))
     monkeypatch.setattr(sandboxed_rendering, "children_seconds", lambda: next(times))
     monkeypatch.setattr("templater.hooks.precompile.precompile", lambda *_: {})
@@ -346,7 +349,10 @@ def test_all_steps_of_compile_share_one_limit_on_processor_time(image, monkeypat
 def test_the_child_of_unpack_gets_only_the_remaining_time_of_the_command(
     image, tmp_path_factory, monkeypatch
 ):
-    """The child had its own 8 seconds, so that unpacking a small image took 11.2 s of processor time."""
+    """The child of `unpack` had its own limit of 8 seconds.
+
+    Unpacking a small image took 11.2 s of processor time.
+    """
     jobs = []
 
     class Spy(precompile.Run):

@@ -53,7 +53,7 @@ def test_a_deeply_nested_list_with_lone_surrogates_is_refused(depth: int) -> Non
 
 @pytest.mark.parametrize("depth", [300, 600, 900])
 def test_deep_nesting_is_either_read_or_refused_without_a_traceback(depth: int) -> None:
-    """Python versions differ in how many frames a level takes."""
+    """The number of stack frames for each nesting level depends on the version of Python."""
     try:
         assert len(deep_list(depth)) == 1
     except LimitError as error:

@@ -1,4 +1,4 @@
-"""Two concurrent applies on one root filesystem: case 69."""
+"""Two concurrent ``apply`` commands on one root filesystem: case 69."""
 
 import os
 import subprocess

@@ -223,7 +223,7 @@ def test_an_image_with_four_hundred_large_templates_builds_quickly(
 def test_many_different_templates_are_checked_within_a_total_time_limit(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The limit of each check and of each rule added up to more than a minute."""
+    """The separate limits of all checks and rules added up to more than a minute."""
     path = equal_templates(tmp_path / "image", "", 900, "when: [create]")
     for n in range(900):
         (tmp_path / "image" / "templates" / f"t{n}").write_text("{{ a+1-2*3 }}" * 2000 + str(n))

@@ -21,7 +21,10 @@ def rules(*entries: str) -> str:
 def an_image(
     metadata: str | None = None, templates: dict | None = None, names=(), errors=(), **fields
 ) -> ScannedImage:
-    """Templates are texts, or entries of other kinds; names are ``path`` or ``(path, kind, …)``."""
+    """Return a scanned image. A template is a text, or an entry of another kind.
+
+    A name is ``path`` or ``(path, kind, …)``.
+    """
     found = {
         name: TemplateFile(given) if isinstance(given, Entry) else TemplateFile(Entry(FILE), given.encode())
         for name, given in (templates or {}).items()

@@ -159,7 +159,7 @@ def test_a_system_file_is_found_if_a_user_can_write_it_through_a_link_or_a_group
     assert ("high", message) in [(level, said) for level, _, said in observed(CHECK, an_image(names=names))]
 
 
-def test_other_files_that_every_user_can_write_are_listed_with_medium_severity():
+def test_files_in_opt_and_usr_that_every_user_can_write_are_listed_with_medium_severity():
     public = [Name(f"rootfs/usr/{number}", Entry(FILE, 0o666)) for number in range(10)]
     names = [
         Name("rootfs/opt", Entry(DIRECTORY, 0o777)),

@@ -27,7 +27,7 @@ def packed(image: str, path: Path) -> str:
 
 
 def commands(image: str, folder: Path) -> list[list[str]]:
-    """Each command that writes an image; publish sets the facts itself."""
+    """Each command that writes an image. `publish` itself adds the required facts."""
     return [
         ["image", "build", image, "-o", str(folder / "out.tar")],
         ["image", "export", image, str(folder / "out.tar")],

@@ -1,4 +1,4 @@
-"""Templates that close the daemons' wrapper."""
+"""Templates that close the ``autoescape`` block that the daemons put around each template."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The upper bound of what a template costs a daemon."""
+"""The upper bound of a template's work in a daemon."""
 
 import itertools
 import random
@@ -54,7 +54,7 @@ WRONG = "{{ x|nosuchfilter }}"
 
 
 class Drawn:
-    """A template that is drawn from a seed."""
+    """A random template, which depends only on a seed."""
 
     def __init__(self, seed: str) -> None:
         self.random = random.Random(seed)
@@ -126,7 +126,7 @@ CONTEXT = daemon_context(
 
 
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, 12))])
-def test_no_render_of_a_random_template_does_more_than_the_bound(part, monkeypatch):
+def test_no_render_of_a_random_template_does_more_work_than_its_computed_bound(part, monkeypatch):
     """templater counts the steps, the characters of all values and of the output."""
     monkeypatch.setattr(cost_bound, "LONG", LONG)
     monkeypatch.setattr(cost_bound, "KEYS", KEYS)

@@ -89,7 +89,7 @@ def test_a_qcow2_header_is_read_across_the_data_blocks_of_a_sparse_disk(
 
 
 def test_a_hole_in_a_sparse_file_is_read_as_zeros(tmp_path: Path):
-    """The first bytes end at no hole."""
+    """The beginning of the file that a scan keeps has data on both sides of the hole."""
     data = b"a:x:0:".ljust(512, b"x") + bytes(600) + b"\nb:x:0:\n"
     made = image(tmp_path / "i.tar", sparse("rootfs/etc/passwd", data, (512, 1112)))
     assert scan_image(made).heads["rootfs/etc/passwd"] == data
@@ -102,7 +102,7 @@ def test_an_incomplete_qcow2_header_gives_a_finding_of_high_severity():
 
 @pytest.mark.parametrize("magic", [b"QFI\xfb", b"KDMV", b"# a comment\n\nversion=1\nRW 1 FLAT /dev/sda 0\n"])
 def test_a_disk_that_is_also_a_tarball_is_checked_as_a_disk_and_as_a_tarball(tmp_path: Path, magic: bytes):
-    """A daemon passes the second file to qemu-img if a catalog calls it a disk, even if it is a tarball, too."""
+    """If a catalog calls a tarball a disk, a daemon passes the tarball to qemu-img."""
     block = bytearray(header("x", size=4096))
     block[: len(magic)] = magic
     block[8:16] = (600).to_bytes(8, "big") if magic[0] == 0x51 else block[8:16]

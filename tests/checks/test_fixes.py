@@ -183,7 +183,7 @@ def test_only_findings_of_the_chosen_severities_are_fixed():
         ("abc", "cba", False), ("abc", "abcde", False), ("", "a", True),
     ],
 )  # fmt: skip
-def test_two_words_that_differ_by_one_edit_are_recognised_in_either_order(a, b, expected):
+def test_two_words_that_differ_by_one_edit_count_as_similar_in_either_order(a, b, expected):
     assert differ_by_one(a, b) is expected and differ_by_one(b, a) is expected
 
 
@@ -213,7 +213,9 @@ def folder(tmp_path):
     return tmp_path / "image"
 
 
-def test_the_diff_option_shows_the_patch_and_changes_nothing(folder, monkeypatch, capsys):
+def test_the_diff_option_of_check_shows_the_patch_of_all_fixes_and_changes_nothing(
+    folder, monkeypatch, capsys
+):
     monkeypatch.chdir(folder.parent)
     assert main(["check", "image", "--diff"]) == 1
     shown = capsys.readouterr()
@@ -393,7 +395,7 @@ def edit_of(of: AuthoredImage, text: str, new: str, check: str = "syntax") -> Fi
     return Finding(check, Severity.ERROR, f"'{text}' is wrong", span, "", fix=Fix(((span, new),)))
 
 
-def test_each_fix_that_breaks_the_file_is_left_out_and_the_others_are_kept():
+def test_each_fix_that_breaks_the_file_is_left_out_and_the_other_fixes_are_kept():
     wrong = image(MOTD, t="one two three four\n")
     edits = {"one": "1", "two": "{% broken %}", "three": "3", "four": "4"}
 

@@ -95,7 +95,7 @@ def test_ordinary_text_has_no_finding(text):
 
 
 def test_control_characters_in_properties_and_names_of_templates_are_found():
-    """A real Incus 6.0.4 printed such properties and names unchanged on the terminal of the operator."""
+    """A real Incus 6.0.4 printed control characters in properties and names on the operator's terminal."""
     metadata = RULE + 'properties: {os: "a\\u202eb", "k\\e[8m": x, description: "a\\nb\\tc\\r\\nd"}\n'
     assert observed(CHECK, an_image(metadata, {"t": "", "a\x1b[8m.tpl": ""})) == [
         ("medium", "image/metadata.yaml:5:18", "the property 'os: a\\u202eb' has control characters, which clients print"),

@@ -94,7 +94,7 @@ def test_the_host_table_shows_the_hosts_that_fail_at_a_link_in_the_root_filesyst
     assert "fails incus" in causes(linked)
 
 
-def test_metadata_that_one_host_rejects_is_an_error_only_for_this_host():
+def test_metadata_that_one_host_rejects_is_an_error_only_for_the_rejecting_host():
     twice = image("/etc/motd: {when: [create], template: t, template: t}", hosts="incus,lxd")
     report = host_report(twice)
     assert "duplicate key" in report["errors"]["incus"] and "lxd" not in report["errors"]

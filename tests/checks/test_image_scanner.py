@@ -117,7 +117,7 @@ def split_in_two(archive, folder):
     return str(folder / "meta.tar"), str(folder / "rootfs.tar")
 
 
-def test_a_split_image_has_the_same_findings_as_a_unified_one(tmp_path):
+def test_a_split_image_has_the_same_findings_as_a_unified_image(tmp_path):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name in ("metadata.yaml", "templates", "rootfs"):
             tar.add(BROKEN / name, name)
@@ -193,7 +193,7 @@ def test_the_audit_command_writes_nothing_and_follows_no_links(tmp_path):
     assert sorted(tmp_path.iterdir()) == [*before, tmp_path / "x.tar"]
 
 
-def test_the_exit_code_depends_on_the_severity(capfd):
+def test_the_exit_code_of_an_audit_depends_on_the_severity_of_its_findings(capfd):
     assert main(["audit", str(BROKEN)]) == 1
     assert main(["audit", str(ROOT / "sample-images" / "debian-cloud")]) == 0
     assert main(["audit", str(BROKEN / "nosuch")]) == 2
@@ -201,7 +201,7 @@ def test_the_exit_code_depends_on_the_severity(capfd):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_audit_command_reports_that_a_path_without_metadata_is_not_an_image(packed, tmp_path, capfd):
-    """A folder one level too high, ``metadata.yml``, the second file of a split image."""
+    """Users name a folder one level too high, a folder with ``metadata.yml``, or a root filesystem."""
     image = tmp_path / "image"
     (image / "rootfs").mkdir(parents=True)
     (image / "metadata.yml").write_text("architecture: x86_64\n")
@@ -486,7 +486,7 @@ def test_a_second_file_is_refused_if_the_first_file_has_a_root_filesystem(tmp_pa
     )
 
 
-def test_a_file_that_exceeds_its_limit_is_an_error_and_the_rest_is_scanned(tmp_path):
+def test_a_file_that_exceeds_its_limit_is_an_error_and_the_other_files_are_scanned(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/t").write_text("x")
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\n")
@@ -614,7 +614,7 @@ def test_a_scan_reports_an_error_if_it_cannot_read_a_file_that_a_check_needs(tmp
     )
 
 
-def test_a_bug_in_a_check_does_not_hide_the_findings_of_others(monkeypatch):
+def test_a_bug_in_a_check_does_not_hide_the_findings_of_other_checks(monkeypatch):
     """A block in a macro ended the audit of a hostile image with a traceback, and without any finding."""
     image = an_image(rules("/etc/shadow: {when: [create], template: t}"), {"t": "{{ path }}"})
     monkeypatch.setattr(runaway, "texts_of", lambda image: {}["x"])

@@ -87,7 +87,7 @@ OUTSIDE = [
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_attack_60_a_link_or_special_file_next_to_the_rootfs_gives_a_finding_of_high_severity(name):
-    """`rootfs.img -> /dev/sda` was "nothing found": qemu-img would have read the host's disk."""
+    """An audit had no finding about `rootfs.img -> /dev/sda`: qemu-img would have read the host's disk."""
     for found in (
         a_link(name, "/dev/sda"),
         a_special(name, FIFO),
@@ -123,7 +123,10 @@ def test_an_unknown_file_next_to_the_rootfs_gives_a_finding_of_info_severity(nam
 
 
 def test_a_directory_with_the_name_of_a_disk_image_is_found():
-    """A real Incus 6.0.4 imported such an image as a virtual machine, because it compares only the name."""
+    """A real Incus 6.0.4 imported an image with such a directory as a virtual machine.
+
+    Incus compares only the name.
+    """
     message = "'rootfs.img' is a directory: Incus can import the image as a virtual machine"
     assert observed(CHECK, an_image(names=[a_folder("rootfs.img")])) == [("high", "rootfs.img", message)]
 
@@ -133,7 +136,10 @@ def test_the_disk_of_a_virtual_machine_has_no_finding():
 
 
 def test_an_instance_description_or_state_directory_in_an_image_gives_a_finding():
-    """After `tar -x`, preview ran the pending trigger of a hostile state, and a hook its compiled code."""
+    """After `tar -x` of a hostile image, preview ran the pending trigger in the image's state directory.
+
+    A hook ran the compiled code in this directory.
+    """
     state = an_image(names=[a_folder(".templater"), Name(".templater/state", Entry(FILE))])
     assert severities(CHECK, state) == ["critical"]
     assert severities(CHECK, an_image(names=[Name("instance.yaml", Entry(FILE))])) == ["medium"]

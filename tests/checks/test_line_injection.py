@@ -1,4 +1,4 @@
-"""Values that can add lines."""
+"""Configuration values that can add lines to a rendered file."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Names that look like others."""
+"""Names that look like other names."""
 
 import pytest
 

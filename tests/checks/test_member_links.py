@@ -1,4 +1,4 @@
-"""Links of the archive that would be unpacked through."""
+"""Links of an archive through which programs would unpack later members."""
 
 import pytest
 
@@ -70,7 +70,10 @@ def test_a_member_with_another_finding_has_no_finding_that_the_member_cannot_be_
 
 
 def folders(number, *names, chain=""):
-    """Return the names of directories, and in each of them the directories of ``chain`` and then ``names``."""
+    """Return the names of ``number`` chains of directories.
+
+    The last directory of each chain contains ``names``.
+    """
     for each in range(number):
         folder = f"rootfs/{each}"
         yield a_folder(folder)
@@ -111,7 +114,7 @@ LATE = a_link("", "/x")
 def test_an_archive_for_which_gnu_tar_searches_its_lists_too_often_is_found(names, found, monkeypatch):
     """GNU tar 1.35 needs about ten seconds for a million times as many comparisons as here.
 
-    Only directories that contain a link themselves were counted, but GNU tar also keeps those above them, and
+    The check counted only directories that contain a link. GNU tar also keeps the directories above them, and
     searches its list for each other link and directory.
     """
     monkeypatch.setattr(member_links, "_MOST_COMPARED", 1250)

@@ -1,4 +1,4 @@
-"""Names in the archive."""
+"""Names of the members of an archive."""
 
 import pytest
 

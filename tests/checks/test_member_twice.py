@@ -1,4 +1,4 @@
-"""Names that come twice in the root filesystem."""
+"""Names that occur twice in the root filesystem of an archive."""
 
 from tests.checks.builders import a_folder, a_link, an_image, observed
 

@@ -1,4 +1,4 @@
-"""Owner and mode."""
+"""Owner and mode of a rule's file."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Files that give rights."""
+"""Files that give privileges, such as devices and setuid programs."""
 
 from templater.checks.scanned_image import Name
 from templater.model.entry import CHAR_DEVICE, FILE, Entry
@@ -36,7 +36,7 @@ def test_ordinary_files_have_no_finding():
 
 
 def test_whiteouts_of_overlayfs_and_of_container_layers_are_found():
-    """overlayfs takes a device 0:0 for one, container layers a name that begins with .wh."""
+    """In overlayfs, a whiteout is a device 0:0. In container layers, its name begins with .wh."""
     names = [Name("rootfs/etc/gone", Entry(CHAR_DEVICE)), "rootfs/etc/.wh.shadow"]
     ((severity, _, message),) = observed(CHECK, an_image(names=names))
     assert severity == "medium"

@@ -1,4 +1,4 @@
-"""Templates aimed at another engine."""
+"""Templates that attack a template engine written in Python."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Templates without end."""
+"""Templates that may never end, fill the memory or make a daemon panic."""
 
 import json
 import re
@@ -683,7 +683,7 @@ def test_attack_41_three_nested_loops_over_long_texts_give_a_finding(text):
     ],
 )
 def test_attack_41_a_macro_replaces_the_variable_of_the_same_name_around_it(before, after):
-    """All loops in such a macro were invisible, because the name counted as the variable of the tag."""
+    """The check took the name of the macro for the variable of the tag, so it saw no loop in the macro."""
     text = before + "{% macro m() %}" + loops_over(U, U, U) + "{% endmacro %}{{ m() }}" + after
     assert is_costly(text)
 
@@ -744,7 +744,10 @@ def test_attack_42_a_text_that_can_fill_the_memory_gives_a_finding(text):
     ],
 )
 def test_attack_42_a_text_that_doubles_in_each_iteration_gives_a_finding(text):
-    """With two devices, the text stays short. With thirty devices, it fills the host's memory."""
+    """A text that doubles for each device stays short with two devices.
+
+    With thirty devices, the text fills the host's memory.
+    """
     found = observed(CHECK, an_image(RULE, {"t": text}))
     assert {severity for severity, *_ in found} == {"medium"}
 
@@ -808,7 +811,10 @@ def test_ordinary_macros_give_no_finding(text):
     ],
 )  # fmt: skip
 def test_a_template_without_a_simple_bound_gives_a_finding_with_the_reason(text, reason):
-    """Some of them are harmless. To know which ones, an audit would have to know all ways to do harm."""
+    """Some of these templates are harmless.
+
+    To recognise the harmless templates, an audit would have to know all ways to do harm.
+    """
     ((severity, _, message),) = observed(CHECK, an_image(RULE, {"t": text}))
     assert severity == "medium" and reason in message
 
@@ -825,7 +831,7 @@ def test_a_template_without_a_simple_bound_gives_a_finding_with_the_reason(text,
     ],
 )  # fmt: skip
 def test_attack_41_constant_work_in_loops_counts_towards_the_work_limit(text):
-    """pongo2 needed an hour for a million rounds of which each compiled 300 regular expressions."""
+    """pongo2 needed an hour for a million iterations, each of which compiled 300 regular expressions."""
     assert is_costly(text)
 
 
@@ -982,7 +988,10 @@ def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_other_temp
     ],
 )  # fmt: skip
 def test_attack_41_a_part_that_costs_pongo2_more_than_it_seems_gives_a_finding(text):
-    """Each of them kept a daemon busy for minutes or filled its memory, within the first version of the bound."""
+    """Each template kept a daemon busy for minutes or filled its memory.
+
+    The first version of the bound accepted these templates.
+    """
     assert is_costly(text)
 
 
@@ -1128,7 +1137,10 @@ UNSURE = {"subscript-010", "subscript-022", "subscript-033"}
 @pytest.mark.parametrize("condition", ["", "{% if config.user == 'rare' %}"])
 @pytest.mark.parametrize("vector", RECORDED, ids=lambda vector: vector["id"])
 def test_a_variable_with_a_subscript_gives_a_finding_if_the_real_pongo2_panics(vector, condition):
-    """pongo2 6 panics instead of each error in such a variable, and only errors of the last part were found."""
+    """In a variable with a subscript, pongo2 6 panics instead of returning an error.
+
+    The check found only errors of the variable's last part.
+    """
     text = f"{condition}{vector['template']}{'{% endif %}' * bool(condition)}"
     found = severities(CHECK, an_image(RULE, {"t": text}))
     panics = bool(vector["v6"].get("panic"))
@@ -1149,6 +1161,6 @@ def test_a_value_that_panics_on_one_of_several_ways_through_a_template_gives_a_f
 @pytest.mark.slow
 @pytest.mark.parametrize("vector", HIDDEN_PANICS, ids=lambda vector: vector["id"])
 def test_a_panic_that_an_error_in_the_same_expression_hides_from_each_render_gives_a_finding(vector):
-    """The check left some panics to a render, such as those of empty tags and of a division by ``true``."""
+    """The check left some panics to a render, for example of empty tags and of a division by ``true``."""
     found = severities(CHECK, an_image(RULE, {"t": vector["template"]}))
     assert found == ["medium"] * any(vector[key].get("panic") for key in ("v4", "v6", "v61"))

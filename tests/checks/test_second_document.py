@@ -1,4 +1,4 @@
-"""A second document: read by some, ignored by others."""
+"""A second YAML document in metadata.yaml: some programs read it, others ignore it."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_dashes_inside_a_yaml_block_scalar_have_no_finding():
 
 @pytest.mark.slow
 def test_a_second_document_in_a_large_text_is_found_if_the_limits_are_raised(tmp_path):
-    """The check also covers a text that is read only with a raised limit."""
+    """The check also finds a second document if templater reads the text only with a raised limit."""
     text = RULE + "properties:\n" + "".join(f"  k{n}: v\n" for n in range(120_000)) + "---\nx: 1\n"
     (tmp_path / "metadata.yaml").write_text(text)
     read = parse_limits(["yaml-nodes=1M", "yaml-pairs=8G", "metadata=8MiB"])

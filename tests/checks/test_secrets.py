@@ -1,4 +1,4 @@
-"""Secrets in files for everybody."""
+"""Secrets in files that every user can read."""
 
 import pytest
 
@@ -509,7 +509,7 @@ def test_attack_50_conditions_that_can_reveal_each_character_of_a_secret_are_fou
     ],
 )
 def test_attack_50_a_comparison_of_a_secret_with_a_random_letter_is_found(test):
-    """The number of rounds in which the condition is true tells the letter."""
+    """The number of iterations in which the condition is true tells the letter."""
     test = test.replace("P", 'config_get("user.password", "")')
     (finding,) = found("", f'{{% for a in "{"x" * 99}" %}}{{% if {test} %}}x{{% endif %}}{{% endfor %}}')
     assert finding[0] == "medium"
@@ -543,7 +543,10 @@ COMPARISONS = [
 
 @pytest.mark.parametrize("text", COMPARISONS)
 def test_attack_50_a_comparison_of_a_secret_with_a_variable_is_found_in_any_part_of_a_tag(text):
-    """Templates that compared the secret inside of brackets or arguments printed it, and nothing was found."""
+    """Templates printed a secret that they compared inside of brackets or arguments.
+
+    The check found nothing in these templates.
+    """
     text = text.replace("P", 'config_get("user.password", "")').replace("C", "{{ c }}")
     text = f'{{% for c in "abch" %}}{text}{{% endfor %}}'
     context = {"properties": {letter: letter for letter in "abch"}, "devices": {}, "path": "/etc/a"}
@@ -584,8 +587,8 @@ RENAMED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RENAMED)
-def test_attack_50_many_tests_of_a_secret_are_found_even_if_they_use_several_names_for_the_secret(name):
-    """A template had eight tests for each name that it gave to the secret."""
+def test_attack_50_many_conditions_on_a_secret_are_found_even_if_they_use_several_names_for_the_secret(name):
+    """A template had eight conditions for each name that the template gave to the secret."""
     text = "".join(
         RENAMED[name](n).replace("TEST", f"|slice:'{n}:' == '{letter}'")
         for n in range(3)
@@ -654,7 +657,7 @@ def test_attack_50_a_condition_on_a_changing_value_of_a_secret_is_found(text):
         for_each_letter('{% set v = config_get("user.?-password", "") %}{% if v == "on" or v == "off" %}x{% endif %}'),
     ],
 )  # fmt: skip
-def test_a_few_tests_of_a_secret_do_not_count_as_printing_it(text):
+def test_a_few_conditions_on_a_secret_do_not_count_as_printing_the_secret(text):
     assert found("", text.replace("P", 'config_get("user.password", "")')) == []
 
 
@@ -690,7 +693,7 @@ def test_attack_50_conditions_in_several_templates_that_reveal_a_secret_are_foun
         ['{% if P and trigger == "create" or path != "/x" %}' + letter + "{% endif %}" for letter in LETTERS],
     ],
 )  # fmt: skip
-def test_a_few_tests_of_a_secret_in_several_templates_give_no_finding(texts):
+def test_a_few_conditions_on_a_secret_in_several_templates_give_no_finding(texts):
     assert observed_in_templates(texts) == []
 
 

@@ -1,4 +1,4 @@
-"""Targets that give access or rights."""
+"""Targets whose content can give access or privileges."""
 
 import json
 import os
@@ -271,7 +271,10 @@ def test_a_new_sensitive_file_that_users_can_write_has_at_least_the_severity_med
 
 
 def test_the_uid_and_mode_of_a_rule_do_not_raise_the_severity_for_an_existing_file():
-    """An existing file keeps its owner and mode. The check ``accounts`` reports it if users can write it."""
+    """An existing file keeps its owner and mode.
+
+    If users can write the file, the check ``accounts`` reports the file.
+    """
     metadata = rules("/etc/rc.local: {when: [create], template: t, uid: 1000, mode: '0666'}")
     assert severities(CHECK, an_image(metadata, {"t": ""}, ["rootfs/etc/rc.local"])) == ["info"]
 

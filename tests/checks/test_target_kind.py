@@ -1,4 +1,4 @@
-"""Targets at which something else stands."""
+"""Targets that already exist as a directory, device, fifo or socket, or below a mount point."""
 
 import pytest
 

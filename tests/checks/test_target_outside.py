@@ -1,4 +1,4 @@
-"""Targets that lead out by their text."""
+"""Targets whose text leads outside the root filesystem."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Data behind the end of an archive."""
+"""Data after the end of an archive."""
 
 import bz2
 import gzip
@@ -24,7 +24,7 @@ def found(path: str, rootfs: str | None = None) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("pack", PACKERS)
-def test_attack_62_a_second_archive_after_the_end_mark_gives_a_finding_of_high_severity(
+def test_attack_62_a_second_archive_after_the_end_of_an_archive_gives_a_finding_of_high_severity(
     tmp_path: Path, pack: str
 ) -> None:
     path = tmp_path / "i.tar"
@@ -46,7 +46,9 @@ def test_attack_62_a_second_archive_in_its_own_compressed_stream_gives_a_finding
     assert [severity for severity, _ in found(str(path))] == ["high"]
 
 
-def test_other_data_after_the_end_mark_gives_a_finding_of_medium_severity(tmp_path: Path) -> None:
+def test_bytes_other_than_a_second_archive_after_the_end_of_an_archive_give_a_finding_of_medium_severity(
+    tmp_path: Path,
+) -> None:
     assert [severity for severity, _ in found(image(tmp_path / "i.tar", behind=b"x"))] == ["medium"]
 
 
@@ -72,12 +74,12 @@ def test_data_after_a_squashfs_file_is_found(tmp_path: Path, behind: bytes, is_f
 
 
 @pytest.mark.parametrize("size", [0, 1, 512, 300_000])
-def test_zeros_after_the_end_mark_have_no_finding(tmp_path: Path, size: int) -> None:
+def test_zeros_after_the_end_of_an_archive_have_no_finding(tmp_path: Path, size: int) -> None:
     assert not found(image(tmp_path / "i.tar", behind=bytes(size)))
 
 
 def test_one_archive_in_many_streams_has_no_finding(tmp_path: Path) -> None:
-    """pigz and pxz write files so, and so does `image build`."""
+    """pigz, pxz and `image build` write archives with many compressed streams."""
     image(tmp_path / "i.tar", file("rootfs/a", b"x" * 5000))
     data = (tmp_path / "i.tar").read_bytes()
     (tmp_path / "i.tar.gz").write_bytes(
@@ -86,7 +88,7 @@ def test_one_archive_in_many_streams_has_no_finding(tmp_path: Path) -> None:
     assert not found(str(tmp_path / "i.tar.gz"))
 
 
-def test_a_sparse_terabyte_after_the_end_mark_is_skipped(tmp_path: Path) -> None:
+def test_a_hole_of_a_terabyte_after_the_end_of_an_archive_is_skipped(tmp_path: Path) -> None:
     path = image(tmp_path / "i.tar")
     with open(path, "r+b") as archive:
         archive.truncate(1 << 40)

@@ -17,7 +17,7 @@ def test_an_unknown_trigger_is_found():
     assert observed(CHECK, an_image(rules("/etc/a: {when: [boot], template: t}")))
 
 
-def test_the_check_reports_an_image_that_no_daemon_imports():
+def test_metadata_that_no_daemon_imports_gives_a_finding():
     found = observed(CHECK, an_image("creation_date: 1\ntemplates: {}\n"))
     assert found == [
         (
@@ -34,14 +34,14 @@ def test_the_check_reports_an_image_that_no_daemon_imports():
 
 
 @pytest.mark.parametrize("text", ["null\n", "~\n", "--- &a null\n"])
-def test_the_check_reports_a_null_document_which_every_daemon_refuses(text):
+def test_a_null_document_which_every_daemon_refuses_gives_a_finding(text):
     """Incus 6.0.4 says: Architecture isn't supported."""
     ((severity, _, message),) = observed(CHECK, an_image(text))
     assert (severity, message) == ("medium", "the document is null: most daemons panic when they read it")
 
 
 @pytest.mark.parametrize(("field", "column"), [("creation_date", 16), ("expiry_date", 14)])
-def test_the_check_reports_a_date_after_the_year_9999(field, column):
+def test_a_date_after_the_year_9999_gives_a_finding(field, column):
     """Recorded from Incus 6.0.4: parsing time "10000-01-01 00:00:00+00:00" as "2006-01-02"."""
     facts = {"architecture": "x86_64", "creation_date": "1", field: "253402300800"}
     text = "".join(f"{name}: {value}\n" for name, value in facts.items())
@@ -115,7 +115,9 @@ def test_rules_that_incus_7_reads_differently_than_other_daemons_give_a_finding_
         ),
     ],
 )
-def test_facts_that_incus_7_reads_differently_give_a_finding_of_high_severity(text, message):
+def test_facts_that_incus_7_reads_differently_than_other_daemons_give_a_finding_of_high_severity(
+    text, message
+):
     image = an_image("architecture: x86_64\ncreation_date: 1\n" + text)
     assert [each for severity, _, each in observed(CHECK, image) if severity == "high"] == [message]
 

@@ -32,7 +32,7 @@ SAID = "## "
 
 @dataclass
 class Step:
-    """A command with its output and exit code; ``after`` is the note to the reader that follows it."""
+    """A command with its expected output and exit code. ``after`` is the note below the output."""
 
     command: str
     output: str
@@ -55,7 +55,11 @@ class Stage:
 
     @classmethod
     def set_up(cls, folder: Path, *, new_interpreters: bool = False) -> Stage:
-        """Fill a folder; its command asks a server, unless each command is to start a new interpreter."""
+        """Fill a folder with sample images and a command `templater`.
+
+        The command starts a new interpreter if ``new_interpreters`` is true. Otherwise, it sends its words to
+        a server.
+        """
         shutil.copytree(ROOT / "sample-images", folder / "sample-images", symlinks=True)
         tool = folder / ".bin" / "templater"
         tool.parent.mkdir()
@@ -121,7 +125,7 @@ class Stage:
 
 
 def steps_of(text: str) -> tuple[str, list[Step]]:
-    """Return the text before the first command, and the steps."""
+    """Return the text of a session before its first command, and the steps of the session."""
     preamble, steps = "", []
     for line in text.splitlines(keepends=True):
         if line.startswith("$ "):
@@ -147,9 +151,10 @@ def matches(expected: str, got: str) -> bool:
 
 
 def replay(text: str, stage: Stage) -> tuple[str, list[tuple[Step, str]]]:
-    """Return the session with its real output, and the differing steps, each with its real output.
+    """Return the text of a session with the real outputs, and each step whose output differs.
 
-    Empty lines at the end of an output belong to the page, not to the output.
+    A step is returned with its real output. The new text keeps the empty lines at the end of each expected
+    output.
     """
     preamble, steps = steps_of(text)
     wrong, real = [], preamble

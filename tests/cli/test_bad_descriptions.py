@@ -1,4 +1,4 @@
-"""Descriptions and backups that contradict themselves: one clear message through the commands, and no guess."""
+"""Contradictory descriptions and backups: each command prints one clear message, and guesses nothing."""
 
 import gzip
 import io
@@ -32,7 +32,7 @@ def place(tmp_path):
 
 @pytest.fixture
 def plan_with(place, run):
-    """Return a function that plans the image in ``place`` with a command."""
+    """Return a function that runs a planning command for the image in the folder ``place``."""
     return lambda command, *more, src="": run(
         *COMMANDS[command](src or place / "image", place / "rootfs"), *more
     )
@@ -44,7 +44,7 @@ def write(path, text):
 
 
 @each_command
-def test_a_note_says_that_no_daemon_sets_the_pending_trigger(command, plan_with, place):
+def test_a_note_says_that_no_daemon_sets_the_pending_trigger_of_the_description(command, plan_with, place):
     text = "name: web1\nstatus: Stopped\nconfig: {volatile.apply_template: zzz}\ndevices: {}\n"
     code, _, err = plan_with(command, "-i", write(place / "web1.yaml", text))
     assert code == 0

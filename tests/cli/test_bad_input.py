@@ -19,7 +19,7 @@ ONE_RULE = "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /etc/greeting:
 
 
 def fingerprint(tree: Path) -> dict:
-    """Return all that an apply could change: names, types, owners, modes, times, bytes, attributes."""
+    """Return everything that `apply` could change: names, types, owners, modes, times, bytes, attributes."""
     found = {}
     for folder, folders, files in os.walk(tree):
         for name in ["", *folders, *files]:
@@ -139,7 +139,7 @@ CASES = [
 
 
 def run(capfd, *arguments):
-    """Return the exit code and all output; an exception would be a traceback on the terminal."""
+    """Run a command. Return its exit code and all output, and let the test fail at an exception."""
     code = main([os.fspath(argument) for argument in arguments])
     said = capfd.readouterr()
     return code, said.out + said.err

@@ -1,4 +1,4 @@
-"""The recap of --instances: which messages it counts."""
+"""The last lines of a command with --instances: numbers of messages, instances and files."""
 
 import pytest
 

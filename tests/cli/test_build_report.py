@@ -1,4 +1,4 @@
-"""What `image build` says about a built image."""
+"""The output of `image build` about the image that it has built."""
 
 import socket
 
@@ -27,7 +27,7 @@ def test_building_an_image_that_loses_no_attributes_gives_no_warning(capfd):
 
 @pytest.mark.parametrize("command", [["publish"], ["image", "build"], ["image", "export"]])
 def test_names_of_skipped_sockets_are_escaped(command, tmp_path, capfd):
-    """A line break in such a name printed a warning of its own."""
+    """A line break in the name of a socket made the rest of the name look like a second warning."""
     (tmp_path / "i/rootfs").mkdir(parents=True)
     (tmp_path / "i/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     with socket.socket(socket.AF_UNIX) as server:

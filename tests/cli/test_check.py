@@ -1,4 +1,4 @@
-"""check: split images, several SRC, hostile configurations, and thousands of mistakes."""
+"""The command `check`: split images, several images, hostile configurations, and thousands of mistakes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What commands choose, ask, name and leave out: each decision without a whole command around it."""
+"""Decisions of commands about choices, questions, names and omissions, tested without whole commands."""
 
 import contextlib
 import dataclasses
@@ -110,10 +110,10 @@ def test_a_warning_says_that_an_archive_was_only_partly_read():
         ("incus:web1", None, "--rootfs"),
     ],
 )
-def test_only_a_warning_about_an_archive_suggests_its_own_root_filesystem(
+def test_only_a_warning_about_an_archive_suggests_the_root_filesystem_in_the_archive(
     src, rootfs, option, tmp_path, monkeypatch
 ):
-    """The root filesystem of a running instance can be unreadable."""
+    """A warning about a running instance suggests no root filesystem, because its files can be unreadable."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "image.tar").touch()
     (tmp_path / "folder").mkdir()
@@ -159,7 +159,7 @@ def test_templates_with_the_same_text_and_properties_are_searched_once_for_unkno
 
 
 class Side:
-    """An opened side of a comparison, whose plans have these notes or fail."""
+    """A stand-in for one side of a comparison. Its plans have the given notes, or fail with ``error``."""
 
     def __init__(self, *notes, error=None):
         self.runs, self.notes, self.error, self.asked = (("create",), ("start",)), notes, error, []
@@ -195,7 +195,9 @@ def test_a_note_about_both_sides_of_a_comparison_is_printed_only_once(compared, 
     assert capsys.readouterr().err == "".join(f"note: {line}\n" for line in lines)
 
 
-def test_the_error_names_the_options_of_the_second_side_if_only_this_side_of_a_comparison_fails(compared):
+def test_if_only_the_second_side_of_a_comparison_fails_the_error_names_the_options_of_the_second_side(
+    compared,
+):
     with pytest.raises(InputError) as caught:
         compared(Side(), Side(error=InputError("broken", notes=("first",))))
     assert caught.value.explain() == "broken\nfirst\nthis error occurs only with --set"
@@ -660,7 +662,7 @@ def test_the_time_for_compiling_templates_reduces_the_time_for_the_rest_of_the_c
 
 
 class Screen:
-    """A terminal: writes to ``file``, and is in front of a person."""
+    """A terminal that a person uses. Its output goes to ``file``."""
 
     def __init__(self, file):
         self.fileno, self.isatty, self.write, self.flush = file.fileno, lambda: True, file.write, file.flush
@@ -678,7 +680,10 @@ class Pager:
 
 @pytest.fixture
 def screens(tmp_path, monkeypatch):
-    """Return a function that replaces both outputs by terminals. The pager is a file."""
+    """Return a function that replaces standard output and standard error by terminals.
+
+    Instead of a program, the pager is a file.
+    """
     with (
         open(tmp_path / "out", "w+") as out, open(tmp_path / "err", "w+") as err,
         open(tmp_path / "paged", "wb+") as paged,

@@ -132,8 +132,8 @@ def test_an_interrupt_shows_no_traceback():
 
 
 @pytest.mark.slow
-def test_an_interrupted_server_of_a_tree_shows_no_traceback(tmp_path):
-    """The end of the command closes all descriptors, and a finalizer closed one of them again."""
+def test_an_interrupted_serve_command_shows_no_traceback(tmp_path):
+    """A command closes all file descriptors at its end. A finalizer then closed one of them a second time."""
     catalog = tmp_path / "streams" / "v1"
     catalog.mkdir(parents=True)
     (catalog / "index.json").write_text('{"format": "index:1.0", "index": {}}')
@@ -153,7 +153,7 @@ def test_an_interrupted_server_of_a_tree_shows_no_traceback(tmp_path):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_completion_variable_makes_the_program_print_a_script_for_each_shell(shell):
+def test_an_environment_variable_makes_templater_print_the_completion_script_of_each_shell(shell):
     done = subprocess.run(
         [sys.executable, "-m", "templater"],
         env={**os.environ, "_TEMPLATER_COMPLETE": f"{shell}_source"},
@@ -324,7 +324,7 @@ def test_an_interrupted_command_ends_with_the_exit_code_that_shells_use(error, c
 
 
 def test_an_interrupted_command_prints_which_files_its_rollback_could_not_restore(monkeypatch, capfd):
-    """Ctrl-C ended the command without a word, although a file had parts of both texts."""
+    """Ctrl-C ended the command without a message, although a file had parts of its old and new text."""
 
     def end(package):
         error = KeyboardInterrupt()

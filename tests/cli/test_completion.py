@@ -1,4 +1,4 @@
-"""Completion of command lines: what the shell's script asks, and what templater answers."""
+"""Completion of command lines: the requests of a shell's script, and templater's answers."""
 
 import os
 import re

@@ -157,7 +157,11 @@ FILES = {"bash": ".bashrc", "zsh": ".zshrc", "fish": "fish/config.fish"}
 
 
 def start(shell: str, folder: Path, *, installed: bool) -> Terminal:
-    """Start a shell that reads templater's script in its configuration, or among the files of packages."""
+    """Start a shell that loads templater's completion script.
+
+    If ``installed`` is true, the script is in the directory where packages install such scripts. Otherwise,
+    the configuration of the shell loads the script.
+    """
     if shutil.which(shell) is None:
         pytest.skip(f"NOT RUN: needs {shell}")
     home = folder / f".home-{shell}{'-installed' if installed else ''}"

@@ -91,7 +91,7 @@ def test_an_exception_handler_does_not_suppress_the_command_time_limit():
 
 
 def test_a_second_signal_at_the_end_of_a_command_leaves_no_timer_and_no_handler(monkeypatch):
-    """A signal could arrive before the timers were stopped, and its exception skipped the rest."""
+    """A signal could arrive before the timers were stopped. Its exception skipped the rest of the cleanup."""
     before = state()
     real, late = signal.setitimer, [enforce_limits._OverError("command-time")]
 
@@ -222,7 +222,7 @@ def test_the_time_limit_ends_a_command_that_changes_or_packs_an_image(
 
 @pytest.mark.slow
 def test_the_processor_time_of_child_processes_counts_towards_the_limit_of_the_command():
-    """`check` had nine seconds, its validators three more, and gpgv or sqfs2tar five more."""
+    """`check` could use nine seconds, its validators three more, and gpgv or sqfs2tar five more."""
     spinning = "import time\nwhile time.process_time() < 0.8: pass"
     with (
         pytest.raises(LimitError, match="longer than 2 seconds of processor time"),
@@ -320,7 +320,7 @@ def test_a_processor_limit_that_the_user_sets_does_not_grow_with_the_input():
 
 @pytest.mark.slow
 def test_each_instance_of_a_list_has_its_own_processor_limit_and_the_list_has_no_time_limit(monkeypatch):
-    """A list of instances removed the limits, also while the image was read."""
+    """With a list of instances, a command had no limits, even while it read the image."""
     monkeypatch.setattr(counters_of_work, "_instances", 0)
     limits = parse(["command-processor=1", "command-time=1"], (COMMAND,))
     with pytest.raises(LimitError, match="of processor time"), guard(limits, listed=True):
@@ -348,7 +348,7 @@ def test_a_command_that_downloads_images_may_run_for_a_day():
 
 
 def test_a_command_gets_the_packing_limits_when_it_begins_to_pack(monkeypatch):
-    """All of such a command had these limits, also its reading and checking."""
+    """The limits for packing applied to the whole command, including reading and checking."""
     monkeypatch.setattr(enforce_limits, "input_size", lambda: (3 << 20) - 1)
     before, size = state(), address_space()
     with guard(parse([])):
@@ -394,7 +394,7 @@ def test_a_processor_limit_that_the_user_sets_does_not_grow_while_a_command_pack
     [("command-time=1", "longer than 1 seconds"), ("command-processor=1", "1 seconds of processor time")],
 )
 def test_the_limits_end_a_command_even_while_it_waits_for_a_packing_program(limit, words):
-    """The timer of the processor time does not run while this process waits."""
+    """The timer for the processor time does not run while the process waits for another program."""
     with pytest.raises(LimitError, match=words), guard(parse([limit], (COMMAND,))):
         counters_of_work.begin_packing()
         spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
@@ -416,7 +416,7 @@ def test_the_limits_end_a_command_even_while_it_waits_for_a_packing_program(limi
 def test_commands_that_pack_an_image_have_the_usual_limits_until_packing_begins(
     words, image, monkeypatch, capfd
 ):
-    """`publish` checked an image for 13 seconds: it had a day for everything."""
+    """`publish` checked an image for 13 seconds, because its limit for all work was one day."""
     os.mkdir(f"{image}/rootfs")
     monkeypatch.setattr(counters_of_work, "_opened", {})
     monkeypatch.setattr(counters_of_work, "_received", 0)
@@ -586,7 +586,7 @@ def test_each_byte_of_an_instance_list_counts_as_five_bytes_of_input(monkeypatch
 
 @pytest.fixture
 def guards(monkeypatch):
-    """Record the limits that surround a command instead of setting them."""
+    """Record the limits of a command instead of enforcing them."""
     found = []
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Explanations on a terminal, of hostile images, and within limits."""
+"""The command `explain`: output on a terminal, hostile images, and limits."""
 
 import json
 
@@ -72,7 +72,7 @@ def test_a_file_that_is_not_written_is_not_explained(image, run, tmp_path, field
 
 
 def test_explain_shows_conditions_without_configuration_values(image, run):
-    """A key that the template computes from a value can be the value itself."""
+    """If a template uses a configuration value as a key, the name of the key reveals the value."""
     condition = '{% if config_get("user.secret", "") == "hunter2" %}yes{% endif %}'
     secret = 'config["user.secret"]'
     computed = (

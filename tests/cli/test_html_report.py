@@ -248,7 +248,7 @@ KNOWN_OR_UNSET = [
 def test_the_report_shows_nothing_of_a_file_whose_template_compares_a_secret(
     tmp_path, page, templates, are_shown
 ):
-    """Conditions for each letter of a password printed the whole password."""
+    """A template with a condition for each letter of a password printed the whole password."""
     texts = {
         f"t{number}": "visible " + text.replace("P", 'config_get("user.password", "")')
         for number, text in enumerate(templates)
@@ -272,7 +272,10 @@ BOUND = [
 
 
 def test_the_report_hides_a_secret_whichever_statement_binds_it_to_a_name(tmp_path, page):
-    """A loop over a text keeps the outer value of its second name, and a name without brackets calls a macro."""
+    """A loop over a text does not change its second variable.
+
+    The name of a macro without brackets calls the macro.
+    """
     texts = {
         f"t{number}": text.replace("P", 'config_get("user.password", "")')
         for number, text in enumerate(BOUND)
@@ -388,7 +391,7 @@ def test_a_new_report_replaces_an_earlier_report_and_has_mode_0600(run, tmp_path
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_a_file_that_is_not_a_report_is_not_replaced(run, tmp_path):
+def test_a_file_that_is_not_a_report_is_not_replaced_by_a_report(run, tmp_path):
     file = tmp_path / "metadata.yaml"
     file.write_text("mine\n")
     code, _, err = run("preview", CLOUD, "--html", file)
@@ -420,7 +423,7 @@ def test_the_report_replaces_a_link_that_appears_after_the_path_check(monkeypatc
     assert not (tmp_path / "r.html").is_symlink()
 
 
-def test_the_path_check_follows_no_link_that_replaces_the_file(monkeypatch, tmp_path):
+def test_the_path_check_of_a_report_follows_no_link_that_replaces_the_report(monkeypatch, tmp_path):
     path, look = tmp_path / "r.html", os.lstat
     path.write_text("")
     (tmp_path / "other").write_text("mine")
@@ -442,7 +445,7 @@ def test_a_named_pipe_is_refused_as_the_report_file(run, tmp_path):
     assert run("preview", CLOUD, "--html", tmp_path / "fifo")[0] == 3
 
 
-def test_a_missing_directory_is_an_error_with_a_hint(run, tmp_path):
+def test_a_missing_directory_for_the_report_is_an_error_with_a_hint(run, tmp_path):
     code, _, err = run("preview", CLOUD, "--html", tmp_path / "no" / "r.html")
     assert code == 6
     assert "mkdir -p" in err
@@ -646,7 +649,7 @@ RECORDED = {
 
 
 def words_of(page: str) -> str:
-    """Return the texts of a page and of its attributes for readers, one in each line."""
+    """Return the texts of a page, and of the attributes that readers see. Each text is on its own line."""
     body = re.sub(r"(?s)<(style|script)\b.*?</\1>", "", page)
     body = re.sub(r'<[^>]*? (?:title|aria-label|content|placeholder)="([^"]*)"[^>]*>', r"\n[\1]\n", body)
     lines = [" ".join(line.split()) for line in re.sub(r"<[^>]*>", "\n", body).splitlines()]

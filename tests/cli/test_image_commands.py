@@ -197,7 +197,7 @@ def test_an_invalid_editor_or_a_deleted_file_gives_a_clear_error(editor, why, mo
 
 @pytest.mark.parametrize(("key", "error"), [(KeyboardInterrupt, KeyboardInterrupt), (EOFError, click.Abort)])
 def test_ctrl_c_and_ctrl_d_end_the_wait_for_a_key(key, error, monkeypatch, capsys):
-    """``click.pause`` ignored both keys, so the editor opened again without end."""
+    """``click.pause`` ignored Ctrl-C and Ctrl-D, so the editor opened again without end."""
 
     def getchar():
         raise key
@@ -258,7 +258,7 @@ def test_one_file_is_refused_as_both_parts_of_a_split_image(packed, typed):
 @pytest.mark.parametrize(
     "name", ["w.zip", "w.squashfs", "w.tar.squashfs.QCOW2", "w.gz", "w.tzst", "w.tar.zip"]
 )
-def test_an_output_name_with_a_wrong_ending_is_refused(image, typed, tmp_path, name):
+def test_an_output_name_with_the_extension_of_another_kind_of_file_is_refused(image, typed, tmp_path, name):
     for more in ((), ("--format", "split", "--rootfs", "squashfs"), ("--compression", "zstd")):
         code, out, said = typed("image", "build", image, "-o", tmp_path / name, *more)
         assert (code, out) == (2, "")
@@ -268,7 +268,9 @@ def test_an_output_name_with_a_wrong_ending_is_refused(image, typed, tmp_path, n
 
 
 @pytest.mark.parametrize("name", ["image", "v1.2", "w.img", ".zip", "w.tar.old", "w.xz", "w.zip/", "W.tar"])
-def test_an_output_name_with_an_unrelated_ending_is_accepted(image, typed, tmp_path, name):
+def test_an_output_name_without_the_extension_of_another_kind_of_file_is_accepted(
+    image, typed, tmp_path, name
+):
     assert typed("image", "build", image, "-o", f"{tmp_path}/{name}")[0] == 0
 
 

@@ -1,4 +1,4 @@
-"""The keys that an image gives its instance, through every command that renders for a first start.
+"""Configuration keys that an image gives a new instance, in every command that renders for a first start.
 
 The precedence was recorded on Incus 6.0.4: incus_cases_2, n10 (create), n61 (a key set or removed
 afterwards).

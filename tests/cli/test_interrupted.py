@@ -23,7 +23,7 @@ def run(folder: Path, *arguments: str, **options: object) -> "subprocess.Complet
 
 @pytest.mark.parametrize("module", ["click", "difflib"])
 def test_an_early_interrupt_shows_no_traceback(module, tmp_path):
-    """``click`` is imported before a command is known, ``difflib`` only by one command."""
+    """templater imports ``click`` before it knows the command. Only one command imports ``difflib``."""
     (tmp_path / f"{module}.py").write_text(INTERRUPT)
     done = run(tmp_path, "previev")
     assert done.stderr.strip() == ""

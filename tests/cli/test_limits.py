@@ -1,4 +1,4 @@
-"""``--limit`` of each command that has it: the named limit takes effect."""
+"""The option ``--limit`` of each command: the limit that the user names takes effect."""
 
 import json
 import os
@@ -110,7 +110,7 @@ def test_an_invalid_limit_is_a_usage_error(image, capsys):
 
 @pytest.mark.slow
 def test_the_template_size_limit_applies_to_preview_and_to_hooks(image, capsys):
-    """Reading, compiling and a hook's reading share one default and one limit name."""
+    """A template has one size limit, with one name and default, for reading, for compiling and for hooks."""
     (image / "templates/a.tpl").write_text("x" * ((4 << 20) + 1))
     line = ["preview", image, "-t", "create", "--as", "none", "--rootfs", "none", "--limit", "output=6MiB"]
     code, told = said(capsys, *line)
@@ -145,7 +145,10 @@ READS = {
 
 @pytest.fixture
 def slow_files(image, monkeypatch):
-    """Return an image with two targets that have the rendered content. Reading each takes six seconds."""
+    """Return an image whose two target files already have the rendered content.
+
+    Reading each target file takes six seconds.
+    """
     (image / "metadata.yaml").write_text(
         "architecture: x86_64\ncreation_date: 1\ntemplates:\n"
         "  /etc/a: {when: [create, start], template: a.tpl}\n"
@@ -173,7 +176,7 @@ def slow_files(image, monkeypatch):
 def test_attack_87_a_command_stops_reading_the_files_of_a_root_filesystem_at_the_limit(
     slow_files, capsys, command
 ):
-    """The kernel decompresses many times the size of some files, which no processor time counts."""
+    """The kernel decompresses many times the size of some files. No processor time limit counts this work."""
     words = [word.replace("IMAGE", str(slow_files)) for word in READS[command]]
     code, output = said(capsys, *words)
     assert code

@@ -27,7 +27,7 @@ from tests.recorded_daemon import JSON, error, incus, key, sync  # noqa: F401
 
 @pytest.fixture
 def several(incus):  # noqa: F811
-    """Give the daemon five instances: c1 as recorded, a stopped one, and three with errors."""
+    """Give the daemon five instances: c1 as recorded, a stopped instance, and three instances with errors."""
     listed = incus.data("GET /1.0/instances?recursion=1")
     c1 = next(each for each in listed if each["name"] == "c1")
     names = {"bad-json": {}, "gone": {}, "oci": {"volatile.container.oci": "true"}}
@@ -289,7 +289,7 @@ def test_a_command_that_reads_a_long_list_of_profiles_stops_at_the_memory_limit(
     assert peak < 500
 
 
-def test_a_large_instance_that_is_not_read_in_advance_gives_the_same_result(several, run, monkeypatch):
+def test_a_large_instance_gives_the_same_result_although_it_is_not_read_in_advance(several, run, monkeypatch):
     ahead = run("diff", "incus:")
     monkeypatch.setattr(judge_many, "_MOST", 100)
     assert run("diff", "incus:") == ahead

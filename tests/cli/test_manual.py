@@ -1,4 +1,4 @@
-"""The man pages: their content, and what man and mandoc say about them."""
+"""The man pages: their content, and the warnings of man and mandoc."""
 
 import re
 import shutil
@@ -126,7 +126,7 @@ def test_no_man_page_causes_a_formatting_warning(words, written, tmp_path):
 
 @pytest.mark.slow
 def test_the_man_program_finds_the_name_line_of_each_page(written, tmp_path):
-    """``apropos`` and ``whatis`` use this line."""
+    """``apropos`` and ``whatis`` use the name line of a man page."""
     if shutil.which("lexgrog") is None:
         pytest.skip("NOT RUN: needs lexgrog, of man-db")
     for name, text in written.items():

@@ -60,7 +60,7 @@ def listed(tmp_path):
 
 @pytest.fixture
 def form(request, listed, tmp_path):
-    """The options of one of the outputs of `preview`."""
+    """The options that select one form of the output of `preview`."""
     return {
         "text": [],
         "json": ["--json"],
@@ -284,7 +284,7 @@ def test_diff_shows_rules_that_the_host_refuses(run, image):
 
 
 def test_each_report_names_the_known_differences_between_the_host_and_templater(run, image):
-    """The name is that in the table of differences."""
+    """Each report uses the names in the table of differences."""
     (image / "rootfs/etc/started").symlink_to("/srv/started")
     (image / "rootfs/srv").mkdir()
     name = "links are followed only inside the root filesystem"
@@ -405,7 +405,7 @@ def test_every_output_of_preview_warns_once_of_each_unknown_variable(run, image,
 
 
 @FORMS
-def test_every_output_of_preview_shows_once_what_the_parser_found_in_the_metadata(run, image, form):
+def test_every_output_of_preview_shows_each_mistake_in_the_metadata_only_once(run, image, form):
     (image / "metadata.yaml").write_text(METADATA + "nosuch: 1\n")
     code, _, err = run("preview", image, *form)
     assert code == 0, err
@@ -440,7 +440,7 @@ def test_simulate_has_no_note_about_create_only_rules_if_it_knows_which_files_ex
     assert "create_only" not in run("simulate", archive, "start", "--vm")[2]
 
 
-def test_simulate_has_a_note_if_the_files_of_the_image_of_a_rebuild_are_unknown(run, archive, image):
+def test_simulate_has_a_note_if_the_files_of_the_image_for_a_rebuild_are_unknown(run, archive, image):
     steps = ("create", "start", "stop")
     err = run("simulate", image, *steps, f"rebuild={archive}", "start")[2]
     advice = "if IMAGE in rebuild=IMAGE is a directory with a rootfs, templater knows which files exist"
@@ -499,7 +499,10 @@ def test_status_compares_the_files_with_the_record_and_with_the_next_start(run, 
 
 
 def test_apply_uses_the_record_of_an_instance_whose_root_filesystem_is_elsewhere(run, image, tmp_path):
-    """Such as a machine of nspawn. The next start called the files of this apply "changed by hand"."""
+    """A machine of nspawn is an example.
+
+    `apply` did not use its record, so the next start called the written files "changed by hand".
+    """
     state = image / ".templater"
     (image / "rootfs").rename(tmp_path / "root")
     state.mkdir(mode=0o700)
@@ -560,7 +563,7 @@ RANGES = "lxc.rootfs.path = dir:ROOTFS\n" + IDS.format("u") + IDS.format("g")
     ],
 )  # fmt: skip
 def test_apply_uses_the_id_map_of_a_container_of_lxc(run, image, tmp_path, config, mode, note, uid):
-    """A map gives files to any user of the host, so a ``config`` in an unpacked image must not define it."""
+    """An id map can give files to any user of the host. So a ``config`` in an unpacked image is ignored."""
     (image / "metadata.yaml").write_text(
         "templates:\n  /created: {when: [create], template: t.tpl, uid: 1000, gid: 1000}\n"
     )
@@ -581,10 +584,10 @@ def test_apply_uses_the_id_map_of_a_container_of_lxc(run, image, tmp_path, confi
 
 
 @as_root
-def test_apply_names_the_old_content_of_a_mounted_file_that_it_cannot_restore(
+def test_apply_names_the_file_with_the_old_content_of_a_mounted_file_that_it_cannot_restore(
     run, image, tmp_path, mounts, monkeypatch
 ):
-    """The state directory had the record, but the old content was only in memory."""
+    """The state directory had the record of the files, but the old content was only in memory."""
 
     def fail(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

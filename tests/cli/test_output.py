@@ -165,7 +165,7 @@ def test_only_files_of_a_known_type_have_colours(path):
     [("a.nix", "é"), ("a.yaml", "%"), ("a.conf", "="), ("a.py", "\n "), ("a.xml", "<!--"), ("a.sh", "$(")],
 )
 def test_slow_syntax_highlighting_stops_at_the_time_limit(path, text, monkeypatch):
-    """These lexers of Pygments take quadratic time for these texts."""
+    """For the texts of this test, lexers of Pygments take quadratic time."""
     monkeypatch.setattr(output, "COLOUR_SECONDS", 0.05)
     line = (text * 1000)[:1000].rstrip("\n") + "\n"
     text = (line * 1000)[: output.LARGEST_COLOURED]

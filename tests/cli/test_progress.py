@@ -32,7 +32,10 @@ def test_progress_is_not_written_to_a_pipe(monkeypatch):
 
 
 def a_terminal(monkeypatch):
-    """Replace standard error. A fixture cannot do so, because pytest replaces it before the test begins."""
+    """Replace standard error by a terminal.
+
+    A fixture could not, because pytest itself replaces standard error before the test begins.
+    """
     found = Terminal()
     monkeypatch.setattr(sys, "stderr", found)
     monkeypatch.setenv("TERM", "xterm")
@@ -43,7 +46,7 @@ def a_terminal(monkeypatch):
 
 
 def shown_after(bar, *calls):
-    """Call ``bar`` when the other thread has started to show it."""
+    """Call ``bar`` with each of ``calls``, after the display thread has begun to show progress."""
     while bar.__self__.bars is None:
         time.sleep(0.01)
     for call in calls:
@@ -108,7 +111,7 @@ def test_progress_changes_from_a_spinner_to_a_bar_when_the_total_becomes_known(m
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["unpack", "pack", "edit"])
 def test_progress_of_an_archive_operation_has_the_archive_size_as_its_total(command, tmp_path):
-    """The bytes of an archive that were read are shown, because the number of bytes to write is unknown."""
+    """The progress counts the bytes read from an archive, because the number of bytes to write is unknown."""
     image = tmp_path / "image"
     (image / "rootfs").mkdir(parents=True)
     (image / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")

@@ -1,4 +1,7 @@
-"""As root, `audit` and `image info` read an image in a child that can compute and answer, and nothing else."""
+"""If root runs `audit` or `image info`, a sandboxed child reads the image.
+
+The child can only compute and send its answer.
+"""
 
 import ast
 import gzip
@@ -72,7 +75,7 @@ def test_the_sandboxed_child_cannot_perform_forbidden_operations(what, path, tmp
 
 
 def archives(tmp_path):
-    """Images of each compression, and images that readers refuse or find something in."""
+    """Images with each compression, images that readers refuse, and images with findings."""
     plain = Path(image(tmp_path / "plain", file("templates/a.tpl", b"{{ config.x|upper }}"), metadata=RULE))
     data = plain.read_bytes()
     packed = sorted(set(compress.NAMES.values()))
@@ -168,7 +171,7 @@ def test_a_limit_on_the_command_line_applies_to_the_sandboxed_child(limit, work,
 
 
 def list_children() -> set[str]:
-    """Return the ids of this process's children; other tests of the process can have some."""
+    """Return the ids of this process's children. Earlier tests in the process can have left children."""
     with open(f"/proc/self/task/{os.getpid()}/children") as file:
         return set(file.read().split())
 
@@ -267,7 +270,7 @@ def test_every_module_that_an_image_reader_imports_late_is_loaded_before_the_san
 
 
 def all_imports_from(*modules):
-    """Return the modules that these modules import, directly or not, also those that functions import."""
+    """Return every module that these modules import, directly or indirectly, even inside functions."""
     seen, waiting = set(), list(modules)
     while waiting:
         module = waiting.pop()
@@ -325,7 +328,7 @@ def test_rendered_files_of_every_checked_type_are_checked_in_the_sandbox(tmp_pat
 
 @pytest.mark.slow
 def test_an_audit_reads_yaml_without_libyaml_in_the_sandbox():
-    """The child gets the code of PyYAML's parser, but runs the code only for a text that libyaml rejects."""
+    """The child loads the code of PyYAML's own parser, but uses the parser only if libyaml can't."""
     script = (
         "from templater.startup import lazy_imports; lazy_imports.install()\n"
         "import sys\n"

@@ -146,7 +146,10 @@ def folder(tmp_path, monkeypatch):
 
 
 def shown_by(line, folder, capfd):
-    """Return a command line, its output and its exit code. The command does not change the root filesystem."""
+    """Run a command that does not change the root filesystem.
+
+    Return its command line, its output and its exit code.
+    """
     shutil.copytree(folder / "root", folder / "before", symlinks=True)
     code = main(line.split())
     out, err = capfd.readouterr()

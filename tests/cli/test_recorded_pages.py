@@ -1,4 +1,7 @@
-"""The HTML of the page and of a report, tag by tag. `pytest --update` writes the recordings; review them."""
+"""The HTML of the page of `watch --web` and of a report, tag by tag.
+
+`pytest --update` writes the recordings; review them.
+"""
 
 import json
 import os

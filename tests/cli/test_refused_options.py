@@ -1,4 +1,4 @@
-"""Options and arguments that a command refuses: the exact text, before anything is read or written."""
+"""Options and arguments that a command refuses with an exact text, before it reads or writes anything."""
 
 import os
 import shlex

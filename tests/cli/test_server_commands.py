@@ -96,7 +96,7 @@ def test_reloading_the_certificate_prints_a_note_about_the_success_or_the_error(
 
 @pytest.fixture
 def stored(monkeypatch):
-    """A store of four images: current, old and failing ones of a server, and one of files."""
+    """A store of four images: three from a server (current, old and failing), and one from files."""
     names = ("current", "old", "failing", "files")
     images = [
         SimpleNamespace(
@@ -240,7 +240,7 @@ def test_an_image_without_templates_or_without_valid_metadata_has_no_table(
 
 @pytest.mark.slow
 def test_the_time_limit_of_the_tables_includes_the_processor_time_for_reading_the_images(monkeypatch, capsys):
-    """A server could make the command decompress for minutes: only rendering had a limit."""
+    """A server could make the command decompress for minutes, because only rendering had a limit."""
 
     @contextmanager
     def slow(origin, each):

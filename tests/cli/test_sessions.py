@@ -28,7 +28,10 @@ def skip_without(needs):
 
 
 def sessions():
-    """Return each long session for new interpreters, and each short one for the server of commands."""
+    """Return a parameter for each session.
+
+    Long sessions start new interpreters, and short sessions use a server.
+    """
     for path in SESSIONS:
         if path.stem in SLOW:
             yield pytest.param(path, True, id=f"{path.stem}-new interpreters", marks=pytest.mark.slow)

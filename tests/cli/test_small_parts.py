@@ -1,4 +1,4 @@
-"""Small parts of commands: what they decide, without running a whole command."""
+"""Decisions of small functions of commands, tested without whole commands."""
 
 import json
 import os
@@ -284,7 +284,7 @@ def test_the_state_directory_is_next_to_the_root_filesystem_or_in_the_instance_d
 @as_root
 @pytest.mark.parametrize("make", [os.mkdir, lambda path: path.symlink_to("nowhere")])
 def test_a_state_directory_that_another_user_made_in_a_shared_directory_is_ignored(make, tmp_path, capsys):
-    """Every user could make such a directory in /tmp, and let root's `apply` to a directory there fail."""
+    """Every user could make the state directory of a root filesystem in /tmp. Then root's `apply` failed."""
     (tmp_path / "rootfs").mkdir()
     state = tmp_path / STATE_FOLDER
     make(state)

@@ -1,4 +1,4 @@
-"""Output on a terminal: colours, width, the pager, and nothing of it in a pipe."""
+"""Output on a terminal: colours, width and the pager. Output to a pipe has none of them."""
 
 import os
 import pty
@@ -56,7 +56,7 @@ def shown(monkeypatch, capfd):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_output_to_a_pipe_without_the_rich_library_has_no_terminal_layout(name, monkeypatch, capfd):
-    """The sessions in tests/cli/*.txt compare every byte. Here, the layout for terminals is not reached."""
+    """The sessions in tests/cli/*.txt compare every byte. This test only looks for the terminal layout."""
     monkeypatch.setitem(sys.modules, "templater.cli.styled", None)
     main(words_of(name))
     found = capfd.readouterr()

@@ -1,4 +1,4 @@
-"""The command test: images without tests, and the smallest share of branches."""
+"""The command `test`: images without tests, and the smallest allowed branch coverage."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def test_a_note_names_a_snapshot_that_no_test_uses(run, images):
     assert code == 0 and err == "note: a/tests: no test uses the snapshot 'snapshots/one/old.txt'\n"
 
 
-def test_an_invalid_test_of_one_image_does_not_hide_the_results_of_another(run, images):
+def test_an_invalid_test_of_one_image_does_not_hide_the_results_of_another_image(run, images):
     os.makedirs("b/tests")
     (images / "b/tests/one.yaml").write_text("tests: [{name: x, nam: x}]\n")
     code, out, err = run("test", "b", "a", "--json")

@@ -71,7 +71,7 @@ SOURCES = [name for name, found in COMMANDS.items() if any(map(takes_source, fou
 
 
 def formats(found: click.Command) -> list[list[str]]:
-    """The options that choose a form of output, each alone."""
+    """Return lists of options. Each list selects another output format."""
     chosen: list[list[str]] = [[]]
     for option in (each for each in found.params if isinstance(each, click.Option)):
         name = option.opts[-1]
@@ -159,7 +159,7 @@ def assert_hidden(capfd, home, words) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SOURCES)
-def test_no_form_of_output_of_a_command_has_the_password_of_src(name, server, home, capfd):
+def test_no_output_format_of_a_command_contains_the_password_of_the_source_url(name, server, home, capfd):
     shown = ""
     for chosen in formats(COMMANDS[name]):
         words = [*name.split(), url_of(server, "/image.tar"), *WORDS.get(name, []), *chosen]
@@ -183,7 +183,7 @@ def test_reports_for_ci_name_the_url_without_its_password(report, server, home, 
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_error_of_a_command_has_the_password_of_a_url(name, home, capfd):
+def test_no_error_of_a_command_contains_the_password_of_a_url(name, home, capfd):
     found = COMMANDS[name]
     arguments = [each for each in found.params if isinstance(each, click.Argument)]
     options = [
@@ -218,7 +218,9 @@ def test_a_file_whose_name_resembles_a_url_with_a_password_is_read(home, capfd):
 
 
 @pytest.mark.parametrize("words", [[BAD_URLS[0]], ["image", BAD_URLS[0]], ["--nosuch", BAD_URLS[0]]])
-def test_an_unknown_command_is_named_without_the_password(words, home, capfd):
+def test_the_error_about_an_unknown_command_hides_the_password_of_a_url_on_the_command_line(
+    words, home, capfd
+):
     assert main(words) == 2
     assert_hidden(capfd, home, words)
 
@@ -237,7 +239,7 @@ def test_reindex_writes_redirects_and_a_catalog_without_the_password(server, hom
     assert "me:" not in assert_hidden(capfd, home, "reindex")
 
 
-def test_a_remote_keeps_the_password_only_in_the_private_file(server, home, capfd):
+def test_the_password_of_a_remote_is_only_in_the_file_of_remotes_and_not_in_any_output(server, home, capfd):
     assert main(["remote", "add", "ours", url_of(server, "/tree")]) == 0
     assert main(["remote", "list"]) == 0
     assert main(["remote", "list", "--json"]) == 0
@@ -248,7 +250,7 @@ def test_a_remote_keeps_the_password_only_in_the_private_file(server, home, capf
         assert_hidden(capfd, home, words)
 
 
-def test_a_url_with_a_password_stays_whole_as_the_value_of_a_property(home, capfd):
+def test_a_property_whose_value_is_a_url_keeps_the_password_of_the_url(home, capfd):
     (home / "image").mkdir()
     (home / "image/metadata.yaml").write_bytes(metadata_yaml())
     url = f"https://{LOGIN}h/x"

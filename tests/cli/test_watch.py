@@ -419,7 +419,7 @@ def is_readable(descriptor, seconds):
 
 
 class Watching:
-    """A running `templater watch`, and what it has printed since the last look at it."""
+    """A running `templater watch`, and its output since the test last read the output."""
 
     def __init__(self, *words):
         self.process = subprocess.Popen(
@@ -588,7 +588,7 @@ def test_watch_names_at_most_sixteen_changed_files(image):
 
 
 @pytest.mark.slow
-def test_files_that_are_no_longer_in_the_list_of_files_are_still_watched(tmp_path):
+def test_files_that_were_removed_from_the_list_of_watched_files_are_still_watched(tmp_path):
     with Watch([]) as watch:
         watch.follow([str(tmp_path / "sub/a"), str(tmp_path / "b")])
         watch.follow([])

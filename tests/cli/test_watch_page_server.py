@@ -1,4 +1,4 @@
-"""The server of the page, with stand-ins for its processes and for the HTTP server."""
+"""The server of the page of `watch --web`, with stand-ins for its processes and for the HTTP server."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The views of `watch --web`: from a question from the page to HTML, in this process."""
+"""The views of `watch --web`: a request of the page becomes HTML, in the process of the test."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def page():
     return Page(CLOUD)
 
 
-def test_the_answer_for_the_page_contains_the_file_list_and_the_open_file_and_the_form(page):
+def test_the_response_to_the_page_contains_the_file_list_and_the_open_file_and_the_instance_form(page):
     answer = page.ask(file="/etc/hosts")
     assert answer["place"] == {
         "instance": "web1",
@@ -92,7 +92,7 @@ def test_the_page_shows_a_message_for_an_instance_file_without_instances(tmp_pat
 
 
 def test_rendering_for_the_page_has_the_default_limit_on_processor_time(monkeypatch):
-    """A view that compared two hosts could use 60 seconds."""
+    """A view of the page that compared two hosts could use 60 seconds."""
     served = []
 
     class Served(server.Page):
@@ -115,7 +115,9 @@ def test_an_emptied_field_of_the_form_does_not_set_its_key(page):
     )
 
 
-def test_if_the_file_is_unknown_the_page_opens_the_first_file_with_a_problem_or_else_the_first_file(page):
+def test_if_the_requested_file_is_unknown_the_page_opens_the_first_file_with_a_problem_or_the_first_file(
+    page,
+):
     assert page.ask(file="/nothing")["place"]["file"] == "/etc/hostname"
     broken = Page(ROOT / "sample-images" / "broken").ask()
     assert broken["problems"] > 10

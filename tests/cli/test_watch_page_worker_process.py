@@ -17,7 +17,10 @@ JOB = frame(pickle.dumps(("job", None)))
 
 
 class Process:
-    """A worker that answers each question with its text, unless its answer is given."""
+    """A stand-in for a worker process.
+
+    The process answers each request with the text of the request, unless the test gives an answer.
+    """
 
     def __init__(self, answer=None):
         self.answer, self.returncode, self.asked, self.killed = answer, None, [], 0
@@ -40,7 +43,7 @@ class Process:
 
 @pytest.fixture
 def workers(monkeypatch):
-    """The processes that will be started, and the words of each start."""
+    """The processes that the next starts return, and the words of each start so far."""
     ready, started = [], []
 
     async def start(*words, **options):

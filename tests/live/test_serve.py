@@ -162,7 +162,9 @@ def test_the_daemon_copies_and_starts_every_container_image(
 
 
 @pytest.mark.parametrize("protocol", ["simplestreams", "public"])
-def test_the_daemon_launches_a_container_directly(image_tree, served, trusting_daemon, protocol):
+def test_the_daemon_launches_a_container_from_a_remote_image_that_was_not_copied_before(
+    image_tree, served, trusting_daemon, protocol
+):
     daemon, name = trusting_daemon, f"direct-{protocol}"
     image = f"{remote(daemon, served, protocol)}:tiny/1"
     assert started(daemon, image, name) == preview(image_tree, "default", name)

@@ -1,4 +1,4 @@
-"""Which loops read a map in random order."""
+"""Loops that read a map in random order."""
 
 import pytest
 

@@ -45,7 +45,7 @@ def rule(fields: str, path: str = "/etc/motd", **more) -> AuthoredImage:
 
 
 def seed(name: str, content: str, **fields) -> AuthoredImage:
-    """An image with a complete NoCloud seed, of which one file has this content."""
+    """An image with a complete NoCloud seed. One file of the seed has the given content."""
     names = ("user-data", "meta-data", "network-config")
     contents = {
         "user-data": "#cloud-config\n{}\n",
@@ -455,7 +455,7 @@ def test_the_finding_about_each_example_mistake_has_the_recorded_text(update):
 
 @cache
 def installed(validator: str) -> bool:
-    """Return whether the validator runs here. A missing one fails in continuous integration."""
+    """Return whether the validator is installed. In continuous integration, fail if it is missing."""
     from templater.validators.runner import Runner
 
     return not {"missing", "off"} & set(Runner().ask(validator, "user-data", b"{}"))
@@ -631,13 +631,16 @@ VALUE = 'config_get("user.a", "")'
 
 
 def with_validator(path: str, template: str, mistakes) -> AuthoredImage:
-    """Return an image with one file, in whose text a validator finds ``mistakes(text)``."""
+    """Return an image with one file. The mistakes of its text ``text`` are ``mistakes(text)``."""
     validators = SimpleNamespace(mistakes=lambda id, name, text, target: mistakes(text))
     return replace(file(path, template), validators=validators)
 
 
 def first_only(text: str) -> list[tuple[int, str]]:
-    """Return a mistake in line 2 of a text that begins with the value, else in line 1, if that line is not empty."""
+    """Return at most one mistake.
+
+    The mistake is in line 2 if the text begins with "value", or else in line 1 if line 1 is not empty.
+    """
     return [] if text.startswith("\n") else [(2 if text.startswith("value") else 1, "wrong")]
 
 
@@ -852,8 +855,10 @@ def test_a_template_that_cannot_be_read_gives_only_the_finding_unreadable():
         ("properties: {date: 2024-01-01}\n", "3:20", "but yaml.v4 reads '2024-01-01' as a date"),
     ],
 )
-def test_a_metadata_file_that_only_incus_7_rejects_is_unreadable_if_this_host_is_chosen(more, place, message):
-    """The errors are those of the recordings in tests/hosts and tests/metadata_cases."""
+def test_a_metadata_file_that_only_incus_7_rejects_is_unreadable_if_incus_7_is_a_chosen_host(
+    more, place, message
+):
+    """The expected errors are those in the recordings in tests/hosts and tests/metadata_cases."""
     scanned = an_image(FACTS + more, {"t": ""})
     for names in (["incus"], ["lxd", "incus", "incus-6.0"]):
         (found,) = of_checks(authored(scanned, tuple(HOSTS[name] for name in names), ()), "unreadable")
@@ -962,7 +967,7 @@ def test_a_name_after_a_link_is_looked_up_at_the_target_of_the_link(path, names,
     assert found == ([("refused-link", "image/metadata.yaml:4:3", message)] if problem else [])
 
 
-def test_the_names_of_all_rules_together_are_limited(monkeypatch):
+def test_the_number_of_directories_and_links_on_the_paths_of_all_rules_together_is_limited(monkeypatch):
     """For each ``..``, the check followed the whole path again, with a new limit."""
     monkeypatch.setattr(follow_links, "MAX_STEPS", 1000)
     names = (a_folder("rootfs/a"), a_link("rootfs/l", "a/../" * 300 + "a"))
@@ -983,7 +988,10 @@ def test_a_yaml_file_is_checked_only_up_to_a_limited_number_of_parser_events(mon
 
 
 def test_the_attribute_named_validated_is_true_for_exactly_the_checks_that_need_a_validator():
-    """Without the validator, an ignored finding of such a check may be missing, so it is not reported as unused."""
+    """Without its validator, a check can miss a finding that the author ignores.
+
+    So templater does not report that the ignore entry is unused.
+    """
     marked = {check.id for check in all_checks("authoring") if check.validated}
     assert marked == {
         "cloud-config",
@@ -1121,7 +1129,7 @@ def test_an_ignore_entry_for_one_target_hides_only_the_findings_about_this_targe
     ("default", "value"),
     [("true", "false"), ("No", "yes"), ("ON", "off"), ("off", "on"), ("1.5", "1.5"), ("a", "value")],
 )
-def test_the_example_value_for_a_boolean_default_is_the_opposite_value(default, value):
+def test_the_example_value_of_a_key_with_a_boolean_default_is_the_opposite_of_the_default(default, value):
     assert invented_value("user.x", default) == value
 
 

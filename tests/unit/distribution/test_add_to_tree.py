@@ -492,7 +492,7 @@ def test_attack_82_an_image_is_not_added_if_a_server_would_then_refuse_the_tree(
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_an_image_can_be_added_to_a_tree_whose_index_has_capitalised_keys(tree, tmp_path, exists):
-    """Clients read such an entry, but `streams add` does not change its file."""
+    """Clients read an index entry with capitalised keys, but `streams add` does not change its file."""
     add(tree, unified_image(tmp_path / "a"))
     index = json.loads(tree.read(INDEX_PATH))
     index["index"]["x"] = {"Datatype": "image-downloads", "Path": "streams/v1/x.json", "Products": ["a"]}

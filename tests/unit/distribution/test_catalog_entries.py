@@ -1,4 +1,4 @@
-"""What `streams add` enters into a catalog: names, aliases, items and requirements, without any file."""
+"""The entries of `streams add` in a catalog: names, aliases, items and requirements, without any file."""
 
 import time
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ def split(meta="m", roots=("squashfs",), aliases=(), requirements=None, metadata
 
 
 def a_catalog(**products):
-    """A catalog with other products in the tree's own file."""
+    """A catalog with these products in the file to which templater adds images."""
     return Catalog(new_index(), {IMAGES_PATH: {"products": products}} if products else {})
 
 

@@ -25,7 +25,10 @@ from tests.streams.random_products import random_product
 
 
 def real(raw: dict) -> tuple[int, int, int]:
-    """Return the images and dropped entries of one client, their texts, and the bytes of a server's lists."""
+    """Return three numbers for a catalog.
+
+    The numbers are the entries of one client, the length of their texts, and the bytes of a server's lists.
+    """
     products = list(decode_products({"products": raw}, "", Decoded()))
     served, entries, texts = ServedSize(), 0, 0
     for client in CLIENTS:
@@ -106,7 +109,7 @@ def test_streams_add_lists_the_images_if_the_catalog_may_exceed_any_limit(tmp_pa
 
 
 def test_a_catalog_with_a_wide_character_is_read_as_clients_read_it(tmp_path, monkeypatch):
-    """Python needs four bytes for each of its characters, so another limit applies."""
+    """Python needs four bytes for each character of the catalog, so another limit applies."""
     tree = Tree(str(tmp_path / "tree"))
     listed = []
     monkeypatch.setattr(list_stream, "read_products", lambda stream: listed.append(stream) or [])

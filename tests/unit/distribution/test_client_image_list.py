@@ -59,7 +59,10 @@ def listed(*products):
 
 
 def owners(*products):
-    """Return the first letter of the fingerprint of each owner of the alias ``own``, and whether it is certain."""
+    """Return the first letter of the fingerprint of each image with the alias ``own``.
+
+    Also return whether the alias certainly selects this image.
+    """
     return [(image.fingerprint[0], "own" not in image.random) for image in listed(*products) if "own" in image.aliases]  # fmt: skip
 
 
@@ -96,7 +99,7 @@ SPLIT = {
     ],
 )
 def test_an_alias_selects_a_random_image_if_the_order_of_its_images_is_not_defined(products, found):
-    """The program sort.go of the clients treats a missing property as equal to any other value."""
+    """The source file sort.go of the clients treats a missing property as equal to any other value."""
     assert owners(*products) == found
 
 

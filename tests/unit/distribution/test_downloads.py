@@ -204,7 +204,7 @@ def test_a_directory_of_another_user_is_not_private(tmp_path, monkeypatch):
 
 @pytest.fixture(params=["direct", "no direct writes", "other alignment"])
 def kind(request, monkeypatch):
-    """Real direct writes, where the file system has them, and the two answers of other file systems."""
+    """Use real direct writes, refuse to switch them on, or refuse each of them."""
     real_fcntl, real_write = fcntl.fcntl, os.write
 
     def refuse(fd, command, flags=0):
@@ -303,7 +303,7 @@ def test_no_thread_remains_after_a_failed_write_and_an_error_of_the_caller(tmp_p
     assert threading.active_count() == before
 
 
-def test_after_an_error_of_the_caller_the_received_bytes_are_written(tmp_path):
+def test_the_received_bytes_are_written_even_after_an_error_of_the_caller(tmp_path):
     with (
         open(tmp_path / "file", "w+b", buffering=0) as file,
         pytest.raises(KeyError),

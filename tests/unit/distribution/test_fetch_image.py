@@ -167,7 +167,7 @@ def templated(certificates, tmp_path):
 def test_a_command_prints_the_same_for_an_image_on_a_server_as_for_its_files(
     templated, tmp_path, monkeypatch, capsys, home, command, whole, shown
 ):
-    """Only `audit` reads the root filesystem. It also has a finding, so its exit code is 1."""
+    """Only `audit` reads the root filesystem. `audit` also has a finding, so its exit code is 1."""
     server, files = templated
     monkeypatch.chdir(tmp_path)
 
@@ -275,7 +275,10 @@ def test_fetching_an_image_that_only_lxd_can_use_gives_a_note(certificates):
 
 
 def broken(handler, path: str, data: bytes, sent: int) -> bool:
-    """Answer with the first bytes of a file only, although all are announced; ranges are answered whole."""
+    """Send only the first bytes of a file, although the headers announce all bytes.
+
+    Answer requests for ranges completely.
+    """
     if not handler.path.endswith(path):
         return False
     wanted = handler.headers.get("Range")
@@ -740,7 +743,7 @@ def test_a_multipart_boundary_may_have_up_to_200_characters(length):
         image_api_client._boundary(kind)
 
 
-def test_a_parameter_in_two_spellings_gives_no_error_other_than_those_of_templater():
+def test_a_header_with_a_parameter_in_two_spellings_gives_at_most_an_error_of_templater():
     """Python 3.11 raised TypeError. Other releases of Python read one of the two values."""
     with suppress(InputError):
         image_api_client._boundary("multipart/form-data; boundary*=a; boundary*0=b")
@@ -794,7 +797,10 @@ def test_the_metadata_of_a_split_image_is_fetched_before_the_root_filesystem_and
 
 
 def an_api(body, kind="application/octet-stream"):
-    """Return a fault of a server with one image, which answers ranges, and the fingerprint of the image."""
+    """Return a fault of a server that has one image and answers range requests.
+
+    Also return the fingerprint of the image.
+    """
     parts = [data for _, data in body] if isinstance(body, list) else [body]
     fingerprint = hashlib.sha256(b"".join(parts)).hexdigest()
     sent = multipart(body) if isinstance(body, list) else body
@@ -897,7 +903,7 @@ def test_an_interrupted_download_begins_again_if_the_image_of_the_server_is_shor
 
 
 @pytest.mark.parametrize("part", [b"unifieX", b"wrong"])
-def test_a_unified_image_of_the_image_api_begins_again_after_a_resumed_download_with_a_wrong_hash(
+def test_a_resumed_download_of_a_unified_image_from_the_image_api_begins_again_after_a_wrong_hash(
     api, home, part
 ):
     data = b"unified" * 100
@@ -916,7 +922,7 @@ def test_a_unified_image_of_the_image_api_begins_again_after_a_resumed_download_
     assert files_of(home) == [fingerprint]
 
 
-def test_a_unified_image_is_requested_again_if_the_image_api_sends_another_range(api, home):
+def test_a_unified_image_is_requested_again_if_the_image_api_sends_a_range_that_was_not_requested(api, home):
     data = b"unified" * 100
     whole, fingerprint, _ = an_api(data)
 
@@ -938,7 +944,7 @@ def test_a_unified_image_is_requested_again_if_the_image_api_sends_another_range
     assert content(fetch(f"api:{fingerprint}").image) == data
 
 
-def test_a_unified_image_of_the_image_api_with_another_hash_is_refused(api, home):
+def test_a_unified_image_of_the_image_api_with_a_wrong_hash_is_refused(api, home):
     whole, fingerprint, _ = an_api(b"image")
     other, _, _ = an_api(b"other")
     api.fault = lambda handler: (other if handler.path.endswith("/export") else whole)(handler)

@@ -1,4 +1,4 @@
-"""Twice as many images cost at most 2.3 times as much, whatever is done with them."""
+"""Each operation on twice as many images costs at most 2.3 times as much time and memory."""
 
 import json
 import os
@@ -111,7 +111,7 @@ def decode(document):
 
 
 def seconds(action):
-    """The least processor time of several runs: other processes disturb it least."""
+    """Return the least processor time of several runs, because other processes disturb this run least."""
     times = []
     for _ in range(3):
         begun = time.thread_time()

@@ -1,4 +1,4 @@
-"""Streams behind a URL: what a server may do wrong, and what happens to a password."""
+"""Streams at a URL: faults of the server, and the handling of a password."""
 
 import base64
 import contextlib
@@ -534,7 +534,7 @@ def test_all_catalogs_of_a_stream_share_one_deadline(server, monkeypatch):
         stream.read(INDEX)
 
 
-def test_the_download_of_a_large_file_may_take_longer_than_that_of_a_catalog(server, monkeypatch):
+def test_the_download_of_a_large_file_may_take_longer_than_the_download_of_a_catalog(server, monkeypatch):
     monkeypatch.setattr(https_client_limits, "MOST_CATALOG_SECONDS", 0.1)
     server.fault = lambda handler: time.sleep(0.2)
     with UrlStream(server.url).pieces(INDEX) as pieces:
@@ -645,7 +645,7 @@ def test_all_addresses_of_a_server_share_one_deadline(monkeypatch):
     assert time.monotonic() - begun < 3
 
 
-def test_the_second_address_of_a_server_is_used_if_the_first_refuses_connections(server, monkeypatch):
+def test_the_second_address_of_a_server_is_used_if_the_first_address_refuses_connections(server, monkeypatch):
     port = int(server.url.rpartition(":")[2])
     places = [
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in (("127.0.0.1", 1), ("127.0.0.1", port))

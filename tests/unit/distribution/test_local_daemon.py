@@ -1,4 +1,4 @@
-"""The client of the image API: which answers of a daemon are errors, and what the user reads about them."""
+"""The client of the image API: the answers of a daemon that are errors, and the messages about them."""
 
 import contextlib
 import http.client

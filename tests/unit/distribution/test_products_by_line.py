@@ -25,7 +25,7 @@ LINE = plain_line(random.Random(3), "p")
 VERSION = '"20260101_0000":'
 
 
-def test_the_lines_that_streams_add_writes_are_plain(tmp_path):
+def test_the_catalog_lines_that_streams_add_writes_are_plain_lines(tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     for number, root in enumerate([squashfs(1), tarball({"etc": None}), QCOW2]):
         add(tree, *pair(tmp_path / f"a{number}", root), aliases=["x/y", "a b"][:1])
@@ -42,7 +42,7 @@ def pair(folder, root, **fields):
 
 
 @pytest.mark.slow
-def test_the_decoder_reads_the_same_from_each_plain_line():
+def test_the_decoder_reads_the_same_product_from_each_plain_line_of_a_catalog():
     rng = random.Random(1)
     plain = 0
     for _ in range(1000):
@@ -69,7 +69,7 @@ def test_the_decoder_reads_the_same_from_each_plain_line():
 
 
 def result(data):
-    """Return the products of a file, with the names of those whose text can hide a word."""
+    """Return the products of a file in several forms, or "another form" if its lines cannot be read."""
     try:
         lines = ProductLines(data)
     except ValueError:
@@ -128,14 +128,14 @@ OTHER_LINES = {
 
 
 @pytest.mark.parametrize("form", OTHER_LINES)
-def test_catalog_lines_in_another_form_are_left_to_the_decoder(form):
+def test_only_the_decoder_reads_catalog_lines_that_are_not_plain(form):
     assert read_plain(LINE.encode())
     line = OTHER_LINES[form](LINE)
     assert line != LINE
     assert read_plain(line.encode()) is None
 
 
-def test_a_version_that_occurs_twice_is_left_to_the_decoder():
+def test_only_the_decoder_reads_a_catalog_line_in_which_a_version_occurs_twice():
     head, _, versions = LINE.partition('"versions":{')
     version = versions.removesuffix("}}")
     other = version.replace("202601", "202602")

@@ -1,4 +1,4 @@
-"""``verify`` says what Debian's real incus client did with the same tree."""
+"""``verify`` predicts the recorded results that Debian's real incus client had with the same tree."""
 
 import pytest
 

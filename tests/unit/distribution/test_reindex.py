@@ -128,7 +128,10 @@ templates:
 
 
 def with_templates(origin, data=b""):
-    """Give the origin's image templates; its fingerprints stay, as only --copy compares them."""
+    """Add templates to the origin's image, without new fingerprints.
+
+    Only --copy compares the fingerprints.
+    """
     (path,) = origin.folder.rglob("*-lxd.tar.xz")
     members = {
         "metadata.yaml": TEMPLATED,

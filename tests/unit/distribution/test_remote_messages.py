@@ -1,4 +1,4 @@
-"""The exact words about images on servers and about republished streams, without a server."""
+"""The exact messages about images on servers and about republished streams, without a server."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Named image servers: the configuration of the clients, and the remotes of templater's own file."""
+"""Named image servers: the configuration of the clients, and templater's own file of remotes."""
 
 import os
 
@@ -87,7 +87,7 @@ def test_only_a_private_server_gets_the_certificate_of_the_client(value, files, 
     assert found.client == ((f"{home}/client.crt", f"{home}/client.key") if client else None)
 
 
-def test_an_unreadable_or_invalid_configuration_is_an_error_and_a_missing_one_is_empty(home):
+def test_an_unreadable_or_invalid_configuration_is_an_error_and_a_missing_configuration_is_empty(home):
     assert read_yaml(f"{home}/none") == {}
     for text, value in (("", {}), ("a: 1\n", {"a": 1})):
         (home / "c").write_text(text)

@@ -1,4 +1,4 @@
-"""How gpgv is started, and the error for each way in which it can fail. A script takes the place of gpgv."""
+"""The start of gpgv, and the error for each of its failures. A script takes the place of gpgv."""
 
 import os
 

@@ -70,7 +70,10 @@ def split(tmp_path):
 
 
 def verified(store: Store) -> int:
-    """Assert that every record's files have their hashes and its fingerprint. Return the number of images."""
+    """Assert that the files of every record match its hashes and its fingerprint.
+
+    Return the number of images.
+    """
     for image in store.images():
         digest = hashlib.sha256()
         for path in store.paths(image):
@@ -184,7 +187,10 @@ def _record(store: Store, fingerprint: str, *, cached: bool, used: float | None 
 
 
 def test_the_files_of_two_fetches_are_never_combined_in_one_image_record(store, split):
-    """A server can announce the fingerprint of another image, and only the metadata may be fetched from it."""
+    """A server can announce the fingerprint of another image.
+
+    If templater fetches only the metadata, it cannot compare this fingerprint.
+    """
     genuine = replace(store.import_files(*split), source="good:tiny", cached=True)
     store.delete(genuine.fingerprint)
     other = replace(
@@ -345,7 +351,7 @@ def hashes(store, split):
 
 
 def test_importing_an_image_replaces_the_source_that_an_earlier_fetch_recorded(store, hashes):
-    """Otherwise, the server of the first fetch could replace the imported image at the next refresh."""
+    """Otherwise, the server of an earlier fetch could replace an imported image at the next refresh."""
     fetched = store.keep(hashes, source="evil:debian")
     store.change(fetched.fingerprint, lambda image: replace(image, cached=True))
     image = store.keep(hashes, source="good:debian", aliases=["debian"], auto_update=True)
@@ -364,7 +370,7 @@ def test_two_sources_of_one_image_are_refused_if_either_import_uses_auto_update(
 
 
 def test_importing_files_is_refused_if_the_store_updates_the_same_image_from_a_server(store, split, hashes):
-    """Otherwise, the server could later replace the user's own image under its alias."""
+    """Otherwise, the server could later replace an image of the user under the image's alias."""
     image = store.keep(hashes, source="evil:debian", aliases=["tool"], auto_update=True)
     with pytest.raises(
         UsageError, match=r"^the store has the same image from 'evil:debian': 8d1e0fdc50c1$"
@@ -406,7 +412,7 @@ def test_a_refresh_never_merges_an_image_with_an_image_of_another_source(store, 
 def test_a_refresh_fails_if_another_process_changed_the_source_of_the_image_during_the_refresh(
     store, hashes, tmp_path
 ):
-    """A slow server could wait until the user has deleted its image and imported the same one elsewhere."""
+    """A slow server could wait until the user had deleted the image and imported it from another source."""
     old = store.keep(hashes, source="evil:debian", aliases=["tool"], auto_update=True)
     new = store.import_files(unified_image(tmp_path / "image"))
     store.change(new.fingerprint, lambda image: replace(image, cached=True))

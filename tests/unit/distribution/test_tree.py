@@ -108,7 +108,7 @@ def test_the_image_files_are_written_before_the_catalog_and_the_catalog_before_t
 
 
 class Reader(threading.Thread):
-    """A client in a loop: it reads the index, then the catalog, then every file that it names."""
+    """A client in a loop: it reads the index, then the catalog, then every file that the catalog names."""
 
     def __init__(self, tree):
         super().__init__()
@@ -163,7 +163,10 @@ def test_a_reader_sees_no_missing_or_mismatching_file_during_hundreds_of_changes
 
 
 def kill_at_random_moments(tmp_path, count, seed):
-    """Kill `add`, `remove` and `prune`; after each the tree verifies, and another command works."""
+    """Kill `add`, `remove` and `prune` at random moments.
+
+    After each kill, check that the tree is valid and that another command works.
+    """
     choose = random.Random(seed)
     tree = Tree(str(tmp_path / "tree"))
     pairs = images(tmp_path / "images", 6)

@@ -1,4 +1,4 @@
-"""Root filesystems and disks whose end is missing: which are refused before they enter a tree or the store."""
+"""Root filesystems and disks without their end, which templater adds to no tree and to no store."""
 
 import random
 import shutil
@@ -18,7 +18,10 @@ COPIED = 1 << 63
 
 
 def disk(*clusters, tables=1, version=3, features=0, bits=9, refcounts=CLUSTER):
-    """A qcow2 disk: header, refcounts, the first table, then second tables with these entries, then a cluster of data."""
+    """A qcow2 disk, in this order: header, reference counts, first table, second tables, a cluster of data.
+
+    The second tables have these entries.
+    """
     first, second = 2 * CLUSTER, 3 * CLUSTER
     head = (
         b"QFI\xfb"

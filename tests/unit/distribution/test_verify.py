@@ -106,7 +106,7 @@ def test_verify_reports_an_error_if_clients_would_combine_two_values_of_a_key(tr
         ([""], ["error"]),
     ],
 )
-def test_an_index_entry_of_another_datatype_is_an_error_if_it_is_misspelled_or_the_only_entry(
+def test_an_index_entry_without_the_datatype_of_images_is_an_error_if_misspelled_or_the_only_entry(
     tree, datatypes, levels
 ):
     def entries(document):
@@ -472,7 +472,7 @@ def test_listing_a_stream_that_no_client_can_list_is_an_error(tree):
 
 
 def with_another_file(tree, path):
-    """Add a second products file to the index, which has the same products."""
+    """Add to the index a second products file with the same products."""
     if path != INDEX_PATH:
         file = Path(tree.path, path)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -482,7 +482,9 @@ def with_another_file(tree, path):
 
 
 @pytest.mark.parametrize("path", ["other/images.json", "images.json", "other/index.json"])
-def test_listing_a_stream_is_an_error_if_clients_read_one_of_two_files_with_one_base_name(tree, path):
+def test_listing_a_stream_is_an_error_if_clients_read_only_one_of_two_files_with_the_same_base_name(
+    tree, path
+):
     with_another_file(tree, path)
     name = path.rpartition("/")[2]
     with pytest.raises(InputError, match=f"by base name, and two files are named '{name}'"):

@@ -185,7 +185,7 @@ def test_reading_a_cache_entry_does_not_list_the_cache_directory(store, monkeypa
 
 
 def test_the_cache_has_its_documented_limits():
-    """With fewer entries images would be recompiled at every start; with more the disk would fill up."""
+    """A lower limit would let images be compiled again at every start. A higher limit would fill the disk."""
     assert compile_cache.MAX_ENTRY == 32 << 20
     assert compile_cache.MOST_ENTRIES == 512
     assert compile_cache.MOST_BYTES == 256 << 20

@@ -59,7 +59,7 @@ def test_a_hook_that_cannot_use_the_directory_for_old_contents_uses_the_director
         assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o711, 0o700)
 
 
-def test_two_directories_have_different_identities_and_a_missing_one_has_an_empty_identity(tmp_path):
+def test_two_directories_have_different_identities_and_a_missing_directory_has_an_empty_identity(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     a, b = (directory_identity(f"{tmp_path}/{name}") for name in ("a", "b"))

@@ -1,4 +1,4 @@
-"""Mount points of a runtime, which follows the links of the root filesystem on their paths."""
+"""Mount points of a runtime. The runtime follows links of the root filesystem in their paths."""
 
 import sys
 from types import SimpleNamespace

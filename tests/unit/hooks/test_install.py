@@ -67,7 +67,7 @@ def test_the_install_command_reports_a_missing_container(tmp_path):
         install.write(lxc.snippet("c1", [], str(tmp_path)))
 
 
-def test_the_install_command_keeps_other_hooks_in_config_json(tmp_path):
+def test_the_install_command_keeps_the_hooks_of_other_programs_in_config_json(tmp_path):
     config = tmp_path / "config.json"
     other = {"path": "/bin/other", "args": ["other"]}
     config.write_text(
@@ -157,7 +157,7 @@ def test_a_unit_line_that_systemd_ignores_is_neither_written_nor_read(text, is_i
     ("runtime", "place"), [(oci, "JSON"), (podman, "JSON"), (incus, "a key of Incus")], ids=lambda each: ""
 )
 def test_a_hook_line_in_json_with_bytes_that_are_not_utf_8_is_not_installed(runtime, place, tmp_path):
-    """Go's JSON decoder turned the path into another one, and the start failed."""
+    """Go's JSON decoder changed the path of a hook line to a different path, and the start failed."""
     name = str(tmp_path) if runtime is oci else ""
     assert runtime.snippet(name, ["--source", "/srv/imé"], "")
     with pytest.raises(UsageError, match=rf"^{place} can't contain bytes that are not UTF-8$"):
@@ -230,7 +230,7 @@ def test_the_install_command_refuses_a_config_json_with_a_number_that_is_too_lar
 
 
 def test_installing_an_oci_hook_for_another_stage_removes_the_hook_of_the_old_stage(tmp_path):
-    """Both hooks ran, with the old options and with the new ones."""
+    """The hooks of both stages ran: one hook with the old options, and one with the new options."""
     other = {"path": "/bin/true", "args": ["true"]}
     config = {"hooks": {"createRuntime": [other], "poststop": [other]}}
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -444,7 +444,10 @@ def test_files_count_as_changed_by_hand_after_a_killed_run_if_their_total_size_e
 def test_new_files_do_not_count_as_changed_by_hand_if_a_signal_arrives_during_the_last_write(
     container, monkeypatch
 ):
-    """The signal took effect after the files were in place, and their record was removed."""
+    """The signal took effect after the hook had put the files in place.
+
+    The record of the files was then removed.
+    """
     start(container)
     configure(container, "2")
     rename = Directory.rename_held
@@ -468,7 +471,7 @@ def test_new_files_do_not_count_as_changed_by_hand_if_a_signal_arrives_during_th
 def test_attack_87_a_start_fails_and_changes_no_file_if_comparing_takes_a_quarter_of_the_time_limit(
     container, monkeypatch, option
 ):
-    """The kernel decompresses many times the size of some files, which no processor time counts."""
+    """The kernel decompresses many times the size of some files. No processor time limit counts this work."""
     assert start(container) == (0, "")
     path = container / "rootfs/etc/a"
     before, inode = contents(container), path.stat().st_ino
@@ -514,7 +517,10 @@ def paths_read(monkeypatch) -> list[str]:
 
 @pytest.mark.parametrize("options", [(), (KEEP,)])
 def test_attack_87_a_start_does_not_read_a_target_whose_size_already_differs(container, monkeypatch, options):
-    """The kernel decompressed 128 KiB for each block of a target, which no limit on processor time counts."""
+    """The kernel decompressed 128 KiB for each block of a target.
+
+    No limit on processor time counts this work.
+    """
     start(container)
     configure(container, "2")
     (container / "rootfs/etc/a").write_text("longer than the new text and than the recorded text\n")
@@ -528,9 +534,10 @@ def test_attack_87_a_start_does_not_read_a_target_whose_size_already_differs(con
 def test_attack_87_a_start_does_not_read_files_that_are_listed_only_in_a_forged_record(
     container, monkeypatch, has_sizes
 ):
-    """The owner of the container's directory forged a staged record of 480 MiB of slowly decompressed files.
+    """The owner of the container's directory forged a staged record.
 
-    Each start read them, and failed after a minute.
+    The record listed 480 MiB of files that are slow to decompress. Each start read these files, and failed
+    after a minute.
     """
     start(container)
     (container / "rootfs/etc/forged").write_text("text")

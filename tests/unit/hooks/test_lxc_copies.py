@@ -295,7 +295,7 @@ def test_the_copied_templates_are_synced_to_the_disk_before_metadata_yaml_is_wri
 
 
 def test_a_snapshot_keeps_the_time_of_a_failed_first_start(tmp_path):
-    """Otherwise, the first start after the snapshot was restored overwrites files that the user has edited."""
+    """Without the time, the next start of a restored snapshot overwrites files that the user has edited."""
     folder = tmp_path / "web/snaps/snap0"
     folder.mkdir(parents=True)
     with StateDirectory(str(tmp_path / "web")) as directory:

@@ -131,7 +131,10 @@ def test_the_hook_line_for_uid_0_contains_lxc_usernsexec_only_if_an_ordinary_use
 def test_hook_lines_from_lxc_create_have_the_owner_option_if_the_id_map_contains_the_user(
     config, monkeypatch
 ):
-    """The namespace of lxc-create then has only the ids of the container, and the hook did not enter it."""
+    """If the id map contains the user, the namespace of lxc-create has only the ids of the container.
+
+    The hook did not enter this namespace.
+    """
     rows = {"u": ((0, 100000, 500), (500, 1000, 1)), "g": ((0, 200000, 65536),)}
     config.write_text(
         "".join(
@@ -156,7 +159,10 @@ def test_a_clone_hook_in_a_user_namespace_writes_no_compiled_python_modules(conf
 
 
 def test_the_lxc_template_script_refuses_owners_outside_the_id_range_of_the_container(tmp_path):
-    """The next id after the container's is the caller's: its setuid files would run as the caller."""
+    """The id after the container's last id belongs to the caller.
+
+    Setuid files with this id would run as the caller.
+    """
     text = snippet("", [], str(tmp_path)).text
     assert "--idmap u:0:0:$uid --idmap g:0:0:$gid" in text
     assert "export PYTHONDONTWRITEBYTECODE=1" in text
@@ -195,7 +201,7 @@ def test_a_namespace_maps_each_id_once_even_if_the_id_of_the_caller_is_already_m
 
 
 def test_the_hook_line_gives_the_caller_the_first_free_id_in_the_namespace_as_lxc_does(config, monkeypatch):
-    """In the clone hook, the caller has the id that LXC has chosen."""
+    """In the clone hook, the caller has the user id that LXC has chosen for the namespace."""
     rows = [(70000, 300000, 10), (0, 100000, 65536)]
     config.write_text("".join(f"lxc.idmap = {kind} {a} {b} {c}\n" for kind in "ug" for a, b, c in rows))
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)

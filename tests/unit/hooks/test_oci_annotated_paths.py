@@ -221,7 +221,7 @@ def test_an_allowed_directory_is_refused_if_another_user_can_replace_a_link_on_i
 def test_users_outside_of_a_user_namespace_may_own_only_the_allowed_directory_and_directories_above_it(
     function, path, foreign, accepted, places, monkeypatch
 ):
-    """In the namespace, all these users appear with the id of the root directory's owner."""
+    """In the namespace, all users without an id appear with the id of the root directory's owner."""
     (places / "images/group").mkdir()
     for name in ("web", "web.yaml"):
         (places / "images" / name).rename(places / "images/group" / name)

@@ -200,7 +200,10 @@ def test_a_masked_path_below_a_mount_hides_files_that_a_hook_can_write(read, sta
     ],
 )
 def test_a_repeated_name_in_the_configuration_of_a_bundle_is_refused(text, name):
-    """crun reads the first value, runc merges both, and the hook read the last."""
+    """If a name is repeated, crun reads the first value, and the hook read the last value.
+
+    runc merges the values.
+    """
     with pytest.raises(InputError) as refused:
         parse_json(text.encode(), "config.json")
     assert refused.value.message == f"config.json has the name '{name}' twice in an object"
@@ -269,7 +272,9 @@ def test_the_mounts_of_the_bundle_are_ignored_if_the_rootfs_option_names_another
     assert (request.rootfs, request.mounts) == (f"{tmp_path}/other", ())
 
 
-def test_the_mounts_of_the_bundle_count_if_the_rootfs_option_names_its_own_root_filesystem(read, tmp_path):
+def test_the_mounts_of_the_bundle_count_if_the_rootfs_option_names_the_root_filesystem_of_the_bundle(
+    read, tmp_path
+):
     """A hint suggests the option if root.path is a link. With the option, the hook wrote below mounts."""
     (tmp_path / "link").symlink_to("rootfs")
     config = {"root": {"path": "link"}, "mounts": [{"destination": "/srv"}], "linux": {"maskedPaths": ["/x"]}}

@@ -88,7 +88,10 @@ def test_an_lxc_hook_of_version_0_reads_the_stage_from_the_last_argument(contain
 
 
 def test_a_stale_value_of_the_variable_lxc_hook_type_is_ignored(container):
-    """A post-stop hook of version 1 of another container starts this container, whose hooks have version 0."""
+    """The post-stop hook of another container, with version 1, can start this container.
+
+    The hooks of this container have version 0.
+    """
     options = Options()
     options.words = ("c1", "lxc", "pre-start")
     assert isinstance(lxc.read_request(options, environ(container, "post-stop")), HookRequest)
@@ -118,7 +121,10 @@ def test_a_root_directory_that_another_hook_mounts_is_rendered_by_the_mount_hook
 def test_only_an_oci_hook_with_the_in_place_option_accesses_files_below_mount_points(
     container, runtime, in_place, enters, mounts, monkeypatch
 ):
-    """A mount can be a directory of the host. The plan refuses a target in it, but the mount may be newer."""
+    """A mount can be a directory of the host.
+
+    The plan refuses a target in a mount, but the mount may be newer than the plan.
+    """
     for folder in ("outside", "rootfs/etc"):
         (container / folder).mkdir()
     (container / "outside/file").write_text("of the host")
@@ -180,7 +186,7 @@ def test_a_mount_hook_fails_if_it_does_not_know_whether_the_pre_start_hook_rende
 
 @pytest.mark.parametrize("key", ["", "pre-mount"])
 def test_a_root_directory_that_a_pre_mount_hook_may_hide_is_refused_without_the_stage_option(container, key):
-    """The files, with their passwords, were below the mount point of an encrypted file system."""
+    """The hook wrote files with passwords below the mount point of an encrypted file system."""
     (container / "config").write_text(f"lxc.hook.{key} = /srv/decrypt\n" if key else "")
     options = Options()
     if key:
@@ -222,7 +228,7 @@ def test_the_mount_hook_never_renders_a_directory_given_with_the_rootfs_option(c
 )
 @pytest.mark.parametrize("above", [0, 1000000])
 def test_new_directories_of_an_overlay_belong_to_the_owner_of_the_lower_layer(container, above):
-    """They belonged to root, so an unprivileged container could write to nothing."""
+    """The new directories belonged to root, so an unprivileged container could not write any file."""
     os.chown(container / "rootfs", 1000000, 1000001)
     os.chown(container, above, above)
     lxc.open_layers((f"{container}/rootfs", f"{container}/delta"))
@@ -236,7 +242,10 @@ def test_new_directories_of_an_overlay_belong_to_the_owner_of_the_lower_layer(co
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="NOT RUN: needs root to change owners"
 )
 def test_no_overlay_directory_is_made_in_a_directory_of_another_user(container):
-    """The user exchanged the new directory with one of root, which the hook then gave to the container."""
+    """Another user exchanged the new directory with a directory of root.
+
+    The hook then gave root's directory to the user of the container.
+    """
     os.chown(container, 1234, 1234)
     os.chown(container / "rootfs", 1000000, 1000000)
     with pytest.raises(WriteError, match="can't make '/delta'"):
@@ -244,7 +253,7 @@ def test_no_overlay_directory_is_made_in_a_directory_of_another_user(container):
 
 
 def test_the_incus_hook_keeps_compiled_templates_only_on_request(container):
-    """Each of many short-lived instances left up to 256 MiB of them on the host's disk."""
+    """Each of many short-lived instances left up to 256 MiB of compiled templates on the host's disk."""
     (container / "metadata.yaml").touch()
     options = Options()
     options.state = str(container)
@@ -283,7 +292,7 @@ def test_an_invalid_id_map_is_refused(container, value):
 
 
 def test_an_included_file_is_read_at_the_position_of_the_include_line(container):
-    """A later line of the container's own file overrides it, as in LXC."""
+    """As in LXC, a later line of the container's own file overrides a line of the included file."""
     (container / "common.conf").write_text(
         "lxc.hook.mount = from templater_hook import\nlxc.idmap = u 0 1 1\n"
     )
@@ -317,7 +326,7 @@ def test_a_copy_to_a_directory_with_files_of_a_container_is_refused(tmp_path, by
 def test_lxc_files_in_an_included_directory_are_read_in_the_order_that_the_file_system_returns(
     tmp_path, monkeypatch
 ):
-    """LXC does not sort them, so templater had another id map."""
+    """LXC does not sort the files. templater sorted them, and so used another id map."""
     (tmp_path / "inc").mkdir()
     for name in "hbamz":
         (tmp_path / f"inc/{name}.conf").write_text(f"lxc.environment = {name}\n")
@@ -508,7 +517,7 @@ def test_the_copy_of_a_container_whose_hook_line_has_a_rootfs_option_is_refused(
 
 @pytest.mark.usefixtures("by_lxc_copy")
 def test_the_copy_of_a_container_whose_hook_line_has_a_state_option_is_refused(tmp_path):
-    """The copy never ran ``copy``: its start read the state of the original."""
+    """The copy never ran the trigger copy, because its start read the state of the original."""
     old, new = cloned(tmp_path, "new")
     options = Options()
     options.state = str(old)
@@ -521,7 +530,10 @@ def test_the_copy_of_a_container_whose_hook_line_has_a_state_option_is_refused(t
 
 
 def test_the_if_present_option_makes_a_clone_hook_skip_a_container_without_an_image(tmp_path):
-    """The hook of a common configuration stopped such a copy, and told the user to copy a missing metadata.yaml."""
+    """The hook in a common configuration file refused the copy of a container without an image.
+
+    The message told the user to copy a missing metadata.yaml.
+    """
     old, new = cloned(tmp_path, "new")
     (old / "metadata.yaml").rename(tmp_path / "metadata.yaml")
     options = Options()
@@ -610,7 +622,10 @@ def test_a_copied_container_gets_both_records_of_a_killed_run(tmp_path):
 
 @pytest.mark.usefixtures("by_lxc_copy")
 def test_a_copied_container_gets_the_journal_of_a_killed_run(tmp_path):
-    """The copy has the same leftovers, and its first start searches for them only if the journal exists."""
+    """A copy has the leftovers of the killed run.
+
+    Its first start searches for leftovers only if it has a journal.
+    """
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state:
         Journal(state.directory).write(["token", "/etc"])
@@ -727,7 +742,7 @@ def in_a_hook(call) -> None:
 
 @pytest.mark.usefixtures("by_lxc_copy")
 def test_a_destroy_by_the_same_process_as_the_clone_is_a_rename(tmp_path):
-    """This also holds if that process is the first of its PID namespace, as in a single-command container."""
+    """The process can be the first of its PID namespace, for example in a single-command container."""
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state_directory:
         state_directory.remember(State("", "old"))
@@ -739,7 +754,7 @@ def test_a_destroy_by_the_same_process_as_the_clone_is_a_rename(tmp_path):
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to change the owner")
 def test_a_destroy_hook_ignores_a_clone_record_that_another_user_owns(tmp_path):
-    """The owner of the container's directory wrote the path of another instance into that file."""
+    """The owner of the container's directory wrote the path of another instance into the clone record."""
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state_directory:
         state_directory.remember(State("", "old"))
@@ -751,7 +766,10 @@ def test_a_destroy_hook_ignores_a_clone_record_that_another_user_owns(tmp_path):
 
 
 def test_a_destroy_hook_does_not_write_outside_the_parent_directory_of_the_container(tmp_path):
-    """A user gave this name to a file of root from an unpacked image. The file can contain any path."""
+    """A user gave the name of the clone record to a file of root, which can contain any path.
+
+    The file came from an unpacked image.
+    """
     old, elsewhere = tmp_path / "lxc/old", tmp_path / "etc/new"
     elsewhere.mkdir(parents=True)
     (old / ".templater").mkdir(parents=True)
@@ -786,7 +804,7 @@ def test_a_renamed_container_without_recorded_state_has_a_pending_create_trigger
 
 
 def test_an_empty_id_map_line_clears_the_previous_id_map_lines(container):
-    """LXC does the same. A container can thus discard the map of an included file."""
+    """As in LXC, a container can thus discard the id map of an included file."""
     config = container / "config"
     config.write_text("lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n")
     assert lxc_config.ids_on_disk(str(config)).on_disk(0, 0) == (100000, 100000)
@@ -902,7 +920,7 @@ def test_an_overlay_is_mounted_privately_for_the_hook(overlay, mounts):
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("upper", ["delta0", "overlay/delta", "new"])
 def test_an_overlay_in_a_directory_that_another_user_can_replace_is_refused(mounts, tmp_path, upper):
-    """The file of one container, with its password, was written to the upper layer of the other."""
+    """The file of one container, with its password, was written to the upper layer of another container."""
     mounts.share(tmp_path)
     for name in ("lower", "mounted", "u/c1/overlay/delta", "u/c1/delta0"):
         (tmp_path / name).mkdir(parents=True)
@@ -950,9 +968,10 @@ def users_overlay(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("is_second", [False, True])
 def test_a_hook_does_not_empty_the_overlay_work_directory_of_another_user(users_overlay, mounts, is_second):
-    """The kernel removed the files inside of mount(2): 600,000 extents of a file took 8 s of system time.
+    """The kernel removed the files of the work directory inside of mount(2).
 
-    An empty directory with 150,000 extended attributes took 4 s, although its size is 0.
+    600,000 extents of a file took 8 s of system time. An empty directory with 150,000 extended attributes
+    took 4 s, although its size is 0.
     """
     (users_overlay / "work/work/file").touch()
     os.setxattr(users_overlay / "work/work", "user.x", b"theirs")
@@ -1005,7 +1024,7 @@ def test_attack_83_a_work_directory_that_another_user_could_have_filled_is_refus
 def test_no_upper_layer_directory_is_made_in_a_directory_that_another_user_can_change(
     tmp_path, owner, mode, said
 ):
-    """That user gave the name of the missing directory to the directory of another container for a moment."""
+    """A user gave the name of the missing directory to another container's directory for a moment."""
     for name in ("lower", "u"):
         (tmp_path / name).mkdir()
     os.chown(tmp_path / "u", owner, owner)
@@ -1059,7 +1078,7 @@ def test_a_hook_mounts_an_overlay_with_the_options_in_the_configuration_of_the_c
 def test_attack_90_a_hook_leaves_the_unmounting_of_the_overlay_to_another_process(
     mounts, tmp_path, monkeypatch, fails
 ):
-    """The kernel then writes all data of other containers to the disk, for half a minute at each start."""
+    """An unmount writes all data of other containers to the disk. This took half a minute at each start."""
     mounts.share(tmp_path)
     for name in ("lower", "upper", "mounted"):
         (tmp_path / name).mkdir()
@@ -1174,7 +1193,7 @@ def test_a_hook_unmounts_its_overlay_itself_if_the_configuration_of_the_containe
 def test_a_hook_waits_until_the_removed_files_of_its_overlay_are_closed_if_a_second_mount_would_fail(
     mounts, tmp_path, monkeypatch, refuses
 ):
-    """Otherwise, LXC could not mount the overlay: "already mounted or mount point busy"."""
+    """Without the wait, LXC could not mount the overlay: "already mounted or mount point busy"."""
     mounts.share(tmp_path)
     folders = [tmp_path / name for name in ("lower", "upper", "work", "mounted")]
     for folder in folders:
@@ -1265,7 +1284,10 @@ def test_attack_93_a_hook_commits_no_btrfs_when_it_unmounts_its_overlay(
 @as_root
 @pytest.mark.parametrize("why", ["an older kernel", "an index", "another file system"])
 def test_a_hook_mounts_its_overlay_without_the_option_volatile(mounts, tmp_path, monkeypatch, why):
-    """With the option, the kernel does not sync files that it copies. Older kernels don't know the option."""
+    """With the option volatile, the kernel does not sync copied files.
+
+    Older kernels don't know this option.
+    """
     if why == "another file system":
         mounts.tmpfs(tmp_path, "size=1m")
         folders, layers = overlay_in(tmp_path)

@@ -1,4 +1,4 @@
-"""The compilation before the next start, which happens in the process of a command."""
+"""The compilation of templates before the next start, in the process of a command."""
 
 import mmap
 import shutil

@@ -259,7 +259,7 @@ def test_the_log_quotes_an_error_message_that_contains_no_template_value(message
     assert without_values(RenderError(message)).message == message
 
 
-def test_a_unit_can_contain_every_character_beside_those_that_systemd_refuses():
+def test_a_systemd_unit_can_contain_every_character_that_systemd_does_not_refuse():
     assert not any(nspawn.is_ignored(f"a{c}") for c in "\t\x0b\x0e\ud7ff\ue000\ufdcf\ufdf0\ufffd\U0001fffd")
 
 
@@ -283,7 +283,7 @@ def test_a_limit_error_in_the_log_contains_neither_a_value_nor_its_size(message,
 
 
 def test_the_log_hides_each_limit_error_of_the_language_that_contains_more_than_a_limit():
-    """A new limit error whose message has another part than a constant needs a message without this part."""
+    """If the message of a new limit error contains more than constants, it also needs a shorter message."""
     found = []
     for path in sorted((ROOT / "templater/pongo2").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -323,7 +323,7 @@ def test_a_container_state_folder_cannot_be_created_below_a_file(tmp_path):
     assert os.stat(f"{tmp_path}/a/b").st_mode & 0o777 == 0o700
 
 
-def test_other_users_cannot_open_the_directory_in_which_all_containers_have_their_state(tmp_path):
+def test_users_other_than_the_owner_cannot_open_the_directory_with_the_states_of_all_containers(tmp_path):
     """A user who can open the directory can hold its lock, and then no other container gets a state."""
     for name in ("b", "b", "c"):
         make_state_folder(f"{tmp_path}/templater/incus/{name}")
@@ -375,7 +375,7 @@ def test_a_configuration_directory_whose_path_leads_through_too_many_links_is_re
 def test_a_link_owned_by_root_is_refused_if_another_user_can_change_its_directory(
     uid, gid, mode, is_refused, inner, tmp_path
 ):
-    """The user renamed root's link to a directory of the system, or the directory that contains the link."""
+    """A user can rename root's link to a directory of the system, or rename the directory above the link."""
     (tmp_path / "system").mkdir()
     home = tmp_path / "home"
     (home / inner).mkdir(parents=True)

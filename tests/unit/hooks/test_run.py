@@ -310,7 +310,7 @@ def test_one_hook_writes_a_limited_number_of_bytes_to_a_log_that_nothing_rotates
 
 
 def test_the_log_of_the_new_container_records_a_clone_and_a_rename(container, tmp_path):
-    """One process runs both hooks, as lxc-copy -R does."""
+    """One process runs the hooks for both events, as lxc-copy -R does."""
     (container / "templates/a.tpl").write_text("x")
     (container / "instance.yaml").write_text("name: c1\n")
     old, new = tmp_path / "lxc/old", tmp_path / "lxc/new"
@@ -386,7 +386,7 @@ def replace_rootfs(container):
 
 @pytest.mark.slow
 def test_a_new_nspawn_machine_with_the_name_of_an_old_machine_counts_as_new(container):
-    """It got the state of the old machine, so no rule with the trigger create ran."""
+    """The new machine got the state of the old machine, so no rule with the trigger create ran."""
     assert nspawn(container) == ["always", "once"]
     (container / "rootfs/etc/once").unlink()
     assert nspawn(container) == ["always"], "the same machine"

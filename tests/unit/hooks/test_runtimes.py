@@ -139,7 +139,10 @@ def test_a_python_module_without_the_runtime_functions_is_not_accepted_as_a_runt
 
 
 def test_a_missing_include_directory_in_an_lxc_configuration_is_ignored_as_lxc_ignores_it(tmp_path):
-    """LXC 6.0.4 ignores it only with a slash at the end; Debian's userns.conf has such a line."""
+    """LXC 6.0.4 ignores a missing directory only if its path ends with a slash.
+
+    Debian's userns.conf has such a path.
+    """
     config = tmp_path / "config"
     config.write_text("lxc.include = /nonexistent.d/\nlxc.uts.name = web1\n")
     assert ("lxc.uts.name", "web1") in list(settings(str(config)))

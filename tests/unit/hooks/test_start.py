@@ -161,7 +161,10 @@ def test_an_unwritable_log_of_the_container_does_not_stop_the_log_of_the_operato
 @pytest.mark.parametrize("is_own", [True, False])
 @pytest.mark.slow
 def test_the_error_about_a_lock_that_is_held_until_the_time_limit_names_the_lock(machine, capfd, is_own):
-    """The owner of a container's directory can hold its lock. The error named the time limit, but no lock."""
+    """The owner of a container's directory can hold the directory's lock.
+
+    The error named the time limit, but no lock.
+    """
     place = machine / (".templater" if is_own else "rootfs")
     place.mkdir(exist_ok=True, mode=0o700)
     fd = os.open(place / "lock" if is_own else place, os.O_RDWR | os.O_CREAT if is_own else os.O_RDONLY)
@@ -259,7 +262,7 @@ def test_the_error_about_one_differing_file_names_the_file(action):
     assert (log.lines, log.public_lines()) == ([f"differs: {text}"], [])
 
 
-def test_the_error_about_several_differing_files_names_only_the_first():
+def test_the_error_about_several_differing_files_names_only_the_first_file():
     log = Log()
     with pytest.raises(HostError) as caught:
         run.compare(plan(FAILED, UPDATE), log)

@@ -292,7 +292,10 @@ def test_the_status_command_reports_an_unexpected_condition_in_the_when_key_of_a
 @as_root
 @pytest.mark.parametrize("path", ["u/web1/rootfs", "/bin:u/web1/delta0"])
 def test_the_status_command_reports_another_user_who_can_replace_the_root_filesystem(container, path):
-    """The hook of an ordinary user can't see this user in the container's user namespace."""
+    """The hook of an ordinary user runs in the container's user namespace.
+
+    In this namespace, the hook can't see the user who can replace the root filesystem.
+    """
     other = container.parent / "u"
     for name in ("rootfs", "delta0"):
         (other / "web1" / name).mkdir(parents=True)
@@ -480,7 +483,10 @@ def test_the_status_says_why_a_hook_line_could_not_be_run(monkeypatch):
 
 @pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn"])
 def test_the_status_command_runs_only_hook_lines_that_this_installation_writes(runtime, monkeypatch):
-    """The line can come from a container, whose files belong to root, too. It is not run, even in part."""
+    """Root also owns the files of a container, so a container can have written the line.
+
+    The command runs no part of such a line.
+    """
     runs = []
     answer = subprocess.CompletedProcess([], 0, "versions", "")
     monkeypatch.setattr(subprocess, "run", lambda words, **_: runs.append(words) or answer)
@@ -564,7 +570,7 @@ def test_the_status_command_reports_a_hook_line_without_the_right_owner_option(c
 @pytest.mark.slow
 @pytest.mark.parametrize("variable", ["$LXC_ROOTFS_PATH", "${LXC_ROOTFS_PATH}"])
 def test_the_status_command_accepts_the_rootfs_variable_of_lxc_in_a_hook_line(variable, container):
-    """The line has a variable of LXC, which ``status`` took for the path of an image."""
+    """``status`` took the variable of LXC for the path of an image."""
     installed(container)
     config = container / "config"
     config.write_text(config.read_text().replace(" lxc --", f' lxc --rootfs "{variable}" --'))
@@ -596,7 +602,7 @@ def test_the_status_command_reports_a_rootfs_option_that_names_another_root_file
 def test_the_status_says_that_only_the_root_user_of_the_container_can_read_the_state(
     owner, container, monkeypatch
 ):
-    """Its hook runs as the container's root, who alone can read the state."""
+    """The container's hook runs as the container's root. Only this root user can read the state."""
     with StateDirectory(str(container)) as state_directory:
         state_directory.remember(State("", "c1"))
     for path in (container, container / ".templater"):

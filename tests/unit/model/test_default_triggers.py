@@ -68,7 +68,7 @@ def test_a_diff_with_an_existing_root_filesystem_shows_the_next_start():
     assert default_triggers(instance(), None, rootfs_of_instance=True).passes == ("create", "start")
 
 
-def test_a_note_says_that_no_daemon_sets_the_pending_trigger():
+def test_a_note_says_that_no_daemon_sets_the_pending_trigger_of_the_description():
     (note,) = first_start(instance("zzz")).notes
     assert note == "no daemon sets volatile.apply_template to 'zzz': a user has set this key by hand"
 

@@ -459,7 +459,10 @@ def test_filter_requests_run_one_at_a_time_and_only_a_few_requests_of_each_netwo
 
 
 def test_attack_73_a_client_with_many_filter_requests_does_not_delay_other_clients(tree, monkeypatch):
-    """One client with ten connections used all places: others got the status 503."""
+    """One client with ten connections used all places for filter requests.
+
+    Other clients got the status 503.
+    """
     done = []
 
     async def run():
@@ -492,7 +495,7 @@ def changed(tree):
 
 @pytest.mark.slow
 def test_attack_73_slow_clients_keep_at_most_one_old_list_in_memory(tree):
-    """Each change of the catalog left its old list in memory while a client read this list slowly."""
+    """After each change of the catalog, the old list stayed in memory while a client read it slowly."""
 
     async def run():
         server = image_server.ImageServer(TreeSource(str(tree)))
@@ -643,7 +646,7 @@ def test_requests_for_private_and_for_unknown_images_get_the_same_response(start
     ids=["private", "deleted"],
 )
 def test_attack_73_a_file_is_not_sent_after_its_image_was_made_private_or_deleted(start, tmp_path, hide):
-    """Only requests for lists looked at the store again, so clients that knew the path got the file."""
+    """Only requests for lists read the store again, so clients that knew the path of a file got the file."""
     store = Store(str(tmp_path / "store"))
     image = store.import_files(*split_image(tmp_path / "a"), aliases=["open"], public=True)
     kept = store.import_files(unified_image(tmp_path / "b", variant="b"), aliases=["kept"], public=True)

@@ -65,7 +65,7 @@ def test_files_below_the_root_of_a_served_tree_can_be_opened(root):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_private_file_of_root_in_the_tree_of_another_user_is_not_found(root):
-    """The user had moved the file there, and the server sent its content to everyone."""
+    """A user had moved a private file of root into the tree, and the server sent its content to everyone."""
     for path in (root, root / "images"):
         os.chown(path, 1234, 1234)
     for path, mode, public in (("images/file", 0o600, 0o644), ("images/deep", 0o700, 0o755)):
@@ -109,7 +109,10 @@ def test_a_link_in_a_served_tree_is_followed_only_inside_the_tree(root, tmp_path
 
 
 def test_a_directory_that_becomes_a_link_while_it_is_opened_is_not_followed(root, tmp_path, monkeypatch):
-    """The real path is computed first; a component that changes afterwards must not be followed."""
+    """The server first computes the real path.
+
+    It must not follow a path component that changes afterwards.
+    """
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/file").write_text("secret")
     real = os.open
@@ -499,7 +502,7 @@ def test_images_are_listed_newest_first_and_a_product_has_the_aliases_of_its_new
     assert (product["aliases"], len(product["versions"]), messages) == ("new", 3, [])
 
 
-def test_a_product_has_the_aliases_of_its_container_image_and_its_machine_image(local, tmp_path):
+def test_a_product_has_the_aliases_of_its_container_image_and_of_its_virtual_machine_image(local, tmp_path):
     first = local(aliases=("one", "both"))
     (tmp_path / "disk").write_bytes(QCOW2)
     second = replace(

@@ -192,7 +192,7 @@ def test_an_access_log_line_describes_the_request_and_its_response():
     ],
 )
 def test_the_connection_that_has_waited_longest_is_closed_first(waiting, stalled, closed, monkeypatch):
-    """A client may wait 20 seconds before its connection counts as stalled; now it is second 100."""
+    """A connection counts as stalled after 20 seconds of waiting. The test's clock shows second 100."""
     listener, done = listening(
         [(each, "") for each in waiting], [(each, "") for each in stalled], monkeypatch
     )
@@ -236,12 +236,13 @@ def listening(waiting, stalled, monkeypatch):
         ([(5, "b")], [(math.inf, "b")] * 26, "waiting 5"),
     ],
 )
-def test_a_new_connection_closes_an_old_connection_of_the_same_address_if_the_address_has_many(
+def test_a_new_connection_closes_an_old_connection_of_the_same_address_if_the_address_has_many_connections(
     waiting, stalled, closed, monkeypatch
 ):
-    """A client that opened thousands of connections closed the connections of all distant clients.
+    """A client with thousands of connections made the server close the connections of all distant clients.
 
-    Later, a client with many networks kept all connections busy. Then only the new client had sent no request.
+    Later, a client with many networks kept all connections busy. Then only the new client had sent no
+    request.
     """
     listener, done = listening(waiting, stalled, monkeypatch)
     listener._close_one("a")
@@ -311,7 +312,7 @@ def test_concurrent_requests_share_one_check_for_changes():
 
 
 def test_the_number_of_concurrent_tasks_for_clients_of_one_network_is_limited():
-    """With 390 connections, one client made the server sign or list for all of them before it turned to others."""
+    """The server signed or listed images for 390 connections of one client before it served other clients."""
 
     async def work():
         turns, done = connections.Turns(2), []

@@ -78,7 +78,7 @@ def test_the_user_of_an_ipv6_socket_that_connects_to_ipv4_is_recognised():
 @pytest.mark.skipif(sys.platform != "linux", reason="needs sock_diag of Linux")
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
 def test_the_owner_of_one_connection_is_found_without_the_tables_of_the_kernel(family, monkeypatch):
-    """Another user can make the tables long, so that reading them takes seconds."""
+    """Another user can make the kernel's tables of connections long, so that reading them takes seconds."""
     host = "127.0.0.1" if family == socket.AF_INET else "::ffff:127.0.0.1"
     owners = Owners()
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(family) as client:

@@ -14,7 +14,7 @@ ASSETS = {"page.html": b"<!DOCTYPE html>", "page.js": b"//", "page.css": b"/**/"
 
 
 class Running:
-    """A server in a thread, whose answers to questions name the question."""
+    """A page server in a thread. Its answer to a request contains the kind and the body of the request."""
 
     def __init__(self):
         self.loop, ready = asyncio.new_event_loop(), threading.Event()
