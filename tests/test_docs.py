@@ -268,7 +268,7 @@ RUN_BY = {
     ("README.md", ".venv/bin/python -m pytest"): ".ci/run::-m pytest",
     ("docs/contributing.md", "python3 -m venv"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
     ("docs/contributing.md", "python -m pytest"): "tests/test_contributing.py::test_each_contributing_recipe_works_as_written",
-    ("docs/contributing.md", "ruff check"): "tests/test_contributing.py::test_each_contributing_recipe_works_as_written",
+    ("docs/contributing.md", "ruff format && ruff check"): "tests/test_contributing.py::test_each_contributing_recipe_works_as_written",
     ("docs/contributing.md", "pip install --require-hashes"): ".ci/run::--require-hashes",
     ("docs/contributing.md", "pip install -e '.[docs]'"): "tests/test_site.py::site",
     ("docs/installing.md", "python3 -m venv"): "tests/test_distributions.py::test_the_wheel_works_in_an_empty_virtual_environment",

@@ -46,9 +46,10 @@ Name = tuple[str, ...]
 
 
 class Parsed(NamedTuple):
-    """The variables that a template ``reads``, and the ``names`` of the values that its text depends on."""
+    """The inputs on which the rendered text of a template depends."""
 
     reads: tuple[Read, ...]
+    #: the names of variables and maps whose values decide the text
     names: tuple[Name, ...]
     #: whether the text depends on the clock or the seed
     volatile: bool

@@ -452,7 +452,7 @@ def state(tmp_path):
 
 @as_root
 @pytest.mark.parametrize("on_btrfs", [False, True])
-def test_the_error_of_an_incomplete_rollback_names_the_content_that_was_complete_before(
+def test_after_a_failed_rollback_the_error_names_the_newest_copy_with_the_complete_old_content(
     top, mounts, tmp_path, monkeypatch, state, on_btrfs
 ):
     """After a user had changed the file, a failed start named an older copy, and lost the user's text."""
