@@ -54,6 +54,7 @@ def test_the_terminal_sessions_on_a_page_give_the_shown_output(page, tmp_path, u
         assert not complaints, complaint(complaints)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if ">>> " in page.read_text()], ids=page_name)
 def test_the_python_examples_of_a_page_run(page, tmp_path, monkeypatch):
     Stage.set_up(tmp_path)

@@ -384,6 +384,7 @@ def test_attack_74_77_a_hook_trusts_the_creator_of_the_namespace_only_if_an_opti
         (container / "rootfs/a").unlink(missing_ok=True)
 
 
+@pytest.mark.slow
 @as_root
 def test_a_user_with_a_separate_entry_in_the_id_map_is_not_the_owner_of_the_namespace() -> None:
     """In a container with ``raw.idmap: both 1000 1000``, the user 1000 could redirect --state."""

@@ -84,6 +84,7 @@ def test_incus_unpacks_a_member_below_dev_whose_path_has_an_unusual_spelling(tmp
     assert main(["check", archive(tmp_path / "image.tar", members)]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
 def test_the_second_file_of_a_split_image_skips_members_below_dev_unless_it_is_squashfs(tmp_path, capfd):
     """Incus tells GNU tar to skip ``dev/a``. Incus passes no such option to unsquashfs."""
@@ -141,6 +142,7 @@ def names_like_xz(folder):
     return [like_a_compressed_file(folder / f"xz{number}.tar", f"{number}7zXZ") for number in range(2)]
 
 
+@pytest.mark.slow
 def test_an_undetected_second_file_of_a_split_image_is_reported(tmp_path, capfd):
     metadata = archive(tmp_path / "metadata.tar", [])
     with tarfile.open(tmp_path / "root.tar", "w") as tar:

@@ -131,7 +131,7 @@ def test_no_render_of_a_random_template_does_more_work_than_its_computed_bound(p
     monkeypatch.setattr(cost_bound, "LONG", LONG)
     monkeypatch.setattr(cost_bound, "KEYS", KEYS)
     results = Counter()
-    number_of = 500 if part else 300
+    number_of = 500 if part else 100
     for number in range(number_of):
         text = Drawn(f"{part} {number}").text
         compilation = Compilation(Source("t", text.encode()), V6)

@@ -41,6 +41,7 @@ def test_a_virtual_machine_instance_selects_the_build_for_virtual_machines(tmp_p
     assert names("-i", instance) == {"vm.tpl"}
 
 
+@pytest.mark.slow
 def test_a_build_uses_the_rootfs_option_and_ignores_the_rootfs_argument_of_diff(tmp_path):
     definition = tmp_path / "d.yaml"
     definition.write_text(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from templater.cli.run_command_line import main
+from tests.sampling import some_fast
 from tests.web_pages import an_image
 
 FOLDER = Path(__file__).parent / "outputs"
@@ -170,7 +171,7 @@ def require_recorded(shown, name, update):
 
 
 @pytest.mark.parametrize(
-    "name", [*COMMANDS, *(pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS)]
+    "name", [*some_fast(COMMANDS, every=2), *(pytest.param(name, marks=pytest.mark.slow) for name in OPTIONS)]
 )
 def test_commands_about_an_odd_image_have_the_recorded_output(name, folder, update, capfd):
     lines = COMMANDS.get(name) or OPTIONS[name]

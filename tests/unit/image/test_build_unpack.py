@@ -625,7 +625,7 @@ def test_attack_60_unpack_skips_devices_and_setuid_bits_and_capabilities_by_defa
 
 
 @root_only
-@pytest.mark.parametrize("rootfs", ["tar", "squashfs"])
+@pytest.mark.parametrize("rootfs", ["tar", pytest.param("squashfs", marks=pytest.mark.slow)])
 def test_extended_attributes_of_links_and_special_files_are_kept_or_listed(image_directory, tmp_path, rootfs):
     """templater lost the attributes of links and special files, although GNU tar and unsquashfs set them."""
     if rootfs == "squashfs":
@@ -1068,6 +1068,7 @@ def test_unpacked_files_do_not_inherit_a_default_acl_from_the_directory_above(tm
         assert not [name for name in os.listxattr(place) if name.startswith("system.posix_acl")]
 
 
+@pytest.mark.slow
 def test_a_damaged_squashfs_gives_a_single_error(image_directory, tmp_path):
     built = packed(image_directory, tmp_path / "i", layout="split", rootfs="squashfs")
     whole = Path(built.files[1]).read_bytes()
@@ -1124,6 +1125,7 @@ RECORDED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
 def test_the_mksquashfs_process_ends_when_its_build_is_killed(image_directory, tmp_path):
     """mksquashfs can wait for ever after a truncated stream. The test runs a program that always waits."""

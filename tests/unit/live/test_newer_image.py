@@ -10,6 +10,7 @@ from templater.live.connect import open_daemon
 from templater.live.live_instance import open_instance
 from templater.live.newer_image import NewerImages
 from tests.recorded_daemon import TEMPLATES, error, recorded, sync
+from tests.sampling import some_fast
 
 NEW = "a" * 64
 
@@ -103,7 +104,7 @@ def test_an_image_with_an_invalid_fingerprint_does_not_hide_a_newer_image(finger
 
 
 @pytest.mark.parametrize("key", ["os", "release", "variant", "architecture"])
-@pytest.mark.parametrize("value", [["x"], {"a": "b"}, 1, True, None])
+@pytest.mark.parametrize("value", some_fast([["x"], {"a": "b"}, 1, True, None], every=5))
 def test_an_image_key_that_is_not_a_text_causes_no_traceback(newer, incus, key, value):
     newer({"once.tpl": b"new"})
     data = incus.data("GET /1.0/instances/c1")
