@@ -114,7 +114,7 @@ NO_TEXTS = Texts()
 
 
 def texts_of(image: ScannedImage) -> Texts:
-    """Return the number and the lengths of the properties and paths of an image and its rules."""
+    """Measure the properties of an image and of its rules, and the paths of the rules."""
     of_image = image.metadata.properties if image.metadata is not None else {}
     number = total = longest = 0
     # the rules of an image often share their properties
@@ -375,7 +375,9 @@ class _Bound:
     def _require_no_macro(self, name: str | None, value: tree.Expression) -> None:
         """Raise NoBoundError if a variable has the name of a macro, or if its value uses a macro."""
         if name in self.macros or any(each in self.macros for each in names_in(value, self.document.blocks)):
-            raise NoBoundError("a variable has the name or the output of a macro", value.token)
+            raise NoBoundError(
+                "a variable has the name of a macro, or contains the output of a macro", value.token
+            )
 
     def _lengthen(self, name: str, size: int) -> None:
         self.assigned_bytes += size

@@ -182,8 +182,9 @@ class DifferenceCauses:
 def _probes(source: Source) -> Iterator[tuple[Span, str]]:
     """Yield each expression of a template with its probe, a template that prints only this expression.
 
-    The probe keeps all tags of the template. So the expression sees the same variables, and is in the same
-    loops. If the expression is a condition, the probe prints the expression before the ``if``.
+    The probe keeps all tags of the template. So in the probe, the expression has the variables and the loops
+    that it has in the template. If the expression is a condition, the probe prints the expression before the
+    ``if``.
     """
     parts = list(_tags(source.text))
     if any(part["name"] in _OPAQUE for part in parts):

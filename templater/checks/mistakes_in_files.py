@@ -51,8 +51,8 @@ def mistakes_in(
 ) -> Iterator[Observation]:
     """Yield the mistakes that ``find`` and ``validate`` report in ``files``; see ``mistakes_of``.
 
-    Without ``quotes``, skip the awkward files, whose values contain quotes, colons and brackets. Use
-    ``quotes`` for kinds of files in which a value may need quotes.
+    The values in an awkward file contain quotes, colons and brackets. Skip awkward files, unless ``quotes``
+    is true. Set ``quotes`` for kinds of files in which a value may need quotes.
     """
 
     def judge(file: File) -> list[Mistake]:

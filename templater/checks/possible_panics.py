@@ -397,9 +397,9 @@ class _Walk:
                 self.order.append(name)
 
     def within(self, names: Iterable[str], statements: Iterable[tree.Statement]) -> None:
-        """Walk through the body of a tag.
+        """Walk through the body of a tag. The tag sets ``names`` for its body.
 
-        ``names``, and the names that tags in the body set, count as set only until the end of the body.
+        At the end of the body, ``names`` and the names that the body has set no longer count as set.
         """
         before = len(self.order)
         self.bind(*names)
@@ -419,7 +419,7 @@ class _Walk:
         self.bind(*set.intersection(*added))
 
     def forget(self, before: int) -> set[str]:
-        """Remove and return the names that were set after the first ``before`` names."""
+        """Keep only the ``before`` names that were set first. Remove the later names, and return them."""
         added = set(self.order[before:])
         del self.order[before:]
         self.names -= added

@@ -253,9 +253,10 @@ def usable_images(products: Mapping[str, Any], warnings: list[str]) -> list[Imag
 
 
 def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnings: list[str]) -> list[Image]:
-    """Return the images that no other products file lists.
+    """Return ``images`` without the images that a products file other than ``path`` lists.
 
-    Clients can't download an image that a catalog lists twice.
+    If ``images`` has an image twice, return it once. Clients can't download an image that a catalog lists
+    twice.
     """
     catalog = Catalog(catalog.index, {name: file for name, file in catalog.files.items() if name != path})
     own = {fingerprint for item in catalog.items() for fingerprint in fingerprints_of(item)}

@@ -20,7 +20,7 @@ _DEV = "dev/"
 
 
 def rootfs_members(contents: Contents) -> Iterator[tuple[Member, Data]]:
-    """Yield the root filesystem. Raise RefusedError for a member that the daemons could not unpack."""
+    """Yield the members of the root filesystem. Raise RefusedError if the daemons could not unpack one."""
     held = HeldBytes(contents.name, contents.limits)
     tree = UnpackedTree()
     for member, data in contents.rootfs():

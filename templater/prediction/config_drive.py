@@ -24,9 +24,10 @@ FILES = "/files"
 
 
 class Drive(Daemon):
-    """The daemon of Incus 7.2, LXD 6.8, LXD 5.21.4, LXD 5.0.6 and older releases.
+    """A daemon that reads and writes files by plain paths when it writes the config drive.
 
-    When these releases write the config drive, they read and write files by plain paths.
+    Incus does this up to 7.2. LXD does this up to 5.0.6 in the series 5.0, up to 5.21.4 in the series 5.21,
+    and up to 6.8 in the series 6.
     """
 
     def open_roots(self) -> None:

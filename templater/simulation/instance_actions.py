@@ -421,7 +421,7 @@ class Simulation:
         subject.instance = with_new_id(subject.instance, subject.instance.replace(devices=devices))
 
     def set_profile(self, name: str, profile: Profile) -> None:
-        """Add a profile to an instance, and replace profiles of the same name in every instance."""
+        """Add a profile to an instance. Replace each existing profile of this name, in every instance."""
         subject = self.find(name)
         if profile.name not in {each.name for each in subject.instance.profiles}:
             profiles = (*subject.instance.profiles, profile)

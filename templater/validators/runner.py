@@ -43,7 +43,7 @@ class Validators:
     def mistakes(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
         """Return the mistakes of a text.
 
-        ``name`` is the file name that the validator sees. ``target`` is the path that notes name.
+        ``name`` is the file name that the validator sees. ``target`` is the path that the notes show.
         """
         key = (id, name, text)
         if key not in self._mistakes:

@@ -1,7 +1,7 @@
 """Different targets that are the same file, because the file or a directory above it has several mounts.
 
-All targets of a plan are compared with each other, even targets that already have the planned content.
-Otherwise, two rules could overwrite each other's text at every start.
+All targets of a plan are compared with each other, even targets that already have the planned content. If
+only the changed targets were compared, two rules could overwrite each other's text at every start.
 
 Hard links of one inode count as different files here: templater replaces an ordinary target, and the other
 hard links keep the old content.

@@ -474,7 +474,7 @@ def test_the_mount_hook_never_writes_to_a_directory_where_nothing_is_mounted(
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("is_replaced", [False, True])
-def test_attack_98_a_hook_writes_to_the_overlay_that_it_has_mounted_in_the_directory_of_the_container(
+def test_attack_98_a_hook_writes_to_its_overlay_if_the_mount_point_is_inside_the_directory_of_the_container(
     bundle: Path, tmp_path: Path, mounts: Mounts, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
 ) -> None:
     """The hook opened the container's directory before the mount, so it saw the directory below the mount."""
@@ -1473,7 +1473,7 @@ def test_a_copy_is_refused_if_a_container_and_a_snapshot_both_have_the_source_na
 @pytest.mark.parametrize(
     ("program", "found"), [("lxc-copy", "snap0"), ("lxc-snapshot", "victim/snaps/snap0")]
 )
-def test_the_source_of_lxc_copy_is_a_container_and_the_source_of_lxc_snapshot_is_a_snapshot(
+def test_a_source_name_means_a_container_for_lxc_copy_and_a_snapshot_for_lxc_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: str
 ) -> None:
     for folder in ("victim/snaps/snap0", "snap0", "restored"):

@@ -1399,7 +1399,7 @@ def test_attack_74_apply_detects_a_replaced_source_even_if_the_source_path_has_b
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("way", ["image", "rootfs"])
-def test_reading_an_open_source_fails_if_another_instance_was_moved_to_the_path_of_the_source(
+def test_reading_from_an_opened_directory_fails_if_another_instance_was_moved_to_the_path_of_the_directory(
     way: str, container: Path
 ) -> None:
     """The owner of the directory above exchanged the names of two instances of root."""

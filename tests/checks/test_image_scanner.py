@@ -451,7 +451,7 @@ def test_a_template_that_is_a_hard_link_has_the_content_of_the_linked_template(t
         (["metadata.yaml", "/rootfs/etc/motd"], ("/rootfs/etc/motd",)),
     ],
 )
-def test_a_scan_knows_the_names_that_the_daemons_do_not_find(tmp_path, names, unfound):
+def test_a_scan_lists_the_member_names_that_the_daemons_would_not_find(tmp_path, names, unfound):
     """Recorded from Incus 6.0.4: "Metadata tarball is missing metadata.yaml", "Invalid instance type"."""
     path = tmp_path / "image.tar"
     with tarfile.open(path, "w") as tar:

@@ -796,7 +796,7 @@ def test_ordinary_macros_give_no_finding(text):
             "{% macro a(s) %}{{ s }}{% endmacro %}{% macro b(s) %}{{ a(s) }}{% endmacro %}{{ b(1) }}",
             "with a computed value",
         ),
-        ("{% macro r(r) %}{{ r }}{% endmacro %}{{ r(1) }}", "has the name or the output of a macro"),
+        ("{% macro r(r) %}{{ r }}{% endmacro %}{{ r(1) }}", "has the name of a macro, or contains the output of a macro"),
         ("{% macro r() %}{% for r in 'ab' %}{{ r }}{% endfor %}{% endmacro %}{{ r() }}", "call each other"),
         ("{% cycle x 'b' as s %}", "the template uses a tag in an unusual way"),
         (EACH + "{% set n = n + 1 %}{% set s = s|add:n %}" + END, "from other variables that change"),

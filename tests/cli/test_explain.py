@@ -71,7 +71,7 @@ def test_a_file_that_is_not_written_is_not_explained(image, run, tmp_path, field
     assert json.loads(out)["files"][0]["lines"] is None
 
 
-def test_explain_shows_conditions_without_configuration_values(image, run):
+def test_explain_shows_the_keys_that_a_condition_reads_but_not_the_values_of_the_keys(image, run):
     """If a template uses a configuration value as a key, the name of the key reveals the value."""
     condition = '{% if config_get("user.secret", "") == "hunter2" %}yes{% endif %}'
     secret = 'config["user.secret"]'

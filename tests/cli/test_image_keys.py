@@ -176,7 +176,7 @@ def test_unpack_refuses_properties_that_make_instance_yaml_too_large_for_later_c
     assert not Path("made").exists()
 
 
-def test_every_host_gives_the_keys_of_the_image_to_a_new_instance_only(image, run):
+def test_every_host_gives_the_keys_of_the_image_only_to_a_new_instance(image, run):
     (image / "templates/k.tpl").write_text(
         "{% if config_get('image.os', 'none') != 'tiny' %}{{ config_get() }}{% endif %}\n"
     )

@@ -81,7 +81,9 @@ def test_a_diff_of_all_instances_shows_progress_only_if_its_output_is_not_a_term
     assert seen == [(("reading", "instances"), not is_terminal)]
 
 
-def test_an_error_of_another_instance_does_not_hide_the_selected_instances(several, run):
+def test_the_selected_instances_are_shown_even_if_an_instance_outside_the_selection_has_an_error(
+    several, run
+):
     code, out, err = run("diff", "incus:", "c*", "status=running", "user.foo=bar", "--exit-code")
     assert (code, out.split()[0], out.count("\n")) == (1, "c1", 1)
     code, out, err = run("diff", "incus:c1", "type=vm")

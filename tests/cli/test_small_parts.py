@@ -52,7 +52,7 @@ def test_unpack_keeps_devices_and_privileges_and_attributes_only_if_its_options_
         ("broken", [SimpleNamespace(trigger="start", path="/a", error=None)], []),
     ],
 )
-def test_diff_reports_that_the_start_fails_only_if_no_rule_runs(error, changes, lines, monkeypatch):
+def test_diff_reports_the_error_of_the_start_only_if_no_rule_runs(error, changes, lines, monkeypatch):
     monkeypatch.setattr("templater.reporting.plan_text.differences", lambda plan, change: ())
     plan = SimpleNamespace(changes=changes, agent=(), host_error=error, host=SimpleNamespace(name="incus"))
     assert list(diff.complaints(plan)) == lines

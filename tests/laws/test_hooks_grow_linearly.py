@@ -143,7 +143,7 @@ def test_finding_the_masked_paths_that_no_mount_covers_takes_linear_time() -> No
 
 
 @pytest.mark.parametrize("repeated", ["start", "end"])
-def test_refusing_a_repeated_name_takes_linear_time(repeated: str) -> None:
+def test_refusing_a_json_object_with_a_repeated_name_takes_linear_time(repeated: str) -> None:
     def subject(n: int) -> Callable[[], object]:
         names = [f"k{number}" for number in range(n)]
         names.insert(0 if repeated == "start" else n, names[0 if repeated == "start" else -1])

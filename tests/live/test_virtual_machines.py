@@ -145,7 +145,9 @@ def test_the_next_start_of_a_virtual_machine_and_its_agent_write_the_previewed_f
     assert written == {f"/etc/{output.removesuffix('.tpl.out')}" for output in after}
 
 
-def test_a_trigger_that_ran_is_lost_if_the_start_of_a_virtual_machine_fails_later(daemon: VmHost) -> None:
+def test_a_virtual_machine_loses_its_pending_trigger_if_the_start_fails_after_the_trigger_ran(
+    daemon: VmHost,
+) -> None:
     """The failed start writes the files of the lost trigger to the config drive.
 
     The next start removes these files.

@@ -124,7 +124,7 @@ class Shown:
         self._now: dict[Key, int] = {}
 
     def begin(self) -> None:
-        """Begin the next output."""
+        """Begin a new output. The texts that were added so far become the previous output."""
         self._before, self._now = self._now, {}
 
     def add(self, key: Key, text: str | None) -> bool:

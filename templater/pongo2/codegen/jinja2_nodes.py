@@ -235,7 +235,7 @@ def macro(name: str, parameters: Sequence[tuple[str, Expr | None]], body: list[N
 
 
 def has_default(default: Expr) -> bool:
-    """Return whether an entry of a macro's ``defaults`` is a default that the template defines."""
+    """Return whether the template defines this entry of a macro's ``defaults``: see ``macro``."""
     return not (isinstance(default, Const) and default.value is None)
 
 

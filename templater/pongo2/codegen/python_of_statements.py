@@ -198,9 +198,9 @@ class StatementWriter(ExpressionWriter):
                 self.writeline(f'{self.scope}[" set {name}"] = True')
 
     def mark_targets(self, node: nodes.For, number: str) -> None:
-        """Write code that marks a loop's names as set.
+        """Write code that marks the variables of a loop as set.
 
-        The second name of a loop is set only if the loop iterates over a map.
+        The second variable of a loop is set only if the loop iterates over a map.
         """
         key, *value = nodes.loop_names(node)
         self.mark_set([key])

@@ -498,10 +498,10 @@ class Parser(ExpressionParser):
         raise self.never_closed(f"Unexpected EOF, expected tag {' or '.join(names)}.", self.last)
 
     def unclosed(self, name: Token) -> bool:
-        """Return whether a tag of the user's template is still open at the daemon's final endautoescape.
+        """Return whether an end tag is the daemon's, and a tag of the user's template is still open.
 
-        The daemons put every template inside ``{% autoescape off %}``. ``name`` is the name token of an end
-        tag.
+        The daemons put every template inside ``{% autoescape off %} … {% endautoescape %}``. ``name`` is the
+        token with the name of the end tag.
         """
         unit = self.document.unit
         return (

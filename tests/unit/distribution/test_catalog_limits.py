@@ -49,7 +49,7 @@ def bounds_of(raw: dict) -> UpperBounds:
 
 
 @pytest.mark.slow
-def test_the_bounds_are_never_below_the_real_numbers():
+def test_the_computed_bounds_are_never_below_the_exact_values():
     rng = random.Random(7)
     for _ in range(200):
         raw = {f"p{number}": random_product(rng) for number in range(rng.randint(1, 3))}
@@ -58,7 +58,7 @@ def test_the_bounds_are_never_below_the_real_numbers():
         assert (bounds.images >= images, bounds.texts >= texts, bounds.lists >= lists) == (True,) * 3, raw
 
 
-def test_a_version_with_many_metadata_files_and_roots_counts_each_pair():
+def test_each_pair_of_a_metadata_file_and_a_root_filesystem_counts_as_an_image():
     items = {
         f"m{n}": {"ftype": "incus.tar.xz", "path": "m", "combined_squashfs_sha256": f"{n}"} for n in range(9)
     }

@@ -135,7 +135,7 @@ def test_only_the_decoder_reads_catalog_lines_that_are_not_plain(form):
     assert read_plain(line.encode()) is None
 
 
-def test_only_the_decoder_reads_a_catalog_line_in_which_a_version_occurs_twice():
+def test_a_catalog_line_in_which_a_version_occurs_twice_is_left_to_the_decoder():
     head, _, versions = LINE.partition('"versions":{')
     version = versions.removesuffix("}}")
     other = version.replace("202601", "202602")
@@ -285,7 +285,7 @@ OTHER_FORMS = {
 
 
 @pytest.mark.parametrize("form", OTHER_FORMS)
-def test_a_catalog_in_another_layout_is_not_read_line_by_line(lines, form):
+def test_a_catalog_that_differs_from_the_layout_of_templater_is_not_read_line_by_line(lines, form):
     changed = OTHER_FORMS[form](lines.read_text())
     assert changed != lines.read_text()
     lines.write_text(changed)

@@ -649,7 +649,7 @@ def test_copied_files_that_do_not_match_the_fingerprint_of_their_image_are_refus
     assert (list(places), copied, size) == (["m"], 0, 0)
 
 
-def test_metadata_of_the_origin_is_checked_before_its_use(monkeypatch):
+def test_metadata_from_the_origin_server_is_checked_before_templater_uses_it(monkeypatch):
     monkeypatch.setattr(republish, "_MOST_METADATA", 1 << 20)
     digest = hashlib.sha256(bytes(1 << 20)).hexdigest()
     listed = image(files=("m", "r"), sha256=digest)

@@ -119,7 +119,7 @@ def test_a_copy_whose_original_is_destroyed_by_the_same_process_is_a_rename(opti
         ({"copied": ""}, None),
     ],
 )
-def test_a_destroy_that_is_not_a_rename_leaves_the_copy_unchanged(options, after, pair):
+def test_destroying_an_original_without_renaming_it_leaves_the_copy_unchanged(options, after, pair):
     old, new = pair(**options)
     notice = destroy(str(old))
     assert (notice.text, notice.state_folder) == ("", "")

@@ -1147,7 +1147,7 @@ def test_attack_90_the_overlay_of_a_hook_exists_until_the_unmounting_process_end
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("setting", [b"Y\n", None])
-def test_no_other_process_unmounts_the_overlay_of_a_hook_if_the_kernel_may_refuse_a_second_mount(
+def test_a_hook_unmounts_its_overlay_itself_if_the_kernel_may_refuse_to_mount_the_overlay_again(
     mounts, tmp_path, monkeypatch, setting
 ):
     mounts.share(tmp_path)

@@ -626,7 +626,7 @@ def test_after_a_bug_in_a_hook_the_start_fails_and_the_message_asks_for_a_report
     assert said.startswith("templater: ") and said.endswith("; please report this\n")
 
 
-def test_attack_86_another_process_closes_a_bundle_that_is_removed_while_a_hook_reads_its_configuration(
+def test_attack_86_another_process_closes_a_bundle_that_is_removed_while_a_hook_reads_config_json(
     tmp_path, monkeypatch, capfd
 ):
     """The error left the bundle open: with 150,000 attributes, the end of the hook took 2 seconds."""

@@ -145,7 +145,9 @@ def test_a_start_that_takes_too_long_fails_and_is_logged_once(machine, monkeypat
 
 
 @pytest.mark.parametrize("code", [0, 5])
-def test_an_unwritable_log_of_the_container_does_not_stop_the_log_of_the_operator(machine, capfd, code):
+def test_the_log_of_the_operator_is_written_even_if_the_log_of_the_container_is_unwritable(
+    machine, capfd, code
+):
     """The owner of the container's directory could switch off the log of --log FILE."""
     assert start(machine) == 0
     (machine / ".templater/log").unlink()
@@ -247,7 +249,7 @@ def plan(*actions):
     return Plan(None, None, NONE, ("create", "start"), tuple(changes))
 
 
-def test_the_log_counts_the_files_that_match_the_result_of_templater():
+def test_the_log_says_how_many_files_match_the_result_of_templater():
     log = Log()
     run.compare(plan(KEEP, SKIP), log)
     assert log.lines == log.public_lines() == ["create then start: 2 files match templater's result"]

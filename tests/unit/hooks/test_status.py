@@ -159,7 +159,7 @@ def test_the_status_command_checks_an_nspawn_machine(container, tmp_path):
     assert finding.hint == f"templater hook install nspawn c1 --path {units} --write"
 
 
-def test_the_status_of_a_machine_reports_problems_of_the_drop_in_for_all_machines(
+def test_the_status_of_a_machine_reports_problems_of_a_drop_in_that_all_machines_share(
     container, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(nspawn, "INSTANCES", str(tmp_path / "state"))

@@ -157,7 +157,7 @@ def test_attack_83_leftovers_of_other_users_are_not_removed(folder):
 
 
 @as_root
-def test_an_old_file_is_not_restored_over_a_file_of_another_user(folder):
+def test_restoring_the_old_version_of_an_image_file_does_not_overwrite_a_file_of_another_user(folder):
     """Another user made a file with the name of the old file before the next run restored the old file."""
     (folder / NAMES[0]).unlink()
     os.chown(folder / NAMES[1], 1234, 1234)

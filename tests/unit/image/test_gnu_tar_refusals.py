@@ -87,11 +87,11 @@ def test_the_reason_why_gnu_tar_cannot_unpack_a_member_is_found(members, reason)
         (NO_TARGET, r"'a\n' is a hard link to 'b\n', which does not precede the link in the archive"),
     ],
 )
-def test_the_reason_why_gnu_tar_cannot_unpack_a_member_contains_escaped_names(reason, phrase):
+def test_names_are_escaped_in_the_reason_why_gnu_tar_cannot_unpack_a_member(reason, phrase):
     assert described("a\n", "b\n", reason) == phrase
 
 
-def test_the_names_of_directories_without_a_member_have_a_size_limit(monkeypatch):
+def test_the_total_length_of_the_names_of_directories_without_a_member_is_limited(monkeypatch):
     monkeypatch.setattr(gnu_tar_refusals, "_MOST_IMPLIED", 10)
     tree = UnpackedTree()
     assert not tree.add("aaa/aa/f", FILE)

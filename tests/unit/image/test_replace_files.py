@@ -257,7 +257,7 @@ def test_repacking_a_directory_keeps_file_modes_and_leaves_no_temporary_files(tm
 
 
 @pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o1644])
-def test_a_changed_file_of_a_directory_loses_its_setuid_bits(mode, tmp_path):
+def test_a_changed_file_in_an_image_directory_loses_its_setuid_bits(mode, tmp_path):
     (tmp_path / "metadata.yaml").write_text(METADATA)
     (tmp_path / "metadata.yaml").chmod(mode)
     replace(str(tmp_path), {"metadata.yaml": b"x: y\n"})

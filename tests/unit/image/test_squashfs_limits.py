@@ -435,7 +435,7 @@ def test_the_size_of_an_xz_block_is_the_sum_of_its_index(tmp_path):
             content_size(damaged, 1)
 
 
-def test_the_content_of_an_xz_stream_with_several_blocks_has_the_size_in_its_index(tmp_path):
+def test_the_content_size_of_an_xz_stream_with_several_blocks_is_read_from_the_index(tmp_path):
     data = random.Random(1).randbytes(5000)
     words = ["xz", "--block-size=1024", "--stdout"]
     packed = subprocess.run(words, input=data, check=True, capture_output=True).stdout

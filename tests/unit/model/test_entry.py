@@ -12,7 +12,7 @@ def test_all_sources_of_one_template_file_share_its_decoded_text():
     assert one.text == "\U0001f600\udcff"
 
 
-def test_a_template_file_returns_the_same_source_object_if_the_requested_name_is_the_same():
+def test_a_template_file_returns_one_source_object_for_each_requested_name():
     """The source stores the numbers of its lines."""
     file = TemplateFile(data=b"a\nb")
     one = file.source("one")

@@ -258,7 +258,7 @@ def test_the_output_of_incus_query_is_read_with_and_without_the_response_envelop
     assert read(envelope | {"metadata": [API]}).name == "web1"
 
 
-def test_profiles_from_options_replace_the_expanded_values():
+def test_profiles_that_the_user_gives_replace_the_expanded_values_in_the_description():
     instance = read(API, profiles=profiles("name: default\nconfig: {user.site: there, user.own: '2'}\n"))
     assert instance.expanded_config() == {"user.site": "there", "user.own": "1", "limits.cpu": "2"}
 
@@ -396,7 +396,7 @@ def test_an_invalid_description_gives_one_error_with_its_position(text, message,
         ("architecture: x86_64\ncreation_date: 1\n", "this is an image's metadata.yaml, not an instance"),
     ],
 )
-def test_a_file_of_another_kind_is_refused_as_an_instance_description(text, message):
+def test_a_file_that_does_not_describe_an_instance_is_refused_with_the_reason(text, message):
     error = error_of(text)
     assert error.message.startswith(message)
     assert error.exit_code == 2

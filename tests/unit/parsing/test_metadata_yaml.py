@@ -422,7 +422,7 @@ def laughs(levels: int, width: int, item: str = "x") -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_the_newer_yaml_library_reports_no_other_mistakes_in_a_mapping_with_duplicate_keys():
+def test_yaml_v4_reports_only_the_duplicate_keys_of_a_mapping_that_also_has_different_mistakes():
     text = "templates:\n  /a: {when: x, when: [], template: t, mode: []}\n"
     assert error_of(text, "v4").notes == ()
     assert error_of("templates:\n  /a: {when: x, template: t, mode: []}\n", "v4").notes != ()

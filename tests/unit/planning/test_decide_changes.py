@@ -456,7 +456,7 @@ def test_with_and_without_patches_a_file_is_not_written_if_a_later_pass_restores
     assert [change.action for change in made(*changes).files()] == actions
 
 
-def test_a_file_that_grows_during_a_plan_without_patches_counts_as_different(
+def test_a_file_that_grows_during_planning_counts_as_different_if_the_plan_needs_no_patch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rootfs = MemoryRootfs({"/a": "same"})

@@ -227,7 +227,7 @@ def test_a_null_metadata_document_causes_no_error_on_hosts_that_check_for_null(
         ("lxd", True, "fails", "path escapes from parent"),
     ],
 )
-def test_a_host_fails_or_reads_a_file_of_the_host_if_a_template_path_leads_outside_the_templates_folder(
+def test_a_daemon_fails_or_reads_a_file_of_the_machine_if_a_template_path_leaves_the_templates_folder(
     host: str, vm: bool, result: str, says: str
 ) -> None:
     template = "../../../../../../etc/hostname"

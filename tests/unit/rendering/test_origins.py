@@ -117,7 +117,7 @@ def test_keys_that_the_daemon_adds_to_a_new_instance_have_the_image_or_daemon_as
     assert found["volatile.uuid"] == found["volatile.apply_template"] == ("daemon", "")
 
 
-def test_recorded_volatile_keys_have_the_origin_daemon_and_recorded_image_keys_have_the_origin_image():
+def test_the_origin_of_a_recorded_volatile_key_is_the_daemon_and_of_a_recorded_image_key_the_image():
     config = {"volatile.uuid": "1", "image.os": "debian"}
     instance = Instance(config=config)
     assert origin(instance, "config", "volatile.uuid") == ("daemon", "recorded in the description")

@@ -527,7 +527,9 @@ def test_attack_96_a_stopped_process_that_only_closes_files_is_killed_when_templ
     assert not os.path.exists(f"/proc/{done.stdout.strip()}")
 
 
-def test_a_container_can_presumably_trace_processes_if_the_file_proc_self_status_is_unreadable(monkeypatch):
+def test_templater_assumes_that_a_container_can_trace_processes_if_proc_self_status_is_unreadable(
+    monkeypatch,
+):
     assert close_in_another_process._can_be_traced() is False
     monkeypatch.setattr(close_in_another_process.os, "open", fails)
     assert close_in_another_process._can_be_traced() is True

@@ -380,7 +380,7 @@ def test_rare_recursive_functions_and_methods_work_as_usual(module):
     assert module.Child().size == 1
 
 
-def test_a_wrong_argument_gives_the_error_of_the_function_itself(module):
+def test_calling_a_rare_function_without_its_argument_raises_the_usual_type_error(module):
     with pytest.raises(TypeError, match=r"^add\(\) missing 1 required positional argument: 'a'$"):
         module.add()
 

@@ -109,7 +109,7 @@ def test_two_containers_that_mount_a_volume_and_a_directory_of_the_same_volume_s
 
 
 @as_root
-def test_a_start_waits_as_long_for_the_lock_of_a_volume_as_for_the_lock_of_its_root_directory(
+def test_a_start_waits_for_the_lock_of_a_volume_as_long_as_for_the_lock_of_the_root_directory(
     tmp_path, mounts, monkeypatch
 ):
     """A start waited for ten seconds only, so most of fourteen containers with one volume did not start."""

@@ -101,7 +101,7 @@ def many(monkeypatch):
 @pytest.mark.parametrize(
     "call", [lambda copied: copied.copy(8, 9, "/etc/x"), lambda copied: copied.count(8, "/etc/x")]
 )
-def test_attack_88_the_attributes_of_one_run_have_a_total_size_limit(call, many):
+def test_attack_88_the_extended_attributes_that_one_run_copies_have_a_total_size_limit(call, many):
     """With 40 targets of 6,500 attributes each, a start failed after 28 seconds."""
     copied = CopiedAttributes()
     for _ in range(2):

@@ -248,7 +248,7 @@ def test_a_new_file_of_a_volume_at_two_targets_needs_one_owner_and_one_mode(top,
 
 @as_root
 @pytest.mark.parametrize("is_written", [True, False])
-def test_a_file_that_several_targets_share_is_reported_for_each_target_or_for_none(top, mounts, is_written):
+def test_apply_reports_either_all_targets_that_lead_to_one_file_or_none_of_them(top, mounts, is_written):
     """apply returned the targets in any order, even if another start had written the file meanwhile."""
     mounts.bind(top / "etc", top / "var")
     files = {f"/{name}": "text" for name in ("var/b", "etc/a", "var/a", "etc/b", "var/other", "etc/other")}
@@ -527,7 +527,7 @@ def test_a_file_that_a_killed_start_had_written_is_not_lost_on_btrfs(
 
 
 @as_root
-def test_only_a_file_that_is_unchanged_since_an_incomplete_rollback_counts_as_incomplete(
+def test_a_file_counts_as_incomplete_from_an_incomplete_rollback_until_another_program_changes_the_file(
     top, mounts, tmp_path, state, monkeypatch
 ):
     """``cp -a`` of the copy gave the file the time of the copy, so --keep-modified overwrote the file."""
@@ -893,7 +893,7 @@ def test_a_rollback_restores_the_bytes_that_no_other_process_has_changed(
 
 @as_root
 @pytest.mark.parametrize("change", [appended, overwritten_at(9), lambda path: path.write_bytes(b"app")])
-def test_a_change_between_the_copy_of_a_mounted_file_and_its_overwrite_is_kept(
+def test_a_change_that_another_process_makes_after_apply_has_copied_a_mounted_file_is_kept(
     top, mounts, tmp_path, monkeypatch, change
 ):
     """All ordinary files come first, so a user had time to change the file, and lost the change."""

@@ -208,7 +208,9 @@ def test_a_mounted_file_is_written_in_place_although_other_namespaces_mount_it_t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", HIDING)
-def test_apply_finds_a_mount_that_the_first_thread_of_a_container_does_not_show(container, image, way):
+def test_apply_finds_a_mount_that_is_not_in_the_mount_table_of_the_first_thread_of_a_container(
+    container, image, way
+):
     file = a_target(image, "/etc/hosts")
     container(way, "/etc/hosts")
     answer = apply(image)

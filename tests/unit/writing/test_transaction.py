@@ -693,7 +693,7 @@ def test_an_unchanged_file_is_compared_again_after_waiting_for_another_apply(roo
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
-def test_an_apply_of_some_files_raises_a_small_limit_on_open_files(rootfs, top):
+def test_apply_increases_a_small_limit_on_open_files_even_for_a_hundred_files(rootfs, top):
     """crun gives its hooks the container's limit on open files.
 
     With a limit of 128, an apply of 150 files failed, but an apply of 250 files succeeded.
@@ -1157,7 +1157,7 @@ def test_attack_88_a_mounted_file_of_an_overlay_is_refused_if_copying_it_would_e
     assert not (upper / "file").exists()
 
 
-def test_attack_88_all_targets_share_one_limit_on_attributes(rootfs, top, monkeypatch):
+def test_attack_88_all_targets_share_one_limit_on_extended_attributes(rootfs, top, monkeypatch):
     monkeypatch.setattr(attributes, "MOST_ATTRIBUTES", 5000)
     for name in ("a", "b"):
         (top / f"etc/{name}").write_text("old")
@@ -2092,7 +2092,7 @@ def test_attack_89_apply_restores_all_files_if_the_renames_to_their_final_names_
     assert strays(top) == []
 
 
-def test_the_next_apply_removes_a_backup_that_remains_at_the_deadline(rootfs, top, clock):
+def test_the_next_apply_removes_a_backup_that_an_earlier_apply_had_no_time_to_remove(rootfs, top, clock):
     clock.rename = 100.0
     apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, deadline=50)
     assert (top / "etc/hosts").read_text() == "new"

@@ -217,7 +217,9 @@ def test_the_trace_of_a_printed_value_lists_the_variables_that_the_value_depends
         ('{% macro m(t) %}{% if t %}y{% endif %}{{ t }}{% endmacro %}{% if m(config["user.a"]) %}z{% endif %}', set()),
     ],
 )  # fmt: skip
-def test_the_trace_lists_the_variables_that_a_macro_compares_as_its_parameters(template, compared):
+def test_the_trace_lists_the_variables_whose_values_a_macro_compares_through_its_parameters(
+    template, compared
+):
     found = TracedTemplate(pongo2.compile(template, DIALECTS["v6.1"]).compilation).render(context())
     assert {".".join(name) for name in found.compared} == compared
 
