@@ -452,7 +452,7 @@ def state(tmp_path):
 
 @as_root
 @pytest.mark.parametrize("on_btrfs", [False, True])
-def test_the_error_of_an_incomplete_rollback_names_the_content_that_was_complete_before(
+def test_the_error_after_an_incomplete_rollback_names_the_copy_of_the_newest_complete_content(
     top, mounts, tmp_path, monkeypatch, state, on_btrfs
 ):
     """After a user had changed the file, a failed start named an older copy, and lost the user's text."""
@@ -487,7 +487,7 @@ def test_the_number_of_copies_of_one_file_has_a_limit(top, mounts, tmp_path, sta
 
 @as_root
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_copies_of_files_with_the_same_identity_do_not_replace_each_other(
+def test_copies_of_the_same_file_on_two_duplicates_of_a_disk_image_do_not_replace_each_other(
     tmp_path, mounts, monkeypatch, state, fails
 ):
     """Two volumes were copies of one disk image, and shared the directory for old contents."""
@@ -548,7 +548,9 @@ def test_only_a_file_that_is_unchanged_since_an_incomplete_rollback_counts_as_in
 
 
 @as_root
-def test_an_incomplete_rollback_is_found_if_the_state_directory_stores_whole_seconds(top, mounts, tmp_path):
+def test_an_incomplete_rollback_is_detected_even_if_the_state_directory_stores_times_in_whole_seconds(
+    top, mounts, tmp_path
+):
     """The second failed start gave the name of the old copy to parts of both texts.
 
     The third failed start removed the old text.
