@@ -211,7 +211,7 @@ def _with_text(expression: tree.Expression) -> tree.Invoke:
 
 
 def kept(expression: tree.Expression) -> tree.Expression:
-    """Return an expression that has the value of ``expression``, or no value if the evaluation fails."""
+    """Return an expression with the value of ``expression``. If the evaluation fails, the value is None."""
     if isinstance(expression, tree.Literal):
         return expression
     return tree.Invoke(expression.token, value_or_none, tree.Scope(), tree.Lazy([expression]))
@@ -266,7 +266,7 @@ def always(render: Render, *values: Any) -> bool:
 
 
 def at_least_one(render: Render, value: Any) -> Any:
-    """Return the value, or a list of one empty text if a loop over the value would not run."""
+    """Return the value. If a loop over the value would not run, return a list of one empty text instead."""
     return value if length(value) else GoList([""])
 
 

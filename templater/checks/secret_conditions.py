@@ -1,4 +1,7 @@
-"""Conditions that reveal more than whether a secret is set. Each condition can reveal one more bit."""
+"""Conditions that reveal a part of a secret, not only whether the secret is set.
+
+Each condition can reveal one more bit.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,8 @@ def hold(holders: dict[str, list[Token]], name: str, tokens: list[Token]) -> Non
     """Add secrets to the secrets that a variable can hold.
 
     A variable can hold several secrets, because a condition can decide which of several tags sets the
-    variable. At most ``MOST_HELD`` secrets are recorded. If the secret that reaches this limit is a string,
-    its token becomes a token of the kind ``SUM``.
+    variable. At most ``MOST_HELD`` secrets are recorded. If the last of them is a string, its token becomes a
+    token of the kind ``SUM``.
     """
     held = holders.setdefault(name, [])
     for token in tokens:
@@ -86,8 +89,9 @@ def places_in(kind: str, part: list[Token], bound: Collection[str], secrets: Col
     Two kinds of values are keys:
 
     * the first argument of ``config_get``
-    * a subscript, unless it follows another subscript or a variable in ``secrets``: such a subscript selects
-      a part of a text
+    * the first subscript after a name that is not in ``secrets``
+
+    Any other subscript selects a part of a text.
     """
     places: list[Place] = []
     opened: list[Place] = []

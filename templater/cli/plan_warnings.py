@@ -42,7 +42,7 @@ def _due(rules: Iterable[Rule], triggers: Iterable[str]) -> Iterator[Rule]:
 
 
 def rootfs_option(source: OpenedSource, request: Request) -> str:
-    """Return the option with which the user can give the plans a root filesystem."""
+    """Return the option that warnings suggest to the user for choosing a root filesystem."""
     is_file = source.definition is None and os.path.isfile(request.src)
     return "--rootfs image" if is_file and request.rootfs is None else "--rootfs"
 
@@ -119,9 +119,9 @@ class InstanceWarnings:
         self._run: set[str] = set()
 
     def add(self, triggers: Sequence[str], *, has_changes: bool, is_vm: bool) -> tuple[str, ...]:
-        """Return the warnings about one instance.
+        """Return the warnings about one instance, without a warning about create_only rules.
 
-        ``of_all`` later yields a common warning about the create_only rules of all instances.
+        ``of_all`` yields one warning about these rules for all instances.
         """
         if not is_vm:
             self._run |= self._known.intersection(triggers)

@@ -309,9 +309,10 @@ def _rank(image: Image) -> int:
 
 
 def _give_aliases(images: Iterable[Image], unsorted: set[int]) -> None:
-    """For each type and architecture, give an alias to the first image whose product has the alias.
+    """Assign each alias to the first image whose product has the alias.
 
-    If clients list several such images in a random order, add the alias to ``Image.random``.
+    Do this separately for each type and architecture. If clients list several images that could get the
+    alias in a random order, add the alias to ``Image.random``.
     """
     owners: dict[tuple[str, str, str], tuple[Image, tuple[object, ...]]] = {}
     #: for each product, type and architecture: the first image's key from ``_tie``, and all images with this

@@ -76,7 +76,7 @@ class PlainProduct(NamedTuple):
 
     * ``texts``: length of all texts except aliases
     * ``images``: number of images that one client lists or drops
-    * ``fingerprints``: number of fingerprints that all clients list
+    * ``fingerprints``: number of fingerprints in the lists of all clients together
     """
 
     aliases: str

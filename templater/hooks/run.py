@@ -752,7 +752,11 @@ def _without_hidden(plan: "Plan", hidden: "Collection[str]", log: Log) -> "Plan"
 def _log_changes(
     plan: "Plan", written: "list[Change]", log: Log, hidden: "Collection[str]", rules: int
 ) -> None:
-    """Log the changes. The public summary has only the number of rules: other numbers can reveal a secret."""
+    """Log the changes.
+
+    The public summary has the number of rules. It does not have the number of written files, because that
+    number can reveal a secret.
+    """
     for change in written:
         log.add(
             f"{change.action} {change.path} {change.uid}:{change.gid} {change.mode:04o}"

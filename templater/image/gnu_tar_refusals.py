@@ -50,9 +50,9 @@ class UnpackedTree:
         * ``is_inside`` is true for a directory whose stored name ends in "/.". GNU tar can't replace a file
           by such a directory.
 
-        If the target of a symlink is absolute or contains "..", GNU tar makes this late symlink after all
-        other members. For a directory with the path of a late symlink, also return "": on some file systems,
-        GNU tar can make the directory.
+        A late symlink is a symlink whose target is absolute or contains "..". GNU tar makes late symlinks
+        after all other members. For a directory with the path of a late symlink, also return "", because GNU
+        tar can make the directory on some file systems.
 
         Raises LimitError if the names of all directories without a member are too long in total.
         """

@@ -114,7 +114,7 @@ def load_compression(path: str) -> Compression:
 
 
 def _without_size(decompress: Callable[[bytes, int], bytes]) -> Compression:
-    """Return the functions of a compression whose blocks do not contain the size of their content."""
+    """Return the functions for a compression whose blocks do not say how large their content is."""
     return Compression(decompress, lambda data, most: len(decompress(data, most)))
 
 

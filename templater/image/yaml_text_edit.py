@@ -335,7 +335,7 @@ def _step(text: str) -> int:
 
 
 def _step_below(text: str, indent: int) -> int:
-    """Return by how many columns to indent the level below ``indent``, as in the file's other rules."""
+    """Return by how many columns the file's rules indent the level below the column ``indent``."""
     if indent:
         for rule in _rules(text):
             if rule.value.kind == "mapping" and rule.value.children and not rule.value.flow:

@@ -107,7 +107,7 @@ def mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
 
 
 def _short(path: str) -> str:
-    """Shorten the path of a rule: the remarks on all other rules of the pass can repeat this path."""
+    """Shorten the path of a rule, because remarks on all other rules of the pass can repeat the path."""
     return path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
 
 

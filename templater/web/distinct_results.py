@@ -119,7 +119,10 @@ class InstanceView:
 
 
 def instance_view(instance: Instance, columns: Sequence[Column]) -> InstanceView:
-    """Collect the files of the runs ``columns``. Runs with the same result for a file share one variant."""
+    """Collect the files of all runs. Runs with the same result for a file share one variant.
+
+    Each item of ``columns`` is one run.
+    """
     files: dict[str, FileView] = {}
     known: dict[Any, Variant] = {}
     for number, column in enumerate(columns):

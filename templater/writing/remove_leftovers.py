@@ -481,9 +481,9 @@ def is_private(status: "os.stat_result") -> bool:
 def _most_names(changes: int, *, everywhere: bool = False) -> int:
     """Return how many temporary names a run with this number of changes can have made in the root directory.
 
-    With ``everywhere``, return the number for any other directory: there, a run makes only the names of
-    ``TargetDirectories.first_name`` and ``private_name``. If ``changes`` is 0, the number of changes is
-    unknown, and the result is 0.
+    With ``everywhere``, return this number for a directory below the root directory. In such a directory, a
+    run makes only the names of ``TargetDirectories.first_name`` and ``private_name``. If ``changes`` is 0,
+    the number of changes is unknown, and the result is 0.
     """
     if not changes:
         return 0

@@ -72,7 +72,7 @@ def has_history() -> bool:
 @as_root
 @pytest.mark.slow
 @pytest.mark.skipif(not has_history(), reason="needs a clone with its history")
-def test_templater_before_and_after_the_security_changes_writes_equal_files(tmp_path: Path):
+def test_templater_writes_the_same_files_before_and_after_the_security_changes(tmp_path: Path):
     with sides(REVISION) as pair:
         assert [compare(case, pair, Ground(tmp_path)) for case in SAMPLES] == [8, 6, 3, 3, 2, 3, 4, 3]
 

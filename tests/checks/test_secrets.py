@@ -624,7 +624,7 @@ DIGIT = '{% set x = "0123456789abcdef"|split:b|first|length %}'
         "{% set n = P|integer %}" + HALVE * 5,
     ],
 )  # fmt: skip
-def test_attack_50_a_condition_on_a_changing_value_of_a_secret_is_found(text):
+def test_attack_50_a_condition_that_tests_one_part_of_a_secret_after_another_is_found(text):
     """One condition in a loop printed the whole password, bit after bit."""
     (finding,) = found("", text.replace("P", 'config_get("user.password", "")'))
     assert finding[0] == "medium"

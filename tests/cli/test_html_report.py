@@ -290,7 +290,7 @@ def test_the_report_hides_a_secret_whichever_statement_binds_it_to_a_name(tmp_pa
 
 
 @pytest.mark.parametrize("letter", ["h", "x"])
-def test_a_report_is_the_same_for_each_result_of_a_comparison_with_a_secret(tmp_path, page, letter):
+def test_a_report_is_the_same_whether_a_comparison_with_a_secret_is_true_or_false(tmp_path, page, letter):
     rules = {"/etc/a": {"when": ["create"], "template": "a"}}
     text = f'{{% if config_get("user.password", "")|first == "{letter}" %}}one\n{{% endif %}}'
     image = an_image(tmp_path / "image", rules, {"a": text})

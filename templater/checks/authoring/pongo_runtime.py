@@ -3,8 +3,8 @@
 With `pongo: true`, the build renders the entry's content, and the image gets the result. The build knows no
 instance. So `{{ container.name }}` becomes empty text, and an `if` chooses one branch for all instances.
 
-With `pongo: true`, no escape can keep an expression for the daemon. The build renders its own result again,
-until the result contains neither `{{` nor `{%`.
+With `pongo: true`, an expression cannot be escaped so that the daemon renders it. The build renders its own
+result again, until the result contains neither `{{` nor `{%`.
 
 Without `pongo: true`, the build copies the entry's content unchanged into the template.
 """

@@ -35,8 +35,8 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
         before, content = names.setdefault(rule.template, (line, entry.content))
         if before != line and content != entry.content and entry.generator in ("template", "cloud-init"):
             yield Observation(
-                f"this entry replaces the template '{printable(rule.template)}' of the entry in line"
-                f" {before}: both rules use this entry's content",
+                f"this entry and the entry in line {before} share the template '{printable(rule.template)}':"
+                " both rules use the content of this entry",
                 entry.span("name", "generator"),
                 "give each entry its own name",
             )

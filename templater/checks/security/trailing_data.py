@@ -1,4 +1,7 @@
-"""A check for data after the end of an archive. Tools ignore this data, but other readers may read it."""
+"""A check for data after the end marker of an archive.
+
+Most tools ignore this data. But a reader that ignores the end marker can find files in the data.
+"""
 
 from __future__ import annotations
 

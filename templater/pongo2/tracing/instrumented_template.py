@@ -229,7 +229,7 @@ class Tracer:
             branches.append((enclosed(trace.decided, self.comparing(test)), converted))
         message = "no test reaches the 'else' of this condition"
         if node.otherwise is None:
-            message = "in every test, this condition or one of its 'elif' is true"
+            message = "in every test, this condition or the condition of an 'elif' is true"
             if len(branches) == 1:
                 message = "this condition is true in every test"
         made = tree.If(branches, self.branch(token, message, node.otherwise or [], captured=captured))

@@ -450,7 +450,7 @@ def reach(render: Render, number: int) -> None:
 
 
 def run(render: Render, number: int) -> None:
-    """Record that the neighbouring sites in ``trace.runs[number]`` will print the next texts."""
+    """Record that the next texts come from the sites in ``trace.runs[number]``, one after the other."""
     trace = trace_of(render)
     trace.sites, trace.position = trace.runs[number], 0
     trace.frames[0].reads = {}

@@ -252,7 +252,7 @@ class Modules:
         return sys.modules[spec.name]
 
     def exec_module(self, module: "ModuleType") -> None:
-        """Do nothing, because ``load`` has already run the module with its group."""
+        """Do nothing, because ``load`` has already run the module."""
 
     def load(self, group: "Group") -> bool:
         """Run the modules of a group. Return False if a source has changed or the group cannot be read."""

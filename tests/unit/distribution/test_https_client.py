@@ -233,7 +233,7 @@ def test_a_server_may_compress_every_answer_for_clients(server, members):
         assert list(report.images.values()) == [4, 4, 4]
 
 
-def test_a_stored_archive_with_the_header_content_encoding_is_damaged_for_clients(server):
+def test_verify_reports_a_wrong_hash_for_an_archive_that_the_server_sends_with_content_encoding(server):
     """Recorded: "content-encoding gzip on tar.gz"."""
     server.fault = lambda handler: (
         handler.path.endswith(".tar.gz")

@@ -69,7 +69,7 @@ def test_clients_use_the_last_text_of_a_repeated_key(tree, path):
     assert report.images == before
 
 
-def test_a_repeated_key_of_an_item_changes_the_item_as_in_clients(tree):
+def test_verify_uses_the_last_value_of_a_repeated_key_as_clients_do(tree):
     file = Path(tree.path, IMAGES_PATH)
     text = json.dumps(json.loads(file.read_text()))
     for first in ("other", "squashfs"):

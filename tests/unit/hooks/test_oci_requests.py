@@ -272,7 +272,7 @@ def test_the_mounts_of_the_bundle_are_ignored_if_the_rootfs_option_names_another
     assert (request.rootfs, request.mounts) == (f"{tmp_path}/other", ())
 
 
-def test_the_mounts_of_the_bundle_count_if_the_rootfs_option_names_the_root_filesystem_of_the_bundle(
+def test_the_hook_considers_the_mounts_of_the_bundle_if_the_rootfs_option_names_the_rootfs_of_the_bundle(
     read, tmp_path
 ):
     """A hint suggests the option if root.path is a link. With the option, the hook wrote below mounts."""

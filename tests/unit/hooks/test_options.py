@@ -553,7 +553,7 @@ def test_a_snapshot_of_a_container_whose_hook_line_has_rootfs_and_state_options_
     assert (new / "metadata.yaml").exists()
 
 
-def test_a_start_refuses_a_rootfs_option_that_is_in_the_directory_of_another_container(tmp_path):
+def test_a_start_refuses_a_rootfs_option_that_names_a_path_in_the_directory_of_another_container(tmp_path):
     options = Options()
     for name in ("c1", "c2", "shared"):
         (tmp_path / name / "rootfs").mkdir(parents=True)
@@ -621,7 +621,7 @@ def test_a_copied_container_gets_both_records_of_a_killed_run(tmp_path):
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_a_copied_container_gets_the_journal_of_a_killed_run(tmp_path):
+def test_a_copied_container_gets_the_journal_of_a_run_that_was_killed_in_the_original_container(tmp_path):
     """A copy has the leftovers of the killed run.
 
     Its first start searches for leftovers only if it has a journal.
@@ -741,7 +741,7 @@ def in_a_hook(call) -> None:
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_a_destroy_by_the_same_process_as_the_clone_is_a_rename(tmp_path):
+def test_a_clone_and_a_destroy_by_the_same_process_count_as_a_rename(tmp_path):
     """The process can be the first of its PID namespace, for example in a single-command container."""
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state_directory:
@@ -1259,7 +1259,7 @@ def test_attack_86_another_process_closes_the_layers_of_an_overlay_that_their_ow
 @pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("itself", [False, True])
-def test_attack_93_a_hook_commits_no_btrfs_when_it_unmounts_its_overlay(
+def test_attack_93_a_hook_that_unmounts_its_overlay_does_not_commit_the_btrfs_file_system(
     mounts, tmp_path, monkeypatch, itself
 ):
     """Until another container's fsync had ended, the commit stopped every change: starts took 25 seconds."""

@@ -44,7 +44,7 @@ def test_the_total_memory_for_the_names_in_all_open_directories_is_limited(image
         names(image)
 
 
-def test_the_names_in_closed_directories_do_not_count_toward_the_memory_limit(image):
+def test_the_names_in_directories_that_were_already_read_do_not_count_toward_the_memory_limit(image):
     for number in range(10):
         fill(image / f"rootfs/{number}")
     assert len(names(image)) == 611

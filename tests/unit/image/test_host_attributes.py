@@ -117,7 +117,7 @@ def test_extended_attributes_are_read_up_to_a_limit_in_bytes(names, monkeypatch)
             read()
 
 
-def test_the_name_of_an_extended_attribute_counts_in_the_form_in_which_an_archive_encodes_the_name(
+def test_the_name_of_an_extended_attribute_counts_toward_the_limit_with_its_encoded_length(
     monkeypatch,
 ):
     monkeypatch.setattr("os.listxattr", lambda *_, **__: ["user.=%"], raising=False)

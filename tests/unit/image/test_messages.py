@@ -233,7 +233,9 @@ def test_only_zeros_or_data_of_the_same_compression_may_follow_compressed_data(t
             assert opened.position == len(result)
 
 
-def test_other_data_after_compressed_data_is_detected_from_its_first_eight_bytes(tmp_path, monkeypatch):
+def test_uncompressed_data_after_a_gzip_stream_is_detected_from_the_first_eight_bytes_of_that_data(
+    tmp_path, monkeypatch
+):
     """The detection reads no further bytes of the other data."""
     packed = gzip.compress(random.Random(1).randbytes(HEAD))
     monkeypatch.setattr(decompress, "_CHUNK", len(packed) + 8 - HEAD)

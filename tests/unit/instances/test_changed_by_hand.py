@@ -338,7 +338,7 @@ def test_a_file_of_a_killed_run_does_not_count_as_changed_after_further_failed_r
 
 
 @pytest.mark.parametrize("end", ["commit", "keep", None])
-def test_the_staged_record_of_a_failed_apply_is_removed_unless_a_file_was_not_restored(
+def test_the_staged_record_of_a_failed_apply_is_kept_only_if_a_file_could_not_be_restored(
     tmp_path: Path, end: "str | None"
 ) -> None:
     """After SIGTERM, the record listed no file that the run had written, so later edits were overwritten."""

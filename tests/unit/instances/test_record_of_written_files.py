@@ -106,7 +106,7 @@ def test_a_record_that_another_user_may_have_changed_counts_as_empty_and_is_repo
         (5678, 0, "may have been changed by another user: owner uid 5678"),
     ],
 )
-def test_attack_87_a_record_of_the_owner_of_the_directory_is_read_only_if_it_is_small(
+def test_attack_87_a_record_that_belongs_to_the_owner_of_the_directory_is_refused_if_it_is_large(
     tmp_path, name, monkeypatch, owner, size, problem
 ):
     """To read a record of 16 MiB, the kernel decompressed 512 MiB.

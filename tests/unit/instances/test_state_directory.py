@@ -317,7 +317,7 @@ def test_the_function_write_whole_writes_a_synced_and_private_file_unless_the_ca
 
 
 @pytest.mark.parametrize("is_exchanged", [False, True])
-def test_a_write_that_fails_removes_only_its_own_file(tmp_path, monkeypatch, is_exchanged):
+def test_a_failed_write_removes_only_the_file_that_it_created(tmp_path, monkeypatch, is_exchanged):
     (tmp_path / "f.new").write_text("theirs")
 
     def fail(fd):

@@ -277,7 +277,7 @@ def test_a_question_mark_in_brackets_is_an_error_if_no_blank_follows(text, rules
         ("[a\n  ?\u2028 b]", True),
     ],
 )
-def test_a_question_mark_in_a_text_in_brackets_is_an_error_if_the_go_parser_ends_the_text_there(
+def test_a_question_mark_inside_brackets_is_an_error_if_the_go_parser_ends_the_unquoted_text_there(
     text, is_refused_by_v4
 ):
     """libyaml reads the '?' as a part of the text. yaml.v2 and yaml.v3 refuse all of these texts."""

@@ -91,7 +91,7 @@ def test_a_simulation_reads_the_file_flags_of_the_root_filesystem(
         ("a", "etc", "/etc/sub/new", True),
     ],
 )
-def test_a_plan_and_a_simulation_fail_for_the_same_file_flags_as_apply(
+def test_a_file_flag_that_makes_apply_fail_also_makes_plan_and_simulate_fail(
     flag, flagged, path, fails, rootfs: Path, tmp_path: Path, monkeypatch
 ) -> None:
     """A simulation of ``--as none`` said "writes 1 file", and apply then failed."""

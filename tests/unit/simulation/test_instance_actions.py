@@ -273,7 +273,7 @@ def test_files_of_the_create_trigger_remain_and_no_trigger_is_pending_if_the_sta
         (INCUS, False, "create"), (INCUS, True, "create"), (NONE, False, "create"),
     ],
 )  # fmt: skip
-def test_a_trigger_of_a_virtual_machine_is_lost_only_on_hosts_that_clear_it_before_the_start_pass(
+def test_a_virtual_machine_loses_a_trigger_only_if_the_host_clears_the_trigger_before_the_start_pass(
     host, in_create, pending
 ):
     simulation = Simulation(RenderOptions(host))
@@ -779,9 +779,7 @@ def test_a_snapshot_needs_a_new_name():
         ("rebuild=", "rebuild", "", ""),
     ],
 )
-def test_a_step_that_changes_a_setting_is_not_confused_with_an_instance_of_the_same_name(
-    text, verb, argument, name
-):
+def test_an_instance_can_have_the_same_name_as_the_verb_of_a_step(text, verb, argument, name):
     step = parse_step(text)
     assert (step.text, step.verb, step.argument, step.name) == (text, verb, argument, name)
 

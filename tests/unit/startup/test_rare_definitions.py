@@ -216,7 +216,7 @@ def text_of(late: Names, rare: Names) -> str:
 
 
 @pytest.mark.slow
-def test_a_usual_start_uses_no_late_definition_and_calls_no_rare_function(used):
+def test_a_usual_start_needs_no_definition_or_function_from_the_late_and_rare_lists(used):
     calls, loaded = used
     called = []
     for name, functions in RARE.items():
@@ -513,7 +513,9 @@ def test_other_modules_import_late_definitions_as_usual(late_modules):
     assert (made.__module__, made.__qualname__) == ("root.a.defining", "Late")
 
 
-def test_a_missing_attribute_of_a_module_with_late_definitions_raises_the_usual_error(late_modules):
+def test_a_missing_attribute_of_a_module_with_definitions_that_load_later_raises_the_usual_error(
+    late_modules,
+):
     defining, _, _ = late_modules
     with pytest.raises(AttributeError, match=r"^module 'root.a.defining' has no attribute 'missing'$"):
         defining.missing

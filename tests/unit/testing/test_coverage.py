@@ -53,7 +53,7 @@ def missed(tmp_path: Path, template: str, body: str = "{name: a, error: nothing}
             "{% if instance.name %}{% elif instance.type %}b{% endif %}",
             [
                 "x.tpl:1:31: no test makes this condition true",
-                "x.tpl:1:7: in every test, this condition or one of its 'elif' is true",
+                "x.tpl:1:7: in every test, this condition or the condition of an 'elif' is true",
                 "x.tpl:1:31: no test reads 'instance.type'",
             ],
         ),

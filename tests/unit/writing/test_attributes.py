@@ -180,7 +180,7 @@ def test_ten_thousand_targets_may_have_three_usual_attributes_each(monkeypatch):
         copied.count(8, "/etc/x")
 
 
-def test_an_attribute_with_an_unreadable_value_adds_only_its_name_to_the_size_limit(monkeypatch):
+def test_an_attribute_with_an_unreadable_value_counts_only_with_its_name_toward_the_size_limit(monkeypatch):
     def fail(*_):
         raise OSError(errno.ENODATA, "no data")
 

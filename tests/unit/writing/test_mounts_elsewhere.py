@@ -148,7 +148,7 @@ def test_a_file_is_not_replaced_if_a_container_has_mounted_another_file_over_it(
     assert seen_by(process, seen) == "of the container\n"
 
 
-def test_the_kernel_removes_the_mount_of_a_container_over_a_replaced_file(container, image):
+def test_the_kernel_removes_a_mount_of_a_container_if_the_file_below_the_mount_is_replaced(container, image):
     """The kernel's behaviour is the reason for the check of mounts in other namespaces."""
     file = a_target(image, "/etc/hosts")
     process = container(SCRIPTS["only the file"], "/etc/hosts")

@@ -265,7 +265,7 @@ def test_the_search_for_leftovers_removes_directories_only_up_to_a_total_size(to
 @as_root
 @pytest.mark.parametrize("tokens", [{"known": 1}, {}])
 @pytest.mark.parametrize("cross_mounts", [True, False])
-def test_on_a_mounted_volume_a_run_removes_only_leftovers_of_runs_that_its_own_journal_lists(
+def test_leftovers_on_a_mounted_volume_are_removed_only_if_the_journal_lists_the_run_that_left_them(
     top, tmp_path, mounts, tokens, cross_mounts
 ):
     """Two root filesystems shared a volume. An apply removed temporary files of another, running apply."""

@@ -1995,7 +1995,7 @@ def test_a_directory_is_made_with_its_final_name_if_the_file_system_renames_no_d
 
 @as_root
 @pytest.mark.parametrize(("owner", "modes"), [(0, {0o755}), (100_000, {0o700, 0o755})])
-def test_a_directory_with_its_final_name_never_has_a_wrong_mode_unless_it_needs_another_owner(
+def test_a_new_directory_never_has_a_wrong_mode_under_its_final_name_unless_its_owner_must_change(
     top, monkeypatch, owner, modes
 ):
     """A killed run left a directory that only root could enter, and no later run corrected its mode."""
