@@ -136,8 +136,8 @@ def _printed(part: Part) -> str:
 def _found_in(parts: list[Part], printed: str, in_braces: bool) -> Iterator[str]:
     """Yield the dangerous texts of a template. Some of the texts may be empty.
 
-    A condition can omit the text before a tag from the rendered file. So the lines are examined twice:
-    without all tags, and as if each tag began a new line.
+    A condition can omit the text before a tag from the rendered file. So the lines are examined twice: as
+    if the tags were removed, and as if each tag began a new line.
     """
     tokens = [token for _, part in parts for token in part]
     yield _known_in("".join(token.value for token in tokens if token.kind == TEXT))

@@ -177,9 +177,8 @@ class _Position(NamedTuple):
     A loop over a text gives its variable one piece of the text in each iteration. So all values of the loop
     variable together are only as long as the text.
 
-    The keys of ``pieces`` are the names of loop variables, and of variables that contain a loop variable.
-    Each value of ``pieces`` is a pair: the loop variable, and the length that the variable named by the key
-    has in one iteration.
+    A key of ``pieces`` is the name of a loop variable, or of a variable that contains a loop variable. The
+    value is a pair: the name of the loop variable, and the length of the key's variable in one iteration.
     """
 
     runs: int = 1

@@ -61,8 +61,8 @@ def scan_image(
     ``instance``. ``heads`` names further files to read: it maps the path of each file to the number of bytes
     to read.
 
-    The image has one part, or two if ``rootfs`` is given. Raises an error that occurs before the first file
-    name of a part. A later error in the part is only recorded, in ``ScannedImage.errors``.
+    The image has one part, or two if ``rootfs`` is given. If an error occurs before the first file name of a
+    part is read, raise the error. If an error occurs later, only record it in ``ScannedImage.errors``.
     """
     if rootfs is not None and os.path.isdir(path):
         raise UsageError(f"'{path}' is a directory and can't be combined with a second image file")

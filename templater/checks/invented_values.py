@@ -71,10 +71,11 @@ def _fitting(key: str) -> str:
 
 
 def other_instances(values: Mapping[str, str], defaults: Mapping[str, str]) -> tuple[Instance, ...]:
-    """Return instances with other values in place of the short invented values.
+    """Return instances in which the short values of ``values`` are replaced. Documents are kept.
 
-    In the first instance, each key has its default from the templates, or the invented value if the templates
-    have no default. In each further instance, one value of ``OTHER_VALUES`` replaces all short values.
+    In the first instance, each short value is replaced by the key's default from the templates, if the
+    templates have a default. In each further instance, one value of ``OTHER_VALUES`` replaces all short
+    values.
     """
     free = [key for key in values if document_of(key) is None]
     others = [{key: defaults.get(key, values[key]) for key in free}]

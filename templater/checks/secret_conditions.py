@@ -238,12 +238,13 @@ class SecretTests:
     def _secrets_at(
         self, name: Token | None, place: Place, found: Token | None
     ) -> Iterator[tuple[list[Token], bool]]:
-        """Yield each list of secrets to which a token refers.
+        """Yield pairs: a list of secrets to which a token refers, and a flag.
 
-        With each list, yield whether the token is only the key of these secrets, and not their value.
+        The flag is true if the token stands for the keys of these secrets, and false if it stands for their
+        values.
 
-        ``name`` is the token itself if the token is a variable, else None. A variable can hold secrets, or
-        the keys of secrets. ``found`` is the secret to which a token refers without a variable, else None.
+        If the token is a variable, ``name`` is this token. A variable can hold secrets, or the keys of
+        secrets. If the token refers to a secret without a variable, ``found`` is this secret.
         """
         if found is not None:
             yield [found], found.kind != IDENTIFIER

@@ -67,7 +67,8 @@ def has_word(token: Token) -> bool:
 def _contains_word(token: Token) -> bool:
     """Return whether one string of a sum contains one of ``WORDS``.
 
-    A last word such as ``pw`` does not count, because the sum can add more text to this word.
+    Words such as ``pw`` count only at the end of a whole name. They do not count here, because the sum can
+    add more text to the string.
     """
     return any(word in token.value.lower() for word in WORDS)
 

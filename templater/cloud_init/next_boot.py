@@ -162,7 +162,7 @@ def judge(before: Seed, after: Seed, guest: Guest = UNKNOWN, daemon: Daemon = Da
 def _with_last_boot(guest: Guest, before: Seed) -> Guest:
     """Return the facts about the guest, with its last boot.
 
-    If the guest's last boot is unknown, assume that it used the seed ``before``.
+    If the guest's last boot is unknown, assume that the last boot used ``before``, the seed before the start.
     """
     if guest.last_id or guest.known or not before.folder:
         return guest

@@ -61,8 +61,8 @@ class Source:
     def origin(self, span: "Span") -> "Span":
         """Return the span that messages show for a span of this source.
 
-        If this text was generated from a text that the user has written, the result is a span of the user's
-        text.
+        If the text of this source was generated from a text that the user has written, return a span of the
+        user's text.
         """
         return span
 

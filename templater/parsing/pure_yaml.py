@@ -70,7 +70,7 @@ class PureParser(Reader, Scanner, Parser):
         return token
 
     def scan_yaml_directive_number(self, start_mark: Any) -> int:
-        """Refuse a long version number as libyaml does. Otherwise, Python would parse thousands of digits."""
+        """Refuse a long version number, as libyaml does. So Python never parses thousands of digits."""
         if self.prefix(10).isdigit():
             problem = "found extremely long version number"
             raise ScannerError("while scanning a %YAML directive", start_mark, problem, self.get_mark())

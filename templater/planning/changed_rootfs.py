@@ -1,4 +1,4 @@
-"""A root filesystem as it will be after the earlier passes of a plan."""
+"""The state of a root filesystem after the passes that are already planned."""
 
 from ..model.entry import (
     APPEND_ONLY,

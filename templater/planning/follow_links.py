@@ -234,9 +234,9 @@ class Walk:
         Call this method when the walk has reached the end of the path.
 
         A user's link may lead only to a file of the same user, or to a new file in a directory of the same
-        user. Otherwise, a user could become the owner of a file in ``/etc`` by a link in a home directory (as
-        in CVE-2018-6954 of systemd-tmpfiles). A link in a mounted file system may lead only to the same file
-        system, because another container may have made the link.
+        user. Without this rule, a user could become the owner of a file in ``/etc`` by a link in a home
+        directory (as in CVE-2018-6954 of systemd-tmpfiles). A link in a mounted file system may lead only to
+        the same file system, because another container may have made the link.
         """
         for place, makers, mount in self.foreign:
             if mount and self.mount() != mount:

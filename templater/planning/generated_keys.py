@@ -80,9 +80,9 @@ def _generated_keys(instance: Instance) -> tuple[str, ...]:
 
 
 def with_new_id(before: Instance, after: Instance) -> Instance:
-    """Return the instance ``after``, with a placeholder if the daemon generates a new instance-id.
+    """Return ``after`` with a placeholder if the daemon generates a new instance-id.
 
-    ``before`` is the instance before the change.
+    ``before`` is the instance before a change, and ``after`` is the changed instance.
 
     Incus 6.0.4 and LXD 5.21 generate a new instance-id if one of these values changes: the name, the name of
     a network interface, or the expanded user-data, vendor-data or network-config. Recordings of both releases

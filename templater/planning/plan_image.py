@@ -155,8 +155,8 @@ def pending_key_notes(
     if found:
         kind = "virtual machines" if instance.is_vm else "containers"
         yield (
-            f"assuming that {kind} of {host.name} keep {PENDING_KEY} in the {triggers[-1]} pass,"
-            f" as {kind} of {' and '.join(RECORDED)} do; affected files: {', '.join(found)}"
+            f"assuming that {PENDING_KEY} stays set in the {triggers[-1]} pass for {kind} of {host.name},"
+            f" as recorded for {' and '.join(RECORDED)}; affected files: {', '.join(found)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The known files of the daemon's machine, and helpers for paths."""
+"""Views of the file system of the daemon's machine, in which only some files are known."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ def summary(plan: Plan) -> str:
 
 
 def _host_summary(plan: Plan) -> str:
-    """Return the numbers of changes with a predicted problem on the host, or "" without a problem.
+    """Return a text that counts the predicted problems on the host, or "" without a problem.
 
     For example: ``; incus would fail at 3, 2 random, 1 unknown``.
     """

@@ -131,7 +131,11 @@ def _key(key: str, profile: str, value: str, given: Mapping[str, str], inherited
     )  # fmt: skip
     label = element("label", element("code", key), for_=place)
     return element(
-        "div", label, element("small", words if is_plain else "can't be edited here"), field, class_="key"
+        "div",
+        label,
+        element("small", words if is_plain else "can't be edited on this page"),
+        field,
+        class_="key",
     )
 
 

@@ -56,10 +56,10 @@ class CopiedAttributes:
     def copy(self, old: int, new: int, path: str, backup: "int | None" = None) -> None:
         """Copy the attributes of the open file ``old`` to ``new``. Count all of them towards the limits.
 
-        Attributes that certify the old content are counted but not copied. The same applies to attributes of
-        overlayfs.
+        Attributes that certify the old content, and attributes of overlayfs, are counted but not copied.
 
-        ``backup`` is an open copy of the old file. It also gets the attributes that certify the content.
+        ``backup`` is an open copy of the old file. ``backup`` also gets the attributes that certify only the
+        content.
         """
         for name, value in self._counted(old, path):
             for fd, skipped in ((new, _OF_THE_CONTENT), (backup, _OF_THE_INODE)):

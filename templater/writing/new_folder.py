@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class NewFolder(Closing):
     """A new or empty folder, in which files are created for the caller.
 
-    The class opens the folder only once, and does not follow links in the folder. Otherwise, a user who owns
-    the parent directory could put a different folder at the path. A new folder gets ``mode``.
+    The class opens the folder only once, and does not follow links in the folder. So all files are created in
+    this folder, even if the owner of the parent directory puts a different folder at the path. A new folder
+    gets ``mode``.
     """
 
     def __init__(self, path: str, mode: int = 0o777) -> None:

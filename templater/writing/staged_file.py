@@ -5,8 +5,8 @@ If the run fails, templater restores the old file.
 
 **Renames.** Every rename is inside of the target's directory. A rename between two directories would take a
 lock of the whole file system. Any user with a directory on this file system can hold that lock without end.
-So a file first gets a temporary name in the target's directory. The file has this name only for a few
-microseconds. Otherwise, a process could open the file by this name, and so delay the rename.
+So a file first gets a temporary name in the target's directory. A process that opens the file by this name
+can delay the rename, so the file has this name only for a few microseconds.
 
 **Overlays.** Several containers can share a file of a lower layer. Before such a file gets a second name, the
 kernel copies the file. On btrfs and xfs, the kernel then takes a lock of the file. Any user who may read the

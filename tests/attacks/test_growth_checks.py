@@ -95,7 +95,7 @@ def test_the_bound_of_work_in_pongo2_is_computed_in_linear_time_for_macros_with_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_variable_that_depends_on_many_variables_is_searched_for_lists_and_maps_only_a_few_times(
+def test_the_kinds_of_a_variable_that_depends_on_many_variables_are_computed_only_a_few_times(
     order: int,
 ) -> None:
     """The value of a variable was computed again for each other variable: 990 variables took 5.4 seconds."""

@@ -362,7 +362,7 @@ def test_a_hook_line_whose_rootfs_is_a_symlink_is_refused(bundle: Path) -> None:
     assert "symlink" in answer.stderr
 
 
-def test_a_symlink_in_the_machines_directory_is_followed_to_the_machine(
+def test_a_symlink_in_var_lib_machines_is_followed_to_the_root_filesystem_of_the_machine(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hook follows the link in /var/lib/machines, but no second link at the end of the first."""
@@ -673,7 +673,7 @@ sys.exit(run.run(["oci", "--no-child", *sys.argv[2:]]))
 
 @as_root
 @pytest.mark.parametrize("has_state", [False, True])
-def test_attack_102_the_old_content_of_a_mounted_file_outlives_the_bundle(
+def test_attack_102_the_old_content_of_a_mounted_file_is_stored_outside_the_bundle(
     bundle: Path, mounts: Mounts, tmp_path: Path, has_state: bool
 ) -> None:
     """``podman run --rm`` removed the only copy of the old content after the failed start."""

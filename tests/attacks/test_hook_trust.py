@@ -516,7 +516,7 @@ def test_a_link_in_a_directory_of_another_user_is_not_followed_to_a_cache_or_an_
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("name", ["templates/a", "templates", "metadata.yaml"])
 @pytest.mark.parametrize("owner", [1234, 0])
-def test_a_private_file_of_root_is_not_rendered_from_a_directory_of_another_user(
+def test_a_hook_does_not_render_a_private_file_of_root_in_a_directory_of_another_user(
     owner: int, name: str, container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The owner of the container's directory moved a secret file of root to the name of a template."""
@@ -1319,7 +1319,7 @@ def test_attack_74_the_lxc_hook_uses_no_configuration_that_another_user_can_repl
 
 
 @as_root
-def test_the_incus_hook_accepts_a_root_filesystem_of_host_root_in_a_directory_of_container_root(
+def test_the_incus_hook_accepts_files_of_the_hosts_root_in_a_directory_of_the_containers_root(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If Incus can use an id-mapped mount, it stores a root filesystem with unmapped ids."""

@@ -86,7 +86,9 @@ def test_incus_unpacks_a_member_below_dev_whose_path_has_an_unusual_spelling(tmp
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
-def test_the_second_file_of_a_split_image_skips_members_below_dev_unless_it_is_squashfs(tmp_path, capfd):
+def test_members_below_dev_in_the_second_file_of_a_split_image_are_skipped_unless_the_file_is_squashfs(
+    tmp_path, capfd
+):
     """Incus tells GNU tar to skip ``dev/a``. Incus passes no such option to unsquashfs."""
     members = [folder("dev"), member("dev/a"), member("h", tarfile.LNKTYPE, "dev/a")]
     with tarfile.open(tmp_path / "root.tar", "w") as tar:

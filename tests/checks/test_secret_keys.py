@@ -131,7 +131,7 @@ def test_a_finding_about_a_render_error_does_not_quote_the_error_if_the_template
         ('{{ config_get("user.token", "")|upper }} x\n', {}),  # this instance has no token
     ],
 )
-def test_a_finding_about_a_template_without_secrets_keeps_its_message(tmp_path, text, config):
+def test_a_finding_about_a_template_without_secrets_is_not_redacted(tmp_path, text, config):
     found, redacted = texts(tmp_path / "image", text, instances=(an_instance(**config),))
     assert found == redacted
 

@@ -179,7 +179,7 @@ def test_the_path_of_a_file_in_an_image_selects_the_whole_image(parts, capsys, g
         ("templater.toml", "templater.toml"),
     ],
 )
-def test_a_relative_path_of_a_file_in_an_image_selects_the_image_in_the_working_directory(
+def test_in_an_image_directory_the_path_of_a_template_or_of_metadata_yaml_selects_the_image(
     parts, monkeypatch, path, image
 ):
     monkeypatch.chdir("image")

@@ -227,7 +227,7 @@ def test_preview_prints_a_note_that_the_pending_trigger_key_may_be_missing_when_
     (image / "templates/k.tpl").write_text("{{ config_get('volatile.apply_template', 'gone') }}\n")
     code, out, err = run("preview", "image", *words)
     assert code == 0, err
-    assert ("keep volatile.apply_template in the start pass" in err) is noted
+    assert ("volatile.apply_template stays set in the start pass" in err) is noted
     if "-t" not in words:
         assert "create\n" in out and "gone" not in out
     (image / "templates/k.tpl").write_text(
@@ -238,8 +238,8 @@ def test_preview_prints_a_note_that_the_pending_trigger_key_may_be_missing_when_
 
 def test_simulate_prints_a_note_that_the_pending_trigger_key_may_be_missing_when_start_rules_run(image, run):
     (image / "templates/k.tpl").write_text("{% for k in config sorted %}{{ k }} {% endfor %}\n")
-    assert "keep volatile.apply_template" in run("simulate", "image", "create", "start")[1]
+    assert "volatile.apply_template stays set" in run("simulate", "image", "create", "start")[1]
     assert (
-        "keep volatile.apply_template"
+        "volatile.apply_template stays set"
         not in run("simulate", "image", "create", "start", "--as", "lxd-debian")[1]
     )

@@ -584,7 +584,7 @@ def test_apply_uses_the_id_map_of_a_container_of_lxc(run, image, tmp_path, confi
 
 
 @as_root
-def test_apply_names_the_file_with_the_old_content_of_a_mounted_file_that_it_cannot_restore(
+def test_if_apply_cannot_restore_a_mounted_file_the_error_names_a_file_with_the_old_content(
     run, image, tmp_path, mounts, monkeypatch
 ):
     """The state directory had the record of the files, but the old content was only in memory."""

@@ -321,7 +321,9 @@ def pack(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("case", list(cases()))
-def test_a_recorded_case_gives_the_same_files_as_in_incus(case: dict[str, Any], side: Side, tmp_path: Path):
+def test_templater_writes_the_same_files_as_incus_for_a_recorded_case(
+    case: dict[str, Any], side: Side, tmp_path: Path
+):
     tar = build_case(case, side.work / "base", tmp_path / "image")
     side.incus("image", "import", str(tar), "--alias", "img")
     for observed in case["observed"]:
@@ -342,7 +344,7 @@ def samples() -> list[str]:
 
 
 @pytest.mark.parametrize("name", samples())
-def test_a_sample_image_gives_the_same_files_as_in_incus(name: str, side: Side, tmp_path: Path):
+def test_templater_writes_the_same_files_as_incus_for_a_sample_image(name: str, side: Side, tmp_path: Path):
     folder = tmp_path / "image"
     shutil.copytree(side.work / "base", folder / "rootfs", symlinks=True)
     sample = SAMPLES / name

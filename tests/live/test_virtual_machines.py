@@ -163,7 +163,7 @@ def test_a_virtual_machine_loses_its_pending_trigger_if_the_start_fails_after_th
 
 
 @pytest.mark.parametrize(("template", "lost"), [("create.tpl", False), ("start.tpl", True)])
-def test_a_trigger_of_a_virtual_machine_stays_pending_only_if_its_own_template_fails(
+def test_the_pending_trigger_of_a_virtual_machine_stays_pending_only_if_a_template_of_that_trigger_fails(
     daemon: VmHost, template: str, lost: bool
 ) -> None:
     name = f"failing-{template[:-4]}"

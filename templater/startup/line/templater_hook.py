@@ -135,10 +135,10 @@ def opened() -> int:
 
 
 def substitute(qualname: str, start: int, end: int) -> "Callable[..., Any]":
-    """Return a substitute for a rarely called function. Its first call loads the function's own code.
+    """Return a substitute for a rarely called function.
 
-    A function keeps the globals of its module. So ``Modules.run`` gives each module its own copy of the
-    function ``substitute``.
+    The first call of the substitute loads the code of the function. The substitute needs the globals of the
+    function's module. So ``Modules.run`` gives each module a copy of ``substitute`` with these globals.
     """
 
     # without annotations, because Python would store them for each of these functions

@@ -145,7 +145,7 @@ def test_a_definition_field_accepts_only_values_of_its_type(table, valid, wrong)
         ("packages.sets.0.action", PACKAGE_ACTIONS), ("actions.0.trigger", TRIGGERS),
     ],
 )  # fmt: skip
-def test_a_definition_field_with_a_name_accepts_each_name_that_distrobuilder_lists(place, names):
+def test_fields_such_as_the_package_manager_accept_each_value_that_distrobuilder_lists(place, names):
     """distrobuilder accepts blanks around two of the names."""
     recorded = {"source.downloader": "downloader", "packages.manager": "manager", "packages.sets.0.action": "action", "actions.0.trigger": "trigger"}  # fmt: skip
     text = (ERRORS / f"{recorded[place]}.txt").read_text()

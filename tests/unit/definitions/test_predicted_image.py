@@ -139,7 +139,7 @@ def test_no_note_is_given_if_the_definition_mentions_the_variant_or_lists_no_var
     assert notes_on_variant(variant, entry) == []
 
 
-def test_a_note_lists_the_variants_of_package_filters_and_ignores_a_property_named_variants():
+def test_the_note_about_variants_names_the_variants_of_package_filters_but_no_property_named_variants():
     image = IMAGE + "packages: {manager: apt, sets: [{packages: [a], action: install, variants: [musl]}]}\n"
     image += "files:\n- {generator: dump, path: /a, template: {properties: {variants: xyz}}}\n"
     (note,) = [note for note in built(image, "image.variant=glibc").notes if "variant" in note]

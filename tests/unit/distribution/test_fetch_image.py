@@ -164,7 +164,7 @@ def templated(certificates, tmp_path):
     ],
     ids=lambda value: value.partition(" SRC")[0] if isinstance(value, str) and "SRC" in value else "",
 )
-def test_a_command_prints_the_same_for_an_image_on_a_server_as_for_its_files(
+def test_a_command_prints_the_same_for_an_image_on_a_server_and_for_local_files_of_the_image(
     templated, tmp_path, monkeypatch, capsys, home, command, whole, shown
 ):
     """Only `audit` reads the root filesystem. `audit` also has a finding, so its exit code is 1."""

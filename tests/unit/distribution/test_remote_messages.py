@@ -516,7 +516,7 @@ def test_aliases_get_the_name_of_the_operating_system_as_a_prefix(os, aliases, f
     assert republish.prefixed_aliases({"os": os, "aliases": aliases}) == found
 
 
-def test_each_metadata_item_of_a_catalog_appears_for_incus_and_for_lxd():
+def test_a_republished_catalog_lists_each_metadata_item_for_incus_and_for_lxd():
     items = {
         "a": {"ftype": "lxd.tar.xz", "n": 1}, "b": {"ftype": "squashfs"}, "c": {"ftype": "squashfs.vcdiff"},
         "d": {"ftype": "manifest"}, "e": {"ftype": "incus_combined.tar.gz", "n": 2}, "f": None,

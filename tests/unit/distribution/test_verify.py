@@ -745,9 +745,7 @@ def test_the_location_of_a_problem_names_the_product_and_also_the_version_and_th
     ("missing", "parts"),
     [("os", {()}), ("release", {("a",)}), ("variant", {("a", "1")})],
 )
-def test_the_order_of_products_with_equal_earlier_properties_is_random_if_a_product_lacks_a_property(
-    missing, parts
-):
+def test_a_product_without_os_or_release_or_variant_makes_the_order_of_some_products_random(missing, parts):
     names = [("a", "1", "x"), ("a", "2", "x"), ("b", "1", "x")]
     products = [Product("p", os=os, release=release, variant=variant) for os, release, variant in names]
     unsorted = Unsorted()

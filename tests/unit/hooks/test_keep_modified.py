@@ -516,7 +516,9 @@ def paths_read(monkeypatch) -> list[str]:
 
 
 @pytest.mark.parametrize("options", [(), (KEEP,)])
-def test_attack_87_a_start_does_not_read_a_target_whose_size_already_differs(container, monkeypatch, options):
+def test_attack_87_a_start_does_not_read_a_target_whose_size_differs_from_the_recorded_and_the_new_size(
+    container, monkeypatch, options
+):
     """The kernel decompressed 128 KiB for each block of a target.
 
     No limit on processor time counts this work.

@@ -719,7 +719,7 @@ def test_a_clone_hook_lists_only_a_limited_number_of_containers(tmp_path, monkey
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_a_destroy_is_not_a_rename_if_another_process_made_the_clone(tmp_path):
+def test_a_destroy_by_a_process_that_did_not_make_the_clone_is_not_a_rename(tmp_path):
     old, new = cloned(tmp_path, "new")
     lxc_copies.clone(str(new), "new", "old", Options())
     (old / ".templater/cloned").write_text(f"{new}\n1:1\n")
@@ -1317,7 +1317,7 @@ def test_a_hook_mounts_its_overlay_without_the_option_volatile(mounts, tmp_path,
 
 @as_root
 @pytest.mark.parametrize("left", ["all", "no file", "no directory"])
-def test_a_hook_mounts_its_overlay_after_a_start_with_the_option_volatile(
+def test_a_hook_mounts_an_overlay_that_an_earlier_start_mounted_with_the_option_volatile(
     mounts, tmp_path, monkeypatch, left
 ):
     """A container can have been moved from a btrfs, and a hook can have been killed at any time."""
@@ -1335,7 +1335,7 @@ def test_a_hook_mounts_its_overlay_after_a_start_with_the_option_volatile(
 
 
 @as_root
-def test_an_error_names_the_volatile_mark_of_an_overlay_that_a_hook_cannot_remove(mounts, tmp_path):
+def test_if_a_hook_cannot_remove_the_volatile_mark_of_an_overlay_the_error_names_the_mark(mounts, tmp_path):
     mark = tmp_path / ".templater-work/work/incompat/volatile"
     (mark / "dirty").mkdir(parents=True)
     (tmp_path / ".templater-work").chmod(0o700)

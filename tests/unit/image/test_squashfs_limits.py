@@ -282,7 +282,7 @@ def test_a_squashfs_block_is_decompressed_to_at_most_one_byte_above_its_size_lim
 
 @pytest.mark.parametrize("extra", ["stream", "byte", "missing"])
 @pytest.mark.parametrize(("kind", "pack"), PACKERS)
-def test_a_compressed_squashfs_block_is_exactly_one_stream(kind, pack, extra, tmp_path):
+def test_a_compressed_squashfs_block_must_contain_exactly_one_stream(kind, pack, extra, tmp_path):
     """zstd's own function joins two frames, and Python read the first, so an audit did not see some files."""
     decompress = decompressor_of(kind, tmp_path)
     packed = pack(b"abcdefgh")

@@ -353,7 +353,9 @@ def test_the_staged_record_of_a_failed_apply_is_kept_only_if_a_file_could_not_be
 
 
 @pytest.mark.parametrize("is_recorded", [False, True])
-def test_an_unfinished_file_that_changes_while_the_start_waits_is_refused(is_recorded: bool) -> None:
+def test_a_file_that_a_rollback_could_not_restore_is_refused_if_it_changes_after_the_plan_was_made(
+    is_recorded: bool,
+) -> None:
     """The start overwrote an edit: it did not look at an unfinished file again."""
     plan, _ = plan_of({"/a": b"new\n"}, {"/a": b"parts of two texts"}, "start")
     record = SimpleNamespace(file={"/a": recorded()}.get if is_recorded else {}.get, unfinished={"/a"})

@@ -154,7 +154,7 @@ def test_a_very_large_directory_of_templates_is_refused_before_its_names_are_rea
         directory.read_templates()
 
 
-def test_an_instance_directory_without_templates_has_no_templates(tmp_path):
+def test_an_instance_directory_without_a_templates_folder_has_no_templates(tmp_path):
     with InstanceDirectory(str(tmp_path)) as directory:
         assert directory.read_templates() == {}
 

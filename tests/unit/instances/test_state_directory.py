@@ -375,7 +375,7 @@ REPLACING = {
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
 @pytest.mark.parametrize("name", REPLACING)
-def test_attack_83_a_large_file_that_is_replaced_in_a_state_directory_is_kept_open(
+def test_attack_83_after_a_large_file_in_a_state_directory_is_replaced_the_old_file_is_kept_open(
     tmp_path, monkeypatch, name
 ):
     """root's hook removed a file of 800,000 shared blocks, which took 16 seconds of system time.

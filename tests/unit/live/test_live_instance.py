@@ -729,7 +729,7 @@ def test_an_lxd_remote_on_a_unix_socket_is_used_without_certificates(monkeypatch
     assert connect._of_lxd("here")[0] == "/x/lxd.socket"
 
 
-def test_a_running_instance_cannot_list_its_files_but_can_return_an_empty_file(lxd):
+def test_the_files_of_a_running_instance_cannot_be_listed_but_an_empty_file_can_be_read(lxd):
     rootfs = opened(lxd).rootfs
     with pytest.raises(InputError, match=r"^the files of a running instance can't be listed$"):
         rootfs.walk()

@@ -63,7 +63,7 @@ def test_the_sentence_about_a_file_gives_the_verdict_on_the_next_start_and_the_c
     assert sentence(file) == text
 
 
-def test_the_summary_of_a_start_lists_files_that_change_or_fail_or_differ_without_being_rewritten():
+def test_the_summary_of_a_start_lists_changed_files_and_failed_files_and_outdated_files():
     different = verdict("not rewritten", current="different")
     missing = verdict("not rewritten", current="missing", trigger="create")
     for files, fields, words, numbers in (

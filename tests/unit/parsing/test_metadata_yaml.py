@@ -665,7 +665,7 @@ def test_old_hosts_get_a_finding_for_each_duplicate_key_because_incus_7_rejects_
 
 
 @pytest.mark.parametrize(("entry", "marked"), [("", "/etc/a"), (" ~", "~"), (" null", "null")])
-def test_the_finding_about_a_null_entry_marks_the_null_value_or_else_the_path(entry, marked):
+def test_the_finding_about_a_null_entry_marks_the_null_value_or_the_path_of_an_empty_entry(entry, marked):
     (found,) = read_metadata(Source("m", f"templates:\n  /etc/a:{entry}\n")).findings
     assert (found.code, found.span.text) == ("null-entry", marked)
 

@@ -38,8 +38,8 @@ def test_a_note_names_the_files_whose_templates_read_the_key_volatile_apply_temp
     host, kind, kinds
 ):
     assert notes(READS, host, kind=kind) == [
-        f"assuming that {kinds} of {host} keep {PENDING_KEY} in the start pass,"
-        f" as {kinds} of incus-debian and lxd-debian do; affected files: /a, /c"
+        f"assuming that {PENDING_KEY} stays set in the start pass for {kinds} of {host},"
+        " as recorded for incus-debian and lxd-debian; affected files: /a, /c"
     ]
 
 

@@ -421,7 +421,7 @@ def test_a_nested_call_does_not_close_the_files_of_the_outer_call(tmp_path):
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_hook_or_command_leaves_pipes_open_for_its_other_threads():
+def test_a_hook_or_command_does_not_close_pipes_that_one_of_its_threads_may_use():
     reader, writer = os.pipe()
     os.close(reader)
     os.close(writer)

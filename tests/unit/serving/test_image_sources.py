@@ -297,7 +297,7 @@ def test_a_store_that_could_not_be_read_is_loaded_again(store, tmp_path, message
     assert source.changed()
 
 
-def test_the_stream_of_the_store_lists_the_aliases_of_the_newest_version(store, tmp_path, messages):
+def test_the_stream_of_the_store_lists_only_the_aliases_of_the_newest_version(store, tmp_path, messages):
     """A product has one set of aliases for all its versions."""
     store.import_files(*split_image(tmp_path / "new", created=CREATED + DAY), aliases=["new"], public=True)
     store.import_files(*split_image(tmp_path / "old"), aliases=["old"], public=True)

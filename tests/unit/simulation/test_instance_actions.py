@@ -937,7 +937,7 @@ def test_a_simulation_with_a_root_filesystem_guesses_nothing() -> None:
     assert not guessed
 
 
-def test_a_create_only_rule_that_fails_may_be_skipped_if_the_root_filesystem_is_unknown() -> None:
+def test_without_a_root_filesystem_the_target_of_a_failing_create_only_rule_may_exist() -> None:
     guessed: dict[str, None] = {}
     (report,) = simulate(
         Paper(ONCE, "{{ 1|nosuch }}"),

@@ -338,7 +338,9 @@ def test_a_failed_write_of_the_module_bundle_leaves_no_file(package, monkeypatch
 
 
 @pytest.mark.slow
-def test_writing_a_bundle_replaces_a_leftover_file_whose_name_has_the_same_process_id(package, monkeypatch):
+def test_writing_a_bundle_replaces_a_leftover_file_that_has_the_temporary_name_of_the_new_bundle(
+    package, monkeypatch
+):
     (package / f"hook.bin.{os.getpid()}").touch()
     monkeypatch.setattr(bundle, "contents", lambda: b"modules")
     bundle.write(str(package / "hook.bin"))
@@ -573,7 +575,7 @@ def test_a_recorded_source_stamp_is_used_while_no_source_has_changed(stamp, grow
 @pytest.mark.parametrize(
     ("on_path", "grown", "found"), [(True, 0, True), (False, 0, False), (True, 1, False)]
 )
-def test_the_recorded_file_of_a_c_module_is_used_only_if_the_file_is_unchanged_and_on_the_path(
+def test_the_recorded_file_of_a_c_module_is_used_only_if_it_is_unchanged_and_in_a_directory_of_sys_path(
     on_path, grown, found, tmp_path, monkeypatch
 ):
     (tmp_path / "_quick.so").write_bytes(b"code")

@@ -184,7 +184,9 @@ def rare_now(calls: set[tuple[str, str]], late: Names) -> Names:
 
 
 @pytest.mark.slow
-def test_the_late_and_rare_lists_contain_the_large_definitions_that_a_usual_start_does_not_use(used, update):
+def test_the_lists_named_late_and_rare_contain_large_definitions_that_a_usual_start_does_not_use(
+    used, update
+):
     calls, _ = used
     late = late_now(calls)
     rare = rare_now(calls, late)
@@ -244,7 +246,7 @@ def test_each_definition_in_the_late_and_rare_lists_exists_and_can_be_loaded_lat
 
 
 @pytest.mark.slow
-def test_the_code_of_the_bundle_uses_late_definitions_exactly_where_the_sources_do():
+def test_each_function_in_the_bundle_uses_the_same_late_definitions_as_its_source():
     """Names are replaced in the syntax tree, which could also change a local variable with the same name."""
     total = 0
     for name in (name for group in bundle.GROUPS for name in group):

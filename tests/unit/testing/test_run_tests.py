@@ -275,7 +275,7 @@ def test_a_snapshot_test_fails_if_the_rules_no_longer_write_its_files(tmp_path):
     assert (image / "tests" / "snapshots" / "a" / "a.txt").read_text() == ""
 
 
-def test_the_update_option_keeps_the_snapshot_of_a_file_that_is_not_written(tmp_path):
+def test_the_update_option_keeps_the_snapshot_of_a_file_that_the_rules_no_longer_write(tmp_path):
     image = an_image(tmp_path / "i", test("{snapshot: true}"))
     failures(image, update=True)
     metadata = image / "metadata.yaml"

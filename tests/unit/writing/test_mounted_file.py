@@ -229,7 +229,7 @@ def test_attack_101_one_file_of_a_volume_at_two_targets_needs_one_content(
 
 @as_root
 @pytest.mark.parametrize("fields", [{"uid": "7"}, {"gid": "7"}, {"mode": "0600"}])
-def test_a_new_file_of_a_volume_at_two_targets_needs_one_owner_and_one_mode(top, mounts, fields):
+def test_two_rules_that_create_the_same_file_of_a_volume_need_the_same_owner_and_mode(top, mounts, fields):
     """The rule that came first decided whether other users could read the file."""
     mounts.bind(top / "etc", top / "var")
     with opened(top, cross_mounts=True) as rootfs:

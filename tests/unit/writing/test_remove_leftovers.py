@@ -334,7 +334,7 @@ def clear(place, tokens):
 
 
 @as_root
-def test_the_search_in_an_overlay_tries_more_leftover_names_after_a_run_with_more_changes(overlay):
+def test_in_an_overlay_the_search_for_leftovers_tries_more_names_if_the_killed_run_had_more_changes(overlay):
     for number in range(9):
         (overlay[1] / f"{PREFIX}cc-0-{number}").touch()
     for number in range(3):

@@ -1445,7 +1445,7 @@ def test_attack_92_no_file_is_renamed_from_one_directory_to_another(rootfs, top,
     assert strays(top) == []
 
 
-def test_a_rollback_renames_the_old_file_if_the_file_cannot_get_a_second_name(rootfs, top, monkeypatch):
+def test_a_rollback_renames_the_old_file_if_a_full_disk_prevents_a_second_name(rootfs, top, monkeypatch):
     """A rename needs no space on a full disk."""
     link = Directory.link
 
