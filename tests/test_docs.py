@@ -286,7 +286,7 @@ RUN_BY = {
     ("docs/publishing.md", "incus remote add"): "tests/live/test_streams.py::test_a_web_server_with_the_configuration_of_the_docs",
     ("docs/publishing.md", "server {"): "tests/live/test_streams.py::test_a_web_server_with_the_configuration_of_the_docs",
     ("docs/publishing.md", "set -eu"): "tests/live/test_streams.py::test_the_upload_script_of_the_docs",
-    ("docs/publishing.md", "templater streams reindex"): "tests/live/test_serve.py::test_incus_downloads_a_stream_like_the_ubuntu_stream",
+    ("docs/publishing.md", "templater streams reindex"): "tests/live/test_serve.py::test_incus_downloads_images_through_redirects",
     ("docs/serving.md", ".venv/bin/pip install"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
     ("docs/serving.md", "templater serve"): "tests/live/test_serve.py::test_a_client_lists_and_exports_every_image",
 }  # fmt: skip

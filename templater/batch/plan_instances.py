@@ -205,7 +205,10 @@ class Example:
             raise _DiffersError
 
     def adapt(self, name: str, renderings: list[Rendering]) -> Result:
-        """Return the result for another instance. Raises _DiffersError if the instance needs its own plan."""
+        """Return the result for the instance ``name``, whose files have the contents in ``renderings``.
+
+        Raises _DiffersError if the instance needs its own plan.
+        """
         texts = [self.start, _json(name), self.parts[0]]
         for (number, before, equal), part in zip(self.shown, self.parts[1:], strict=True):
             content = renderings[number].content or b""

@@ -69,7 +69,7 @@ _NAMES = ("config_get", "instance", "container", "devices", "properties")
 
 
 def is_for_cloud_init(paths: Iterable[str]) -> bool:
-    """Return whether cloud-init reads one of the paths, but not as a network configuration."""
+    """Return whether cloud-init reads one of the paths. Network configurations do not count."""
     return any(map(_PATHS.fullmatch, paths))
 
 

@@ -271,7 +271,7 @@ class ScannedImage:
 
     @cached_property
     def _placed(self) -> dict[str, Source]:
-        """The sources that ``placed`` has made, by name, for reuse: many rules can have the same template."""
+        """The sources that ``placed()`` has made, by name. Many rules can have the same template."""
         return {}
 
     @cached_property

@@ -20,7 +20,7 @@ SUM = "sum of strings"
 
 
 def strings_with_words(part: list[Token]) -> Iterator[Token]:
-    """Yield the strings, and the sums of strings, that name a secret."""
+    """Yield the strings that name a secret, and sums of strings such as ``"pass" + "word"``."""
     pieces: list[Token] = []
     is_added = False
     for number, token in enumerate(part):

@@ -57,7 +57,7 @@ class _OverError(BaseException):
 
 
 def one(*_: Any, **__: Any) -> int:
-    """Return 1, the number of images that most commands read."""
+    """Return 1: most commands read one image."""
     return 1
 
 

@@ -68,7 +68,10 @@ _blocks: tuple[set[str], set[str]] | None = None
 
 @contextmanager
 def without_repeats(before: set[str], now: set[str]) -> Iterator[None]:
-    """During a ``with`` block, suppress the messages in ``before``, and add every message to ``now``."""
+    """During a ``with`` block, print only messages that are not in the set ``before``.
+
+    Every message of the block is added to the set ``now``, even if it is not printed.
+    """
     global _blocks  # noqa: PLW0603 - messages come from everywhere
     _blocks = before, now
     try:

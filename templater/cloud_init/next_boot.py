@@ -232,7 +232,7 @@ def _searched(after: Seed, guest: Guest, daemon: Daemon) -> Verdict:
     if not current:
         return Verdict(source, "", None, None, None, reasons)
     if not guest.last_id and not guest.known:
-        text = "it is unknown whether the guest has booted before: if not, all modules run"
+        text = "it is unknown whether this is the guest's first boot: at the first boot, all modules run"
         return Verdict(source, "", None, None, None, (*reasons, Reason(text, PER_INSTANCE)))
     instance, new = _instance(current, guest), shown(current)
     texts = {

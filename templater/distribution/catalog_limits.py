@@ -1,7 +1,7 @@
 """Limits on the catalogs that `templater serve` can serve, and upper bounds on the image lists of clients.
 
-Commands that change a tree refuse catalogs above these limits. Otherwise, `streams reindex` could add so
-many images of another server that `templater serve` refuses the whole tree.
+Commands that change a tree refuse catalogs above these limits. Without this rule, `streams reindex` could add
+so many images of another server that `templater serve` refuses the whole tree.
 
 `streams add` computes the bounds while it reads the catalog. This takes a fifth of the time that listing the
 images would take.

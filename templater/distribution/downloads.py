@@ -84,7 +84,7 @@ def _open_range(
     """Request a file from byte ``start`` on. ``headers`` name this range.
 
     Yield the answer, and the position of the answer's first byte. If the server does not send this range,
-    request the whole file. The part that is already on the disk may come from another server, which has
+    request the whole file. This can happen if the part on the disk came from another server, which has
     another version of the file.
     """
     with ExitStack() as opened:

@@ -55,7 +55,7 @@ class RangeServer(Server, Protocol):
     def get(
         self, path: str, headers: Mapping[str, str] = MappingProxyType({}), /
     ) -> contextlib.AbstractContextManager[tuple[Message, Iterator[bytes]]]:
-        """Request a path with these headers. Raises RangeError if the file does not have the range."""
+        """Request a path with these headers. Raises RangeError if the file lacks the range in ``headers``."""
 
 
 class HttpsServer:

@@ -144,7 +144,7 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
 
 
 def _snapshots(above: str, name: str) -> "list[str]":
-    """Return the directories of the snapshots ``name`` of all containers in ``above``.
+    """Return the directories of all snapshots with this name, of the containers in ``above``.
 
     Raises LimitError if ``above`` has too many containers.
     """

@@ -77,8 +77,8 @@ class Options:
     def patience(self) -> float:
         """The seconds to wait for a lock.
 
-        The wait ends before the time limit of the hook. Otherwise, the hook would report its time limit, and
-        the user would not learn which lock was held.
+        The wait ends before the time limit of the hook, so the hook can report which lock was held. The
+        error about the time limit does not name the lock.
         """
         return 0.9 * self.time_limit
 

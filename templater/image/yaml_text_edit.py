@@ -301,7 +301,7 @@ def _is_json(text: str, mapping: Mark) -> bool:
 
 
 def _pair_lines(pair: dict[str, Value], indent: int, text: str) -> list[str]:
-    """Return the lines of a pair. Lists are indented like the lists of the file's other rules."""
+    """Return the lines of a key and its value. Lists are indented like the lists of the existing rules."""
     lines: list[str] = []
     for name, value in pair.items():
         lead = " " * indent + yaml_quoting.key(name) + ":"

@@ -461,7 +461,7 @@ class Update:
         self.record.commit()
 
     def keep(self) -> None:
-        """Keep the staged record: the next run compares both records with the files."""
+        """Keep the staged record beside the current record: the next run compares both with the files."""
         self.is_kept = True
 
     def __exit__(self, kind: object, error: "BaseException | None", trace: object) -> None:

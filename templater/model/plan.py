@@ -221,7 +221,7 @@ class Plan:
     def as_agent(self) -> "Plan":
         """Return a plan with the changes that the guest's agent makes.
 
-        The changes that fail on the host remain in the plan.
+        The new plan also contains the changes that fail on the host.
         """
         failed = tuple(change for change in self.changes if change.action == FAILED)
         return Plan(

@@ -577,7 +577,7 @@ def _sorted(v: "list[Any]", backwards: bool) -> "list[Any]":
 
 
 def _byte_order(texts: "Iterable[str]") -> "Callable[[str], bytes] | None":
-    """Return a sort key that orders texts by their bytes, like Go. Return None if no key is necessary."""
+    """Return a sort key that orders texts by bytes, like Go. Return None if Python uses the same order."""
     return to_bytes if has_bytes("".join(texts)) else None
 
 

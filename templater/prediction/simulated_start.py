@@ -235,6 +235,9 @@ class _Run:
         return self.found
 
     def inside(self, place: Place) -> str | None:
-        """Return a place's path in the root filesystem, or None for its root and for places outside it."""
+        """Return the path of a place in the root filesystem.
+
+        Return None for the root directory, and for a place outside the root filesystem.
+        """
         path = below(place.path, self.filesystem.rootfs)
         return None if path is None or path == "/" else path

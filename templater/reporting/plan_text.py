@@ -95,7 +95,7 @@ def written_again(later: Change) -> str:
 
 
 def unchanged(plan: Plan) -> list[Change]:
-    """Return each change at a later trigger that leaves its file as it was after an earlier trigger.
+    """Return the changes of later triggers that leave a file as an earlier trigger left it.
 
     Omit a change if its outcome on the host differs from its outcome in templater.
     """

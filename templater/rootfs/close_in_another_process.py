@@ -381,7 +381,7 @@ def _can_be_traced() -> bool:
 
 
 def _remove_all(directories: "list[tuple[int, str]]", until: "float | None" = None) -> None:
-    """Remove empty directories. After the time ``until``, leave the other directories, which do no harm."""
+    """Remove empty directories. Stop at the time ``until``, because an empty directory does no harm."""
     for above, name in directories:
         if until is not None and monotonic() > until:
             return

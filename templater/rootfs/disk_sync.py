@@ -185,9 +185,10 @@ def is_same_btrfs(fd: int, other: int) -> bool:
 
 
 def _on_btrfs(fd: int, call: "Callable[[int], Result]") -> "Result | None":
-    """Call a function with an open file on btrfs, or with the upper layer of the file's overlay on btrfs.
+    """Call a function with a file that is open on btrfs.
 
-    Return None if the file is not on btrfs, or if the upper layer can't be opened.
+    If the file is on an overlay, call the function with the upper layer instead. Return None if neither
+    the file nor the upper layer is on btrfs, or if the upper layer can't be opened.
     """
     if not can_order(fd):
         return None

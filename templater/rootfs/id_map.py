@@ -35,7 +35,7 @@ class IdMap:
         return any(inside != outside for inside, outside, _ in (*self.uids, *self.gids))
 
     def unshifted(self) -> "IdMap":
-        """Return a map of the same container ids in which each id on disk equals the container id."""
+        """Return a map for the same container ids. The new map maps each id to itself."""
         uids, gids = (tuple((inside, inside, n) for inside, _, n in each) for each in (self.uids, self.gids))
         return IdMap(uids, gids)
 

@@ -1,4 +1,4 @@
-"""System calls on files: open flags, repeated calls, and what their results and errors mean."""
+"""System calls on files: open flags, functions that repeat a call, and the meaning of results and errors."""
 
 import errno
 

@@ -28,9 +28,9 @@ def open_folder(path: str, *, follow: bool = True, fixed: bool = False) -> Root:
     opened only once, and its owner is read from the open descriptor. So replacing a directory by a link has
     no effect. Without ``follow``, the last component may not be a link.
 
-    With ``fixed``, each directory on the way must belong to root or this process's user. The owner of a
-    directory could replace the directories in it. The last directories of the path are an exception: all of
-    them may belong to one other user, such as a container's root. In a sticky directory such as ``/tmp``,
+    With ``fixed``, each directory on the way must belong to root or this process's user, because the owner of
+    a directory could replace the directories in it. There is one exception: the path may end with directories
+    that all belong to one other user, such as a container's root. In a sticky directory such as ``/tmp``,
     users can replace only their own files and directories.
 
     Raises RefusedError for a link or a directory of another user, and InputError if the directory can't be

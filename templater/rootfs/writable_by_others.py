@@ -42,8 +42,8 @@ def is_shared(place: "int | str", status: "os.stat_result") -> bool:
 def _has_other_members(gid: int, own: "Collection[int]", users: "Rows", groups: "Rows") -> bool:
     """Return whether a group has a member other than root, the users in ``own`` and the namespace's owner.
 
-    Return False for the group 0 without a search for its members, because these members count as root. Most
-    hooks find only directories of this group.
+    Return False for the group 0 without a search: its members count as root. Most hooks find only directories
+    of the group 0, so they need no search.
     """
     group = _number_in_etc(gid, groups)
     if group == 0:

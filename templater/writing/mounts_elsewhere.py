@@ -57,7 +57,7 @@ class Mount:
     parent: bytes
 
     def place(self, path: bytes) -> Place:
-        """Return the device and the path on its file system, for a path at or below the mount point."""
+        """Return the device of a path at or below the mount point, and the path on this device."""
         return self.device, self.top.rstrip(b"/") + path[len(self.point.rstrip(b"/")) :]
 
 

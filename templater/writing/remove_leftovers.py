@@ -128,10 +128,10 @@ class Journal:
         self.staged = name + _JOURNAL_STAGED
 
     def old_contents(self, *, make: bool) -> "list[Directory]":
-        """Return the directories for copies of mounted files that a rollback can't restore.
+        """Return the directories in which a rollback saves the old contents of mounted files.
 
-        The best directory comes first. ``make`` tells whether to create a missing directory. Call ``close``
-        afterwards.
+        A rollback uses them only if it can't restore a file. The best directory comes first. ``make`` tells
+        whether to create a missing directory. Call ``close`` afterwards.
         """
         if self.lasting is None and self.open_lasting is not None:
             self.lasting = self.open_lasting(make)

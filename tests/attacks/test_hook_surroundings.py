@@ -1348,7 +1348,7 @@ def test_the_hook_follows_a_link_at_a_mount_point_even_in_a_directory_of_an_ordi
 
 
 @as_root
-def test_the_hook_resolves_a_mount_point_whose_path_leads_through_a_link_in_an_earlier_mount(
+def test_the_hook_resolves_a_mount_point_whose_path_contains_a_link_from_another_mount(
     bundle: Path,
 ) -> None:
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")

@@ -573,7 +573,7 @@ def test_a_link_target_is_resolved_unless_dot_dot_comes_after_a_directory_name(p
     [("home", 0o777, True), ("home", 0o1777, False), ("home", 0o755, False), ("tmp", 0o777, True),
      ("tmp", 0o1777, False), ("var/tmp", 0o777, True), ("home/u", 0o777, False)],
 )  # fmt: skip
-def test_a_directory_of_all_users_without_the_sticky_bit_is_found(path, mode, is_found):
+def test_a_world_writable_home_or_tmp_directory_without_the_sticky_bit_is_found(path, mode, is_found):
     """Each user can replace the home directories of other users, with their keys for logging in."""
     image = an_image(rules("{}"), {}, [Name(f"rootfs/{path}", Entry(DIRECTORY, mode=mode))])
     expected = [("medium", f"rootfs/{path}", f"every user can write '/{path}'")] if is_found else []

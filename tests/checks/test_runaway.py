@@ -682,7 +682,7 @@ def test_attack_41_three_nested_loops_over_long_texts_give_a_finding(text):
         ("{% with m=1 %}{% if x %}", "{% endif %}{% endwith %}"),
     ],
 )
-def test_attack_41_a_macro_replaces_the_variable_of_the_same_name_around_it(before, after):
+def test_attack_41_a_macro_hides_an_outer_variable_of_the_same_name(before, after):
     """The check took the name of the macro for the variable of the tag, so it saw no loop in the macro."""
     text = before + "{% macro m() %}" + loops_over(U, U, U) + "{% endmacro %}{{ m() }}" + after
     assert is_costly(text)

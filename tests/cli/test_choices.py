@@ -87,7 +87,7 @@ def test_a_warning_lists_the_files_of_create_only_rules_if_the_root_filesystem_i
         ([Rule("/a", "t", ("boot",))], (), "none"),
     ],
 )
-def test_a_warning_lists_the_triggers_that_have_rules_if_no_rule_runs(rules, changes, text):
+def test_if_no_rule_runs_a_warning_lists_the_triggers_of_all_rules(rules, changes, text):
     plans = [a_plan(rules, ("create", "start"), ()), a_plan(rules, ("start",), changes)]
     expected = f"no rule runs on create,start; the rules run on: {text} (see -t)"
     assert list(plan_warnings.plan_warnings(plans, "")) == ([] if text is None else [expected])

@@ -42,7 +42,9 @@ def test_a_virtual_machine_instance_selects_the_build_for_virtual_machines(tmp_p
 
 
 @pytest.mark.slow
-def test_a_build_uses_the_rootfs_option_and_ignores_the_rootfs_argument_of_diff(tmp_path):
+def test_the_rootfs_option_applies_to_the_build_of_a_definition_but_the_rootfs_argument_of_diff_does_not(
+    tmp_path,
+):
     definition = tmp_path / "d.yaml"
     definition.write_text(
         "image: {distribution: a, architecture: x86_64}\nfiles: [{generator: hostname, path: /etc/hostname}]\n"

@@ -273,7 +273,7 @@ def test_unpack_reserves_processor_time_for_removing_its_files(limit, left, imag
     assert left - 0.5 < found[0] < left + 0.001
 
 
-def test_no_time_is_reserved_for_a_removal_if_there_is_no_processor_limit():
+def test_no_time_is_reserved_for_removing_new_files_if_a_command_has_no_processor_time_limit():
     enforce_limits.reserve_for_removal()
     assert processor_left() == math.inf
 

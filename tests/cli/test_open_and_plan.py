@@ -218,7 +218,7 @@ def test_the_plan_for_an_image_directory_compares_with_its_own_root_filesystem(r
     )
 
 
-def test_the_plan_for_an_archive_compares_with_its_root_filesystem_only_on_request(run, archive):
+def test_a_plan_compares_files_with_the_root_filesystem_of_an_archive_only_on_request(run, archive):
     _, actions, err = plan(run, archive)
     assert set(actions.values()) == {"write"}
     assert (

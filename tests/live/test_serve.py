@@ -230,7 +230,7 @@ def test_a_client_filter_selects_the_same_images_with_both_protocols(served, cer
     assert both[0] == both[1]
 
 
-def test_incus_downloads_a_stream_like_the_ubuntu_stream_through_redirects(
+def test_incus_downloads_images_through_redirects_if_the_origin_has_the_form_of_the_ubuntu_stream(
     certificates, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))

@@ -500,7 +500,7 @@ def test_a_web_server_with_the_configuration_of_the_docs_serves_a_tree_to_incus(
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_incus_downloads_a_stream_like_the_ubuntu_stream_through_redirects(
+def test_incus_downloads_images_through_redirects_if_the_origin_has_the_form_of_the_ubuntu_stream(
     certificates, open_folder, kind, monkeypatch
 ):
     need_programs(kind)

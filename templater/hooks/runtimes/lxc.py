@@ -241,7 +241,8 @@ def in_namespace(ids: "IdMap | None") -> "IdMap | None":
 def require_mounted(path: str) -> bool:
     """Raise RefusedError if nothing is mounted at ``path``: the directory is then a part of the host.
 
-    Return False: the hook has not mounted the root filesystem itself (see ``mount`` of ``HookRequest``).
+    If something is mounted, return False, because the hook has not mounted the root filesystem itself (see
+    ``mount`` of ``HookRequest``).
     """
     above, name = split(abspath(path))
     with Root(above, named=True) as parent:

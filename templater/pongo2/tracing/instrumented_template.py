@@ -319,9 +319,9 @@ class Tracer:
         return [node]
 
     def assigned(self, statements: Iterable[tree.Statement]) -> dict[str, None]:
-        """Return the names that statements bind in the surrounding scope.
+        """Return the names that the statements bind in the scope in which they run.
 
-        Names that a loop or ``with`` binds are left out, because its body has its own scope.
+        The names that a ``for`` or ``with`` tag binds are left out, because its body has its own scope.
         """
         found: dict[str, None] = {}
         waiting = list(statements)

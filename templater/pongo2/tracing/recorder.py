@@ -360,9 +360,10 @@ def reads_of(render: Render, scope: Scope, path: Name) -> Iterable[Name]:
 
 
 def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
-    """Return a read with additional ``keys``: ``("config",)`` and the key "a" give ``("config", "a")``.
+    """Return ``name`` with ``keys`` at its end: ``("config",)`` and the key "a" give ``("config", "a")``.
 
-    If the read ``name`` does not stand for a map of the context, return it unchanged.
+    ``name`` is the path of a value that the template reads. If this value is not a map of the context, return
+    ``name`` unchanged.
     """
     is_map = name in (("config",), ("devices",), ("properties",), ("instance",))
     is_device = len(name) == 2 and name[0] == "devices" and name[1] in context.get("devices", ())

@@ -205,7 +205,10 @@ def test_the_state_of_the_last_boot_is_read_from_a_directory_but_is_unknown_for_
         said[rootfs] = run_templater(list(map(str, words))).stderr
     assert "the instance-id is still 'web1'" in said[image / "rootfs"]
     assert "the result of the next boot is unknown" in said["image"]
-    assert "it is unknown whether the guest has booted before: if not, all modules run" in said["image"]
+    assert (
+        "it is unknown whether this is the guest's first boot: at the first boot, all modules run"
+        in said["image"]
+    )
 
 
 @pytest.mark.parametrize("folder", ["var/lib/cloud/instances", "etc/cloud/cloud.cfg.d"])
@@ -224,7 +227,7 @@ def test_the_facts_about_a_guest_are_unknown_if_a_directory_of_cloud_init_has_to
     main(["diff", str(image), str(image / "rootfs"), "-t", "create"])
     told = capfd.readouterr().err
     assert ("the instance-id changes from 'web1'" in told) == is_known
-    assert ("it is unknown whether the guest has booted before" in told) == (not is_known)
+    assert ("it is unknown whether this is the guest's first boot" in told) == (not is_known)
 
 
 FULL = {"meta-data": "instance-id: a\n", "user-data": "#cloud-config\n", "network-config": "version: 2\n"}

@@ -70,7 +70,7 @@ def test_each_pair_of_a_metadata_file_and_a_root_filesystem_counts_as_an_image()
 @pytest.mark.parametrize(
     "product", [{"aliases": "a," * 300_000}, {"os": "x" * 600}, {"versions": {}, "Versions": {}}]
 )
-def test_bounds_are_unknown_if_a_reader_would_refuse_a_product(product):
+def test_the_bounds_of_a_catalog_are_unknown_if_templater_refuses_a_product(product):
     assert not bounds_of({"p": product}).is_known
 
 
@@ -82,7 +82,7 @@ def test_the_bounds_of_an_ordinary_catalog_are_less_than_a_third_above_the_real_
     assert lists <= bounds.lists < 1.33 * lists
 
 
-def test_images_are_listed_only_if_the_catalog_may_exceed_a_limit(tmp_path, monkeypatch):
+def test_streams_add_lists_all_images_only_if_the_catalog_may_exceed_a_limit(tmp_path, monkeypatch):
     tree = Tree(str(tmp_path / "tree"))
     listed = []
     monkeypatch.setattr(list_stream, "read_products", lambda stream: listed.append(stream) or [])

@@ -230,7 +230,7 @@ def test_lxd_requirements_become_requirements_for_incus(origin, tree, tmp_path):
     assert written(tree)["requirements"] == {"secureboot": "false"}
 
 
-def test_republishing_keeps_other_products_of_the_tree(origin, tree, tmp_path):
+def test_republishing_keeps_the_products_that_the_tree_already_has(origin, tree, tmp_path):
     shutil.copytree(HERE / "example", tree.path)
     made = republish(UrlStream(origin.url), tree, copying=True)
     report = verify(LocalStream(tree))

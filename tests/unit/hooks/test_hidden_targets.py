@@ -48,7 +48,7 @@ def test_links_in_the_path_of_a_mount_are_resolved_inside_the_root_filesystem(tm
         (["/", "/srv/lnk/f"], ["/", "/srv/lnk/f"]),
     ],
 )
-def test_a_link_below_an_earlier_empty_mount_is_not_followed(tmp_path, mounts, places):
+def test_a_link_that_an_earlier_mount_of_the_list_hides_is_not_followed(tmp_path, mounts, places):
     """The hook followed a hidden link, took the file's path for a mount point, and skipped the file."""
     for folder in ("etc", "srv/a", "srv/volume", "volume"):
         (tmp_path / folder).mkdir(parents=True)

@@ -215,7 +215,7 @@ def test_apply_keeps_a_file_that_was_changed_after_a_failed_first_start(containe
 
 
 @pytest.mark.parametrize("is_edited", [True, False])
-def test_only_the_time_of_the_content_counts_after_a_failed_first_start_of_the_original_of_a_copy(
+def test_in_a_copied_container_the_mtime_shows_whether_a_file_was_changed_after_a_failed_first_start(
     container, is_edited
 ):
     """lxc-copy makes new inodes, and keeps the times of all contents."""

@@ -607,7 +607,7 @@ def test_a_new_container_gets_no_record_of_written_files_if_other_users_can_chan
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_a_copied_container_gets_both_records_of_a_killed_run(tmp_path):
+def test_a_copied_container_gets_the_old_and_the_new_record_of_a_killed_run(tmp_path):
     """The files of the killed run counted as changed by hand in the copy."""
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state:
@@ -852,7 +852,7 @@ def test_an_overlay_is_rendered_at_pre_start_by_default_and_at_mount_on_request(
     assert isinstance(lxc.read_request(options, environ(container, **others)), Notice)
 
 
-def test_a_pre_mount_hook_counts_if_the_rootfs_option_names_the_root_filesystem_of_lxc_by_another_path(
+def test_a_pre_mount_hook_is_refused_even_if_the_rootfs_option_names_the_root_filesystem_through_a_link(
     container,
 ):
     """/var/lib/lxc was a link, so the option switched off the checks for files below later mounts."""

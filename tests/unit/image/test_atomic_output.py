@@ -129,7 +129,7 @@ def test_a_hidden_file_with_a_malformed_name_does_not_affect_a_build(folder, nam
     assert {file: text for file, text in seen(folder).items() if file in NAMES} == NEW
 
 
-def test_moved_image_files_of_other_users_are_not_restored(folder):
+def test_a_hidden_old_image_file_is_not_restored_if_it_belongs_to_another_user(folder):
     if os.geteuid():
         pytest.skip("needs root")
     theirs = folder / ".templater-image-old-x.0.missing"

@@ -318,7 +318,9 @@ def test_a_file_that_differs_from_its_record_counts_as_changed_by_hand_unless_a_
                 raise BusyError("busy")
 
 
-def test_a_file_of_a_killed_run_does_not_count_as_changed_after_further_failed_runs(tmp_path: Path) -> None:
+def test_a_file_of_a_killed_run_does_not_count_as_changed_by_hand_even_if_later_runs_fail(
+    tmp_path: Path,
+) -> None:
     """The next run removed the record of the killed run, and then failed."""
     with StateDirectory(str(tmp_path)) as state:
         with Record(state).updated(plan_of({"/a": b"1\n", "/b": b"1\n"}, {}, "start")[0], {}, {}):
@@ -371,7 +373,7 @@ def test_a_file_that_a_rollback_could_not_restore_is_refused_if_it_changes_after
 
 
 @pytest.mark.parametrize("existing", [b"", b"by hand\n"])
-def test_a_mounted_file_with_an_empty_new_text_does_not_count_as_unfinished(
+def test_a_mounted_file_does_not_count_as_half_written_if_its_new_text_is_empty(
     tmp_path: Path, existing: bytes
 ) -> None:
     with StateDirectory(str(tmp_path)) as state:

@@ -242,7 +242,7 @@ def test_the_project_option_needs_a_name_and_cannot_be_combined_with_the_all_pro
         ("", b"", "status 418"),
     ],
 )
-def test_an_error_shows_the_message_of_the_daemon_or_else_the_http_status(kind, body, text):
+def test_an_error_shows_the_message_of_the_daemon_or_the_http_status_if_there_is_no_message(kind, body, text):
     answer = Answer(418, {"content-type": kind} if kind else {}, body)
     error = Client("incus", "/s", unix_socket("/s")).error(answer)
     assert (error.status, error.text) == (418, text)

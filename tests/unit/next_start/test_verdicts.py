@@ -556,7 +556,7 @@ def test_no_command_is_suggested_for_a_missing_file_whose_rule_runs_only_on_copy
     assert found.files[0].current == "missing" and commands(found, found.files[0]) == ()
 
 
-def test_the_patch_contains_the_remarks_of_a_next_start_and_the_json_contains_the_newer_image(incus):
+def test_the_patch_of_a_next_start_shows_the_remarks_and_its_json_also_names_the_newer_image(incus):
     put_rules(incus, [("/srv/fifo", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
     found = replace(judged(incus), newer_image="a newer image \ud800", unreadable="not authorized")
     remark = "the daemon shows an empty file, which can also be a fifo or a device"

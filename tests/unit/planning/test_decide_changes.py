@@ -447,7 +447,7 @@ def test_a_plan_without_patches_reads_only_files_of_the_size_of_the_new_content(
 @pytest.mark.parametrize(
     ("first", "second", "actions"), [("new", "old", []), ("longer", "old", []), ("old", "new", [UPDATE])]
 )
-def test_with_and_without_patches_a_file_is_not_written_if_a_later_pass_restores_its_content(
+def test_a_file_is_not_written_if_the_last_trigger_pass_restores_its_old_content(
     first: str, second: str, actions: list[str], for_patch: bool
 ) -> None:
     one_rule = rule("/a")

@@ -68,7 +68,7 @@ def test_a_fifo_as_target_causes_an_intentional_difference_from_the_host() -> No
     assert "targets must be regular files" in deviation_names(rule(), tree={"/etc/a": Entry(FIFO)})
 
 
-def test_a_directory_as_target_causes_no_intentional_difference_from_the_host() -> None:
+def test_a_directory_as_target_is_not_listed_as_an_intentional_difference_from_the_host() -> None:
     assert "targets must be regular files" not in deviation_names(rule(), tree={"/etc/a": Entry(DIRECTORY)})
 
 

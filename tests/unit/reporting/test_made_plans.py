@@ -181,7 +181,7 @@ def test_at_most_five_rules_without_a_matching_trigger_are_named(count, more):
         ([(WRITE, b"a"), (FAILED, None), (WRITE, b"a")], []),
     ],
 )
-def test_a_trigger_pass_is_compared_with_the_latest_earlier_pass_that_had_an_effect(passes, found):
+def test_a_trigger_pass_is_compared_with_the_last_pass_before_it_that_had_an_effect(passes, found):
     changes = [made(action, content=content) for action, content in passes]
     assert [changes.index(change) for change in unchanged(planned(*changes))] == found
 
@@ -191,7 +191,7 @@ def test_a_trigger_pass_that_changes_only_the_owner_or_mode_or_path_counts_as_ch
     assert unchanged(planned(made(WRITE, content=b"a"), made(WRITE, content=b"a", **fact))) == []
 
 
-def test_a_trigger_pass_with_equal_content_counts_as_changed_if_its_outcome_on_the_host_differs():
+def test_a_trigger_pass_that_repeats_the_content_counts_as_changed_if_the_host_differs_from_templater():
     changes = made(WRITE, content=b"a"), made(WRITE, content=b"a")
     assert unchanged(planned(*changes, outcomes=[WRITTEN, WRITTEN])) == [changes[1]]
     assert unchanged(planned(*changes, outcomes=[WRITTEN, Outcome("random")])) == []

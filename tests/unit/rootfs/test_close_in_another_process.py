@@ -186,7 +186,7 @@ def test_the_number_of_removed_files_that_are_kept_open_is_limited(top, held, in
     assert (len(held), len(children)) == (1, 1)
 
 
-def test_a_process_with_many_open_files_starts_fewer_processes(top, held, inodes, children, monkeypatch):
+def test_fewer_closing_processes_are_started_if_many_files_are_open(top, held, inodes, children, monkeypatch):
     """Each new process got a copy of all descriptors: 8,000 rules took 18 seconds."""
     inodes(0)
     monkeypatch.setattr(close_in_another_process, "MOST_HELD", 4)

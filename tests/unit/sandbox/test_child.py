@@ -351,7 +351,7 @@ def test_the_error_about_memory_names_a_lower_limit_of_the_runtime(kind, monkeyp
     assert error.message == "rendering needs more than 8 MiB of memory"
 
 
-def test_the_error_about_a_killed_child_does_not_name_the_processor_time_that_the_child_has_not_used():
+def test_the_error_about_a_child_that_was_killed_early_does_not_blame_the_processor_time_limit():
     """The kernel kills a child for the memory limit of a container, too."""
 
     worker = child.start(lambda: None, lambda send: [0 for _ in iter(int, 1)], Bounds(cpu=5, wall=60))

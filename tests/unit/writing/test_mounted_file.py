@@ -192,7 +192,7 @@ def test_attack_101_one_mounted_file_at_two_targets_needs_one_content(top, mount
         {"volume": "srv", "volume/new": "etc"},
     ],
 )
-def test_attack_101_one_file_of_a_volume_at_two_targets_needs_one_content(
+def test_attack_101_two_rules_for_one_file_of_a_volume_must_write_the_same_content(
     tmp_path, mounts, places, now, text
 ):
     """Each start overwrote the text of one rule with the text of the other rule."""
@@ -272,7 +272,9 @@ def test_apply_replaces_a_hard_link_and_overwrites_a_mounted_file(top, mounts):
 
 
 @as_root
-def test_an_unchanged_file_on_a_mount_is_refused_if_the_file_was_restored_before_the_lock(top, mounts):
+def test_apply_is_refused_if_a_mounted_file_that_the_plan_leaves_unchanged_has_changed_since_the_plan(
+    top, mounts
+):
     """The plan saw the text of another start, which then failed and restored the file.
 
     Nevertheless, the start with the plan succeeded.

@@ -346,7 +346,7 @@ def test_one_thread_of_each_mount_namespace_is_listed_before_any_root_directory_
 
 
 @pytest.mark.parametrize("limit", ["time", "tables"])
-def test_few_processes_are_started_for_many_mount_tables_that_take_too_long(limit, monkeypatch):
+def test_few_processes_are_started_if_many_mount_tables_take_too_long_to_read(limit, monkeypatch):
     """9,000 threads below stacks of mounts started 9,000 processes, and apply failed."""
     started = []
 

@@ -43,7 +43,7 @@ def test_a_folder_with_files_is_refused_and_keeps_its_mode(tmp_path):
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
 
 
-def test_an_output_folder_is_refused_if_another_user_adds_a_folder_before_the_mode_changes(
+def test_an_output_folder_is_refused_if_another_user_puts_a_folder_into_it_before_it_becomes_private(
     tmp_path, monkeypatch
 ):
     """The other user would keep the added folder open, and read the files in it."""

@@ -208,7 +208,7 @@ def test_a_journal_whose_rename_was_lost_in_a_power_cut_is_found(top, old):
 @pytest.mark.parametrize(
     ("owner", "size", "result"), [(1234, 0, ["cc-1", "/etc"]), (1234, (1 << 20) + 1, ""), (5678, 0, None)]
 )
-def test_attack_87_a_journal_of_the_owner_of_the_instance_directory_is_read_only_if_it_is_small(
+def test_attack_87_a_large_journal_of_the_owner_of_the_instance_directory_is_not_read(
     top, name, monkeypatch, owner, size, result
 ):
     """To read a journal of 16 MiB, the kernel decompressed 512 MiB.

@@ -1967,7 +1967,7 @@ def test_a_rollback_keeps_a_new_directory_that_another_process_has_filled(rootfs
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_directory_is_made_with_its_final_name_if_the_file_system_renames_no_directory(
+def test_a_directory_is_made_with_its_final_name_if_the_file_system_cannot_rename_directories(
     rootfs, top, monkeypatch, fails
 ):
     """In a user namespace without the option userxattr, overlayfs can't mark the directory as new."""

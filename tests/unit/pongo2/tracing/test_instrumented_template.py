@@ -225,7 +225,7 @@ def test_the_trace_lists_the_variables_whose_values_a_macro_compares_through_its
 
 
 @pytest.mark.parametrize("statement", ["{% set x = m %}", "{% with x=m y=path %}{{ y }}{% endwith %}"])
-def test_a_macro_that_fails_in_v4_while_a_name_is_bound_does_not_affect_the_trace_of_later_values(statement):
+def test_after_a_macro_fails_in_v4_inside_a_set_or_with_tag_later_values_are_traced_correctly(statement):
     macro = '{% macro m() %}{% for x in "a" %}{{ x|date:"x" }}{% endfor %}{% endmacro %}'
     template = macro + statement + '{% filter upper %}{{ config_get("user.a", "") }}{% endfilter %}'
     assert values(template, "v4")[-1] == ("ONE", [A], [])
