@@ -129,9 +129,9 @@ def _bodies(found: list[Any]) -> Iterator[Body]:
 def _with_rest(statement: tree.Statement) -> Body:
     """Return a statement, and the statements that can run in its place, such as the body of ``empty``.
 
-    The alternative statements are removed from the statement itself. Otherwise, the render could run them
-    twice, and each level of nested tags would double the number of runs. Tags such as ``firstof`` evaluate
-    only some of their values, so the result also has statements that evaluate all values.
+    Remove the alternative statements from the statement itself, so that the render runs them only once. If
+    it ran them twice, each level of nested tags would double the number of runs. Tags such as ``firstof``
+    evaluate only some of their values, so the result also has statements that evaluate all values.
     """
     found: Body = []
     waiting = [statement]

@@ -283,7 +283,7 @@ def _text(name: str, product: RawProduct) -> bytes:
 
 
 def cache_problem(path: str, basenames: dict[str, str]) -> str:
-    """Return why clients may read another file instead of a products file, or an empty text.
+    """Return why clients may use a wrong file in place of a products file, or else an empty text.
 
     Clients cache each catalog file by its base name. If two files have the same base name, clients use only
     the file that they request first. The order of their requests is random. ``basenames`` maps the base name

@@ -215,9 +215,9 @@ class RemoteBounds:
             raise http.client.HTTPException(text)
 
     def read(self, size: int) -> None:
-        """Subtract ``size`` bytes of content from the overhead, because ``receive`` counts all bytes.
+        """Subtract ``size`` bytes of content from the overhead, because ``receive`` has counted them, too.
 
-        Subtract ``size`` a second time, which allows for the TLS records around the content.
+        Subtract ``size`` a second time, as an allowance for the TLS records around the content.
         """
         self._overhead = max(0, self._overhead - 2 * size)
 

@@ -224,8 +224,8 @@ def line_status(line: str, config: str, install: str) -> "Finding":
     if sorted(namespace.split()) != sorted(own):  # the order of the maps has no meaning
         return Finding(
             None,
-            "the hook line was not run: it enters a different user namespace than the line that `hook"
-            " install` would write for this user",
+            "the hook line was not run: for this user, `hook install` would write a line with a different"
+            " user namespace",
             f"run this command as the user who starts the container, or write the line again: {install}",
         )
     if owner and option_of(inside, "--owner") != owner[1]:

@@ -61,7 +61,7 @@ class ImageRootfs(MemoryRootfs):
         return data
 
     def add_parents(self, path: str) -> int:
-        """Create the missing directories above a path, as unpacking does. Return their memory in bytes."""
+        """Create the missing directories above a path, as unpacking does. Return the memory they need."""
         above = path[: path.rindex("/")]
         if self._seen(above) is not None:
             return 0

@@ -135,7 +135,7 @@ class _Walk:
                 if not is_new:
                     raise self._different("a directory occurs in two places")
                 if len(open_directories) > PATH_MAX // 2:
-                    raise ValueError("its directories are deeper than Linux allows")
+                    raise ValueError("the directories are nested deeper than Linux allows")
                 open_directories.append(self._entries(child))
         return sockets
 

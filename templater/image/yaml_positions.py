@@ -245,8 +245,8 @@ class Way:
 def search(root: Mark, names: tuple[str, ...], *, merged: bool) -> Way:
     """Follow a path. If a mapping has several pairs with the same name, prefer the last pair.
 
-    Mappings merged with ``<<`` are searched too. But if ``merged`` is false, the search for the last name of
-    the path omits them.
+    The search includes mappings that are merged with ``<<``. But if ``merged`` is false, the search for the
+    last name of the path ignores merged mappings.
     """
     return _search_below(root, names, (), set(), merged=merged)
 

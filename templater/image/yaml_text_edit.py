@@ -39,7 +39,7 @@ def put(text: str, names: tuple[str, ...], value: Value) -> str:
 
 
 def move(text: str, names: tuple[str, ...], value: Value) -> str:
-    """Remove the old pair, and set the value in a new last pair of the mapping.
+    """Remove the old pair, and add a new pair with the value at the end of the mapping.
 
     A merged mapping (``<<``) can override an earlier pair, but not the last pair of the mapping.
     """

@@ -291,7 +291,10 @@ class _Judgement:
         return replace(certain, verdict=UNKNOWN, reason=reason)
 
     def finished(self, index: int, file: FileVerdict) -> FileVerdict:
-        """Add remarks to a verdict and, if necessary, compare the file with the current configuration."""
+        """Add remarks to a verdict.
+
+        If the next start does not write the file, also compare the file with the text of its rule.
+        """
         if file.verdict == NOT_REWRITTEN:
             file = self.compared(index, file)
         elif file.verdict == SKIPS and file.change is not None:

@@ -185,7 +185,7 @@ DEVIATIONS = (
         "a rule is `create_only`, its target exists, and its template is missing",
         "old releases skip the rule",
         "an error, as in newer releases",
-        "the same rule would fail in a container without the target",
+        "old releases also fail at this rule if the target is missing",
         _missing_template_skipped,
     ),
     Deviation(

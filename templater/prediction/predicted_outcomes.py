@@ -34,7 +34,7 @@ def predict(
     """Predict an outcome for each change of a plan on the plan's host.
 
     The changes of a pass are predicted one by one, in the order of metadata.yaml. But the daemons run the
-    rules of a pass in random order. If a result depends on this order, the outcome is ``random``.
+    rules of a pass in random order. If another order could give another result, the outcome is ``random``.
     ``check_time`` is called before each change and raises an error if the prediction takes too long.
     """
     host = plan.host

@@ -145,8 +145,7 @@ def is_continued(before: Part, part: Part) -> bool:
 def continuations(lines: Sequence[Line]) -> list[Continuation | None]:
     """Return a list with one item for each line.
 
-    The item describes the first part of the next line that is not empty. If all later lines are empty, the
-    item is None.
+    The item describes the first part in the lines below. If all lines below are empty, the item is None.
     """
     found: list[Continuation | None] = []
     below: Continuation | None = None

@@ -16,7 +16,7 @@ directory, this takes 7 seconds. During this time, the directory above is locked
 leaves the removal to the other process, after all other work.
 
 In a PID namespace of a container, a hook removes the directories itself. A process of the container could
-trace another removing process, and take over that process's rights on the host and its open files.
+trace the other process, and take over that process's rights on the host and its open files.
 
 At its end, a hook or command kills each process that only closes files: the kernel then closes the files.
 
@@ -121,9 +121,9 @@ def close_rest_at_end() -> None:
 def unmount_at_end(path: str, *, itself: bool) -> None:
     """When ``handing_over`` ends, unmount a file system that this process has mounted in its own namespace.
 
-    By default, the process that closes the removed files last also ends the mount. With ``itself``, this
-    process unmounts the file system itself. Before that, it waits at most ``LONG_PATIENCE`` seconds until the
-    other process has closed the files.
+    By default, the process that closes the removed files also ends the mount. With ``itself``, this process
+    first waits at most ``LONG_PATIENCE`` seconds until the other process has closed the files. Then this
+    process unmounts the file system.
 
     ``itself`` is for an overlay with the option ``index=on``. While a removed file of this overlay is open,
     the kernel refuses another overlay with the same upper layer.

@@ -20,7 +20,7 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) 
 
 
 class ByName(Closing):
-    """A read-only replacement for ``confined_root.Root``, without ``directory`` and ``follow``."""
+    """A read-only replacement for ``confined_root.Root``, without the methods `directory` and `follow`."""
 
     def __init__(self, path: str) -> None:
         if not os.path.isdir(path):

@@ -32,7 +32,7 @@ class Failure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Validator:
-    """A validator. ``run`` validates a file and returns a JSON value; ``read`` turns it into mistakes."""
+    """A validator. ``run`` validates a file and returns JSON, and ``read`` turns this JSON into mistakes."""
 
     #: the validator's name in messages
     id: str

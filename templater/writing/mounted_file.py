@@ -358,11 +358,12 @@ def _names(fd: int) -> "list[str]":
 
 
 def _mark_of(fd: int) -> int:
-    """Return the modification time, in whole seconds, that the copy of an incomplete file gets.
+    """Return the modification time that marks a copy as the old content of an incomplete file.
 
-    The result depends on every nanosecond of the file's own modification time. The result is a number of
+    The time depends on every nanosecond of the incomplete file's own modification time. It is a number of
     whole seconds, because some file systems store nothing else, such as ext4 with inodes of 128 bytes. If a
-    user restores the file with ``cp -a``, the result for the file changes.
+    user restores the file with ``cp -a``, the file's own modification time changes. The time of the copy is
+    then not the result of this function any more.
     """
     return os.fstat(fd).st_mtime_ns % MARKS
 

@@ -316,8 +316,8 @@ class Search:
     def _is_free(self, fd: int) -> bool:
         """Lock a directory. Return False if another run has the lock.
 
-        That run still needs its temporary files. The directory can be a volume of another container. A run on
-        that container does not use the lock of this root filesystem.
+        The other run still needs its temporary files in the directory. If the directory is also a volume of
+        another container, a run on that container does not use the lock of this root filesystem.
         """
         import fcntl
 

@@ -174,8 +174,8 @@ class Transaction:
     def commit(self) -> "list[Change]":
         """Put every file in place, mount points last. Return the changes for which a file was written.
 
-        Signals are deferred until all files are in place or restored. Otherwise, a signal such as SIGTERM
-        would end the command at once. A time limit that ends during a successful call has no effect.
+        A signal such as SIGTERM ends the command at once, so signals are deferred until all files are in
+        place or restored. A time limit that ends during a successful call has no effect.
         """
         self._sync_contents()
         self._start_step(COMMITTING)

@@ -220,7 +220,7 @@ def test_templater_refuses_a_squashfs_file_if_unsquashfs_does(
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
 @pytest.mark.parametrize("kind", ["xz", "lzma"])
 @pytest.mark.parametrize("mebibytes", [24, 32, 48])
-def test_templater_refuses_a_block_of_a_file_with_a_large_dictionary_as_unsquashfs_does(
+def test_templater_and_unsquashfs_refuse_a_file_block_that_needs_a_large_dictionary(
     tmp_path: Path, kind: str, mebibytes: int
 ) -> None:
     """unsquashfs accepts dictionaries up to 32 MiB, and sqfs2tar accepts larger ones.

@@ -59,7 +59,7 @@ INVISIBLE = "invisible characters"
     ],
 )
 def test_text_that_hides_other_text_is_found(text, severity, what, column):
-    message = f"the file contains {what}, so a reader may see another text"
+    message = f"the file contains {what}, so the screen may not show its real text"
     assert observed(CHECK, an_image(RULE, {"t": text})) == [
         (severity, f"image/templates/t:1:{column}", message)
     ]
@@ -77,7 +77,9 @@ def test_text_that_hides_other_text_is_found(text, severity, what, column):
 
 @pytest.mark.parametrize("line", ["\n", "\r\n", " \t\n"])
 def test_text_after_many_empty_lines_is_found(line):
-    message = "the file contains text after more than 200 empty lines, so a reader may see another text"
+    message = (
+        "the file contains text after more than 200 empty lines, so the screen may not show its real text"
+    )
     found = [("low", "image/templates/t:2:1", message)]
     assert observed(CHECK, an_image(RULE, {"t": "good\n" + line * 200 + "evil\n"})) == found
 

@@ -110,7 +110,7 @@ def test_a_warning_says_that_an_archive_was_only_partly_read():
         ("incus:web1", None, "--rootfs"),
     ],
 )
-def test_only_a_warning_about_an_archive_suggests_the_root_filesystem_in_the_archive(
+def test_a_warning_suggests_the_option_rootfs_image_only_for_an_archive(
     src, rootfs, option, tmp_path, monkeypatch
 ):
     """A warning about a running instance suggests no root filesystem, because its files can be unreadable."""

@@ -268,7 +268,7 @@ def test_an_output_name_with_the_extension_of_another_kind_of_file_is_refused(im
 
 
 @pytest.mark.parametrize("name", ["image", "v1.2", "w.img", ".zip", "w.tar.old", "w.xz", "w.zip/", "W.tar"])
-def test_an_output_name_without_the_extension_of_another_kind_of_file_is_accepted(
+def test_an_output_name_with_no_extension_or_an_unknown_or_suitable_extension_is_accepted(
     image, typed, tmp_path, name
 ):
     assert typed("image", "build", image, "-o", f"{tmp_path}/{name}")[0] == 0

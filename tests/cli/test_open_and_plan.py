@@ -498,7 +498,9 @@ def test_status_compares_the_files_with_the_record_and_with_the_next_start(run, 
     assert file["recorded"]["mode"] == "0644" and file["template_changed"] is False
 
 
-def test_apply_uses_the_record_of_an_instance_whose_root_filesystem_is_elsewhere(run, image, tmp_path):
+def test_apply_uses_the_record_of_an_instance_whose_root_filesystem_is_in_another_directory(
+    run, image, tmp_path
+):
     """A machine of nspawn is an example.
 
     `apply` did not use its record, so the next start called the written files "changed by hand".

@@ -279,9 +279,7 @@ def test_a_command_ends_only_after_its_pager(tmp_path):
     os.close(child)
 
 
-def test_leaving_the_pager_early_restores_standard_output_and_closes_the_other_descriptors(
-    tmp_path, monkeypatch
-):
+def test_leaving_the_pager_early_restores_standard_output_and_closes_its_saved_copy(tmp_path, monkeypatch):
     class Output:
         broken = True
 

@@ -100,7 +100,7 @@ def _in_text(source: Source) -> Iterator[Observation]:
 
 def _observation(source: Source, match: re.Match[str], what: str, severity: str) -> Observation:
     return Observation(
-        f"the file contains {what}, so a reader may see another text",
+        f"the file contains {what}, so the screen may not show its real text",
         source.span(*match.span()),
         hint="show the file with 'cat -A'",
         severity=severity,

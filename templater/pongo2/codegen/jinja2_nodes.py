@@ -257,8 +257,8 @@ def filter_chain(node: FilterBlock) -> Expr:
 def capture(function: Call, body: list[Node], otherwise: list[Node]) -> CallBlock:
     """Return the node for a call of a tag's function with the text that ``body`` prints.
 
-    The first two arguments are the `Render` object and this text. The field ``defaults`` of the node has the
-    statements ``otherwise``, which run if the function returns None.
+    The first two arguments are the `Render` object and this text. The statements ``otherwise`` run if the
+    function returns None. The node stores these statements in its field ``defaults``.
     """
     return CallBlock(function, [], otherwise, body)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _elements(value: "Any") -> "Any":
-    """Return a list unchanged, and a string after Go's conversion to runes. For other values, return None."""
+    """Return a list unchanged, a string as Go's runes, and None for any other value."""
     if isinstance(value, str):
         return to_runes(value)
     return value if isinstance(value, list) else None

@@ -371,11 +371,11 @@ def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
 
 
 class Binding(NamedTuple):
-    """The state of a statement that binds names, while the values are evaluated.
+    """The names that a statement binds, while the statement evaluates their values.
 
-    ``depth`` is the depth of the statement's frame. ``reads`` maps each bound name to the context variables
-    on which its value depends. If a macro computes the value, ``reads`` has None, and the statement's frame
-    has the context variables on which the value depends.
+    ``depth`` is the depth of the statement's frame. ``reads`` maps each name to the context variables on
+    which the name's value depends. If a macro computes the value, ``reads`` maps the name to None: the
+    variables are then in the statement's frame.
     """
 
     depth: int

@@ -827,7 +827,7 @@ def of_checks(image: AuthoredImage, *ids: str) -> list[tuple[str, str, str]]:
     return [(each.check, each.place, each.message) for each in audit(image, "authoring") if each.check in ids]
 
 
-def test_a_template_that_cannot_be_read_gives_only_the_finding_unreadable():
+def test_a_template_that_cannot_be_read_gives_only_a_finding_of_the_check_unreadable():
     image_ = image(
         HOSTNAME, "/etc/b: {when: [create], template: u}", templates={"t": "x", "u": "{{ 1/0 }}\n"}
     )

@@ -287,7 +287,7 @@ def test_a_failed_write_is_raised_and_leaves_no_gap(tmp_path, monkeypatch, faili
     assert (tmp_path / "file").read_bytes() == data[: failing * BLOCK]
 
 
-def test_no_thread_remains_after_a_failed_write_and_an_error_of_the_caller(tmp_path, monkeypatch):
+def test_no_thread_remains_if_a_write_fails_and_the_caller_raises_an_error(tmp_path, monkeypatch):
     def write(fd, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -743,7 +743,7 @@ def test_a_multipart_boundary_may_have_up_to_200_characters(length):
         image_api_client._boundary(kind)
 
 
-def test_a_header_with_a_parameter_in_two_spellings_gives_at_most_an_error_of_templater():
+def test_a_header_that_has_a_parameter_twice_is_read_or_raises_a_templater_error():
     """Python 3.11 raised TypeError. Other releases of Python read one of the two values."""
     with suppress(InputError):
         image_api_client._boundary("multipart/form-data; boundary*=a; boundary*0=b")

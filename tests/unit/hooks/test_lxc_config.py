@@ -172,7 +172,7 @@ def test_an_overlay_gets_options_with_which_it_shows_the_same_files_as_in_the_co
         (["index=on,index=off"], False), (["index=off,nfs_export=on"], True),
     ],
 )  # fmt: skip
-def test_the_option_index_of_an_overlay_is_read_from_the_last_line_of_options(options, result):
+def test_the_index_option_of_an_overlay_is_read_from_the_last_lxc_rootfs_options_line(options, result):
     assert has_index([("lxc.rootfs.options", value) for value in options]) is result
 
 

@@ -144,7 +144,7 @@ def test_only_an_oci_hook_with_the_in_place_option_accesses_files_below_mount_po
                 rootfs.read("/etc/file", 100)
 
 
-def test_a_file_named_deferred_makes_only_the_next_mount_hook_render_files(container):
+def test_the_marker_file_deferred_lets_exactly_one_mount_hook_render_the_files(container):
     """templater may be updated between the two hooks, so the name of the file can't change."""
     (container / "config").write_text(
         "lxc.hook.pre-start = from templater_hook import\nlxc.hook.mount = from templater_hook import\n"

@@ -320,7 +320,7 @@ def test_the_status_command_reports_a_hook_without_a_path(container, tmp_path):
         assert finding.text.endswith(": the hook has no 'path'")
 
 
-def test_the_status_command_reports_a_bundle_whose_hook_command_is_for_another_stage(container):
+def test_the_status_command_reports_a_bundle_that_runs_the_hook_in_the_wrong_stage(container):
     file = container / "config.json"
     file.write_text(json.dumps({"root": {"path": "rootfs"}}))
     install.write(oci.snippet(str(container), [], ""))
@@ -540,8 +540,8 @@ def test_the_status_command_does_not_run_a_line_that_enters_a_foreign_user_names
         assert runs == ([[*own.split(), "--", *shlex.split(inside), "--probe"]] if is_run else [])
         runs.clear()
     said = (
-        "the hook line was not run: it enters a different user namespace than the line that `hook install`"
-        " would write for this user"
+        "the hook line was not run: for this user, `hook install` would write a line with a different user"
+        " namespace"
     )
     again = "write the line again: templater hook install x"
     assert (finding.text, finding.hint) == (

@@ -298,7 +298,7 @@ def test_a_compressed_squashfs_block_must_contain_exactly_one_stream(kind, pack,
 
 
 @pytest.mark.parametrize(("size", "result"), [(0, b""), (7, b"abcdefg"), (8, b"abcdefgh")])
-def test_the_size_of_an_lzma_block_cuts_its_content_as_in_squashfs_tools(size, result, tmp_path):
+def test_an_lzma_block_is_cut_to_the_size_in_its_header_as_in_squashfs_tools(size, result, tmp_path):
     packed = pack_lzma(b"abcdefgh")
     packed = packed[:5] + size.to_bytes(8, "little") + packed[13:]
     assert decompressor_of(2, tmp_path)(packed) == result

@@ -399,7 +399,7 @@ def test_attack_83_after_a_large_file_in_a_state_directory_is_replaced_the_old_f
         os.close(fd)
 
 
-def test_the_lock_error_says_for_which_purpose_the_process_that_holds_the_lock_last_took_the_lock(tmp_path):
+def test_if_a_process_takes_the_lock_twice_the_lock_error_shows_the_second_purpose(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         for what in ("hook for a container", "trigger"):
             first.lock(what)

@@ -658,7 +658,9 @@ def test_an_error_escapes_a_line_feed_in_a_path_or_value():
         ("{template: t, when: [create], when: [copy], when: [start]}", 2),
     ],
 )
-def test_old_hosts_get_a_finding_for_each_duplicate_key_because_incus_7_rejects_it(rule, duplicates):
+def test_each_duplicate_key_gives_a_finding_on_old_hosts_because_incus_7_rejects_duplicate_keys(
+    rule, duplicates
+):
     text = f"architecture: x86_64\ncreation_date: 1\ntemplates:\n  /a: {rule}\n"
     found = read_metadata(Source("metadata.yaml", text), "v2").findings
     assert [finding.code for finding in found].count("duplicate-key") == duplicates

@@ -66,7 +66,7 @@ def test_a_template_that_is_too_long_or_invalid_gives_a_message_and_a_hint():
 
 
 @pytest.mark.parametrize("value", [{1}, 1j, object])
-def test_a_value_without_a_type_in_the_go_language_is_a_type_error(value):
+def test_a_value_of_a_python_type_that_go_does_not_have_gives_a_type_error(value):
     with pytest.raises(TypeError, match=f"^a template can't use a value of the type {type(value).__name__}$"):
         pongo2.compile("{{ a }}", V6, mode="plain").render({"a": value})
 

@@ -307,7 +307,7 @@ def test_a_call_waits_a_short_time_until_the_removed_files_are_closed(children):
         os.waitpid(children[0], os.WNOHANG)
 
 
-def test_another_process_closes_the_removed_files_even_if_the_call_fails(children, monkeypatch):
+def test_another_process_closes_the_removed_files_even_if_the_function_raises_an_error(children, monkeypatch):
     monkeypatch.setattr(close_in_another_process.os, "waitpid", fails)  # as if this process ignored SIGCHLD
     reader, writer = os.pipe()
 

@@ -448,7 +448,7 @@ worker.close()
     ],
     ids=["as usual", "32 bits", "securebits", "one user"],
 )
-def test_a_child_has_the_filter_and_no_capabilities_even_if_its_caller_has_securebits_or_a_32_bit_personality(
+def test_a_child_has_a_system_call_filter_and_no_capabilities_even_if_its_caller_has_securebits_or_is_a_32_bit_process(
     words,
 ):
     """In a 32-bit session, uname(2) names another architecture.

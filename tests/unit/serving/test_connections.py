@@ -82,7 +82,7 @@ def test_data_that_arrives_while_a_response_is_sent_is_parsed_after_the_response
 
 
 @pytest.mark.parametrize("closing", [True, False])
-def test_waiting_data_is_not_parsed_if_the_connection_closes_or_another_response_begins(closing):
+def test_waiting_data_is_not_parsed_if_the_connection_closes_or_the_next_request_begins(closing):
     async def scenario(connection, transport, inner, server):
         connection.begin("GET")
         connection.data_received(b"b")

@@ -546,7 +546,9 @@ def test_a_damaged_definition_that_an_upgrade_has_removed_raises_an_import_error
         using.raised()
 
 
-def test_a_definition_that_a_signal_handler_loads_at_the_same_time_is_loaded_once(late_modules, monkeypatch):
+def test_a_late_definition_is_loaded_once_even_if_a_signal_handler_also_loads_the_definition(
+    late_modules, monkeypatch
+):
     defining, _, _ = late_modules
     modules, seen = defining.__loader__, []
     stored = modules.stored

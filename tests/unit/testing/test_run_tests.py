@@ -571,7 +571,7 @@ def test_the_key_named_valid_finds_the_same_mistakes_as_the_check_command(tmp_pa
     ]
 
 
-def test_the_key_named_valid_finds_a_script_that_does_not_begin_with_its_interpreter(tmp_path):
+def test_a_test_with_the_key_valid_fails_for_a_script_that_does_not_begin_with_its_interpreter(tmp_path):
     image = an_image(
         tmp_path / "i", "tests:\n- {name: a, valid: true}\n",
         rules="  /usr/local/bin/a: {when: [create], template: a.tpl}\n",

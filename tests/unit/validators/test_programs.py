@@ -158,7 +158,7 @@ def test_a_long_message_of_a_schema_is_shortened(size, shown):
     ("path", "context", "chooses"),
     [(["x", "type"], [], True), (["version"], [], True), (["type"], ["inner"], False), (["x"], [], False), ([], [], False)],
 )  # fmt: skip
-def test_a_schema_branch_that_rejects_the_value_of_a_key_such_as_type_comes_after_the_other_branches(
+def test_schema_branches_are_sorted_so_that_a_branch_that_rejects_the_value_of_type_comes_last(
     path, context, chooses
 ):
     error = SimpleNamespace(path=path, context=context, validator="enum")

@@ -167,7 +167,7 @@ def test_a_file_can_be_replaced_after_the_container_has_ended(container, image):
     assert file.read_text() == "new\n"
 
 
-def test_a_file_can_be_replaced_if_another_container_mounts_over_its_own_file_with_the_same_path(
+def test_a_file_can_be_replaced_if_the_mount_at_the_same_path_is_in_another_root_filesystem(
     container, image, tmp_path
 ):
     file = a_target(image, "/etc/hosts")

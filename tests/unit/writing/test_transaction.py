@@ -652,9 +652,7 @@ def test_apply_refuses_a_mount_point_by_default(rootfs, top, mounts):
 
 
 @as_root
-def test_a_file_of_the_user_nobody_is_replaced_unless_the_user_namespace_does_not_map_its_owner(
-    top, monkeypatch
-):
+def test_a_file_of_the_user_nobody_is_replaced_but_a_file_with_an_unmapped_owner_is_refused(top, monkeypatch):
     """The kernel shows an unmapped owner as nobody, so the new file belonged to the container's nobody."""
     os.chown(top / "etc/hosts", 65534, 65534)
     with opened(top) as rootfs:
@@ -1880,7 +1878,7 @@ def steps(monkeypatch):
 @pytest.mark.parametrize("kind", ["btrfs", "overlay"])
 @pytest.mark.parametrize("mode", ["durable", "in order", "not durable"])
 @pytest.mark.parametrize("many", [False, True])
-def test_attack_85_on_btrfs_only_an_apply_that_waits_makes_a_commit_and_no_file_is_synced_by_fsync(
+def test_attack_85_on_btrfs_apply_makes_a_commit_only_if_it_waits_for_the_disk_and_never_calls_fsync(
     tmp_path, mounts, steps, mode, kind, many, monkeypatch
 ):
     """The kernel wrote gigabytes of attributes of other files, which the container's root user chose.

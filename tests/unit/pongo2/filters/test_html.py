@@ -101,7 +101,7 @@ def test_truncation_of_html_removes_bytes_that_are_not_utf_8(function, value, ar
     assert to_string(function(value, argument)) == text
 
 
-def test_closing_a_tag_puts_the_last_open_tag_in_the_place_of_the_closed_tag():
+def test_closing_a_tag_moves_the_last_open_tag_to_the_position_of_the_closed_tag_in_the_list():
     chance = random.Random(1)
     for _ in range(300):
         found, names = _OpenTags(), []
