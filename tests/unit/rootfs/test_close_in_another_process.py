@@ -534,7 +534,7 @@ def test_a_container_can_presumably_trace_processes_if_the_file_proc_self_status
 
 
 @pytest.mark.parametrize("call", ["pipe", "fork"])
-def test_templater_itself_removes_directories_at_its_end_if_no_process_can_be_started(
+def test_templater_removes_directories_itself_if_it_cannot_start_another_process(
     top, tmp_path, call, monkeypatch
 ):
     (tmp_path / "one").mkdir()
