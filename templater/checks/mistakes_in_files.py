@@ -86,9 +86,9 @@ def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line:
     Each pair in ``others`` has the file as rendered for one of these instances, and the mistakes in that
     rendering. The mistake remains in a rendering in two cases:
 
-    * The same line has a mistake.
-    * The same line has the same text, and another line has a mistake. A validator may report only the first
-      mistake of a file.
+    * The line with this number also has a mistake in the rendering.
+    * The line has the same text in both files, and any line of the rendering has a mistake. A validator may
+      report only the first mistake of a file.
 
     Return True if the mistake remains in every rendering. Return False if ``others`` is empty, or if a
     configuration value fills the whole line.
@@ -108,7 +108,7 @@ def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line:
 
 
 def condition_text(image: AuthoredImage, file: File, line: int) -> str:
-    """Return the condition of a mistake in a line: the value of a key, such as ``if 'user.a' is 'value'``."""
+    """Return the value that causes a mistake in a line, as a text such as ``if 'user.a' is 'value'``."""
     read = {each.key for found in image.parsed if file.rule in found.rules for each in found.reads}
     values = [(key, text) for key, text in file.instance.config.items() if key in read and "\n" not in text]
     words = line_of(file, line)

@@ -291,9 +291,9 @@ class Changes:
         self._sources: dict[str, set[str]] = {}
 
     def visit(self, kind: str, part: list[Token]) -> None:
-        """Count the loops and macros around the next part of the template.
+        """Update the number of loops and macros that are open after ``part``.
 
-        At the end of a round of ``parts_of``, search for variables that depend on themselves.
+        After the last part of a round (see ``parts_of``), search for variables that depend on themselves.
         """
         if kind in ("for", "macro"):
             self.depth += 1

@@ -27,7 +27,10 @@ LARGEST_LIST = 32 << 20
 
 
 def items(names: Iterable[str], start: int = 0, **facts: Any) -> list[CompletionItem]:
-    """Return a completion for each name. A name replaces the part of the word from the index ``start`` on."""
+    """Return a completion for each name.
+
+    The completion replaces the typed word from the index ``start`` to its end.
+    """
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(name, start=start, **facts) for name in dict.fromkeys(names)]

@@ -62,7 +62,7 @@ def one(*_: Any, **__: Any) -> int:
 
 
 def many(*_: Any, **__: Any) -> None:
-    """Return None, which means any number: the command reads several images, or catalogs of images."""
+    """Return None, for a command that may read any number of images, or catalogs of images."""
 
 
 def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Command:

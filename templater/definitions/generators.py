@@ -110,7 +110,7 @@ class FileEntry:
 class Rule:
     """An entry of ``templates`` in the image's metadata.yaml.
 
-    ``entry`` is the entry of ``files`` in the definition from which the build generates this rule.
+    The build generates this rule from ``entry``, an entry of ``files`` in the definition.
     """
 
     entry: FileEntry

@@ -24,8 +24,8 @@ Type = Literal["container", "virtual-machine"]
 class RootKind:
     """The properties of a root filesystem's ``ftype``.
 
-    ``combined`` lists the keys under which a metadata item can have the fingerprint of an image with this
-    root filesystem. Clients prefer earlier keys.
+    ``combined`` lists keys of a metadata item. Their values are the fingerprint of the image that consists of
+    the metadata and this root filesystem. Clients prefer earlier keys.
 
     Among the images of one version, the image with the lowest ``rank`` gets the aliases.
     """

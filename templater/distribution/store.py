@@ -470,7 +470,7 @@ def _refuse_other_source(image: StoredImage, source: str) -> None:
     origin = f"from '{printable(image.source)}'" if image.source else "from files"
     raise UsageError(
         f"the store has the same image {origin}: {image.fingerprint[:12]}",
-        hint="delete that image first, because two sources can't refresh one image",
+        hint="delete the stored image first, because two sources can't refresh one image",
     )
 
 

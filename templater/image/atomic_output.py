@@ -149,7 +149,7 @@ class Output:
         return True
 
     def unname(self, path: str) -> None:
-        """Remove a name if it refers to this file."""
+        """Remove the name ``path`` if it refers to this output file."""
         with contextlib.suppress(OSError):
             if os.path.samestat(os.lstat(self.place(path)), os.fstat(self.fd)):
                 os.unlink(self.place(path))

@@ -32,7 +32,10 @@ class Sqfs2tarOutput(ByteStream):
     """
 
     def __init__(self, path: str, reader: unpacker_process.Program, limits: Limits, data_size: int) -> None:
-        """Read the output of the program ``reader``. ``data_size`` is the size of the file without holes."""
+        """Read the output of the program ``reader``.
+
+        ``data_size`` is the size of the squashfs file without its holes.
+        """
         self._reader, self._data_size = reader, data_size
         super().__init__(path, reader.output, limits, unpacked_from=data_size, owns=False)
 

@@ -1,4 +1,4 @@
-"""Readers of instance directories and descriptions, and templater's state in an instance directory.
+"""Modules that read instance directories and descriptions, and that read and write templater's state.
 
 May import: model, oslite, parsing, rootfs.
 """

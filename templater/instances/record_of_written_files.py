@@ -275,7 +275,7 @@ class Record:
         return is_killed and file.size < before.size == found.size and before.digest != file.digest
 
     def _save(self) -> None:
-        """Write the present entries to the record on the disk, if they are within the limits."""
+        """Write the current entries to the record on the disk, if they are within the limits."""
         from .state_directory import write_whole
 
         text = b"".join([b"\0", *self.entries.values()])

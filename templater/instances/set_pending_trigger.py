@@ -1,4 +1,7 @@
-"""A function that records for the next start that an instance directory was created, copied or renamed."""
+"""A function that records that an instance directory was created, copied or renamed.
+
+The next start then runs the rules for this action.
+"""
 
 from ..model.file_names import INSTANCE, STATE_FOLDER
 from ..rootfs.trusted_paths import open_folder

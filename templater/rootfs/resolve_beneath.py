@@ -1,6 +1,6 @@
-"""Opening a path that never leads out of an open directory, with openat2 or one component at a time.
+"""Functions that open a path with openat2, or one component at a time.
 
-``confined_root`` explains both mechanisms.
+The path never leads out of an open directory. ``confined_root`` explains both mechanisms.
 """
 
 import errno

@@ -126,7 +126,7 @@ class Subject:
 
     @property
     def images(self) -> Iterable[HeldImage]:
-        """The image, or the builds of a definition, that the cases have used."""
+        """The images that the cases have used: a single image, or builds of the definition."""
         return self._images.values()
 
     def image(self, case: Case) -> HeldImage:

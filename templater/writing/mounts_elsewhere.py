@@ -162,7 +162,7 @@ class _Reader:
     """
 
     def __init__(self, texts: Callable[[], Iterable[Iterable[bytes]]], end: float) -> None:
-        """Start the child process, which sends the pieces of each text.
+        """Start the child process, which calls ``texts`` and sends the pieces of each text.
 
         ``end`` is the time after which this process receives no more pieces.
         """

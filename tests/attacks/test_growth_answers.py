@@ -90,7 +90,7 @@ def test_a_damaged_list_from_a_daemon_is_an_error(text, client, incus):  # noqa:
         list_instances(client, lambda data: True)
 
 
-def test_the_list_in_a_daemon_answer_may_be_null_and_may_come_after_other_keys(client, incus):  # noqa: F811
+def test_a_daemon_answer_with_null_metadata_gives_an_empty_list_of_instances(client, incus):  # noqa: F811
     incus.put("GET /1.0/instances?recursion=1", answer('{"type": {"a": [1]}, "b": [], "metadata": null}'))
     assert list_instances(client, lambda data: True) == []
 

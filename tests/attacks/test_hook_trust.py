@@ -176,7 +176,7 @@ def test_a_directory_counts_as_shared_only_if_a_user_other_than_its_owner_and_ro
     [(0o2775, 4242, True), (0o777, 0, True), (0o1777, 0, False), (0o755, 4242, False)],
 )
 @pytest.mark.parametrize("way", ["{shared}/state", "{link}/state", "{shared}/link/../state", "{shared}/link"])
-def test_a_directory_is_refused_if_others_can_write_to_the_directory_above_it(
+def test_a_directory_is_refused_if_other_users_can_write_to_the_directory_above_it(
     way: str, mode: int, gid: int, is_refused: bool, tmp_path: Path
 ) -> None:
     """A member of the group renamed root's directory, and put a new directory in its place.
@@ -775,7 +775,7 @@ def test_the_lxc_hook_never_reads_a_container_that_replaces_the_opened_container
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize(("has_state", "place"), [(False, "sub/rootfs"), (True, "rootfs")])
-def test_the_oci_hook_reads_no_description_of_a_bundle_that_replaces_the_opened_bundle(
+def test_the_oci_hook_does_not_read_the_description_in_a_bundle_that_replaced_the_opened_bundle(
     has_state: bool, place: str, container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the directory above exchanged two bundles of root after the hook had read config.json."""

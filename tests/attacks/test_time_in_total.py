@@ -329,7 +329,7 @@ def test_a_second_plan_has_only_the_time_that_the_second_child_did_not_use(image
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
-def test_all_steps_of_compile_share_one_limit_on_processor_time(image, monkeypatch, capfd):
+def test_all_steps_of_the_compile_command_share_one_limit_on_processor_time(image, monkeypatch, capfd):
     """The child, the warnings and the second compilation had separate limits. Together, they took 11.9 s."""
     times = iter((1.0, 7.0))
     monkeypatch.setattr(sandboxed_rendering, "children_seconds", lambda: next(times))

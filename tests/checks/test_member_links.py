@@ -64,7 +64,7 @@ def test_attack_75_a_member_that_gnu_tar_cannot_unpack_is_found_in_an_archive(na
     assert not observed(CHECK, an_image(names=names))
 
 
-def test_a_member_with_another_finding_has_no_finding_that_the_member_cannot_be_unpacked():
+def test_a_member_that_already_has_a_finding_gets_no_second_finding_that_it_cannot_be_unpacked():
     names = [a_link("rootfs/a", "/"), "rootfs/a/b", hard_link("rootfs/c", "rootfs/d")]
     assert severities(CHECK, an_image(names=names, packed=True)) == ["critical", "critical"]
 

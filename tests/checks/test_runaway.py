@@ -847,7 +847,9 @@ def test_attack_41_constant_work_in_loops_counts_towards_the_work_limit(text):
         ("{{ 1 / instance.name|length }}", "the template can divide by zero"),
     ],
 )
-def test_attack_41_a_part_that_only_lxd_reads_gives_a_finding(hidden, message):
+def test_attack_41_a_template_part_that_is_a_comment_for_incus_but_not_for_lxd_gives_a_finding(
+    hidden, message
+):
     """LXD ignores a bracket at the end of an end tag and the next tag. For Incus, this is a comment."""
     swallow = "{% spaceless %}{% endspaceless [ %}"
     text = f"{swallow}{{% comment %}}{hidden}{swallow}{{% endcomment %}}"
@@ -987,7 +989,7 @@ def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_other_temp
         "{% for k, d in devices %}{% endfor %}{% for k, d in config %}" + loops_over("d", "d", body="{{ d }}") + END,
     ],
 )  # fmt: skip
-def test_attack_41_a_part_that_costs_pongo2_more_than_it_seems_gives_a_finding(text):
+def test_attack_41_a_template_that_looks_cheap_but_is_costly_in_pongo2_gives_a_finding(text):
     """Each template kept a daemon busy for minutes or filled its memory.
 
     The first version of the bound accepted these templates.

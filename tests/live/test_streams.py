@@ -146,7 +146,7 @@ def test_the_real_client_fails_at_random_if_two_entries_have_files_of_the_same_n
     assert failed == {True, False}
 
 
-def test_the_real_client_uses_the_last_of_two_texts_with_one_key(certificates, tmp_path):
+def test_the_real_client_uses_the_last_of_two_texts_with_the_same_key(certificates, tmp_path):
     tree = shutil.copytree(EXAMPLE, tmp_path / "tree")
     file = tree / "streams/v1/images.json"
     file.write_text(file.read_text().replace('"os": "tiny"', '"os": "other", "os": "tiny"'))

@@ -162,7 +162,7 @@ def test_a_request_with_an_invalid_body_is_refused(server, body, status):
      {"place": {"host": "../x", "trigger": "x,y", "instance": "../x", "beside": "host:../x", "file": "../../etc/passwd"}},
      {"place": {"beside": "trigger:" + "start," * 1000}}, {"place": {}, "kind": "findings", "version": "x"}],
 )  # fmt: skip
-def test_a_request_with_values_of_the_wrong_type_gets_a_normal_answer(server, question):
+def test_a_request_with_invalid_values_gets_an_answer_without_a_traceback(server, question):
     status, _, body = server.request("/view", "POST", json.dumps(question).encode())
     assert status == 200
     assert b"Traceback" not in body

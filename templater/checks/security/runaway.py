@@ -217,7 +217,7 @@ def _dangers(
 
     The function does not render the template, because a render finds only the panics for the values of one
     instance. If ``is_panicking`` is true, a render has already found a panic, so the function does not search
-    for panics. If the cost is a finding, the bound is 0.
+    for panics. If the cost causes a finding, the bound is 0.
     """
     if b"{" not in source.data:
         return [], 0

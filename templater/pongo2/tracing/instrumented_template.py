@@ -466,7 +466,7 @@ class Tracer:
         return tree.Filtered(node.token, value, uses)
 
     def delayed(self, function: Callable[..., Any], argument: tree.Expression) -> tree.Invoke:
-        """Return a call of ``function``. The function decides whether it evaluates its argument."""
+        """Return a call of ``function``, which evaluates ``argument`` only if it needs the value."""
         lazy = tree.Lazy([self.expression(argument)])
         return tree.Invoke(argument.token, function, tree.Scope(), lazy)
 

@@ -897,7 +897,7 @@ def test_a_hard_link_to_a_member_below_dev_is_refused_on_the_hosts_of_incus_only
     assert not of_checks(authored(NEEDS_SKIPPED, (lxd,), ()), "refused-member")
 
 
-def test_a_member_below_a_file_in_dev_is_refused_on_the_hosts_of_lxd_only():
+def test_only_lxd_refuses_a_member_below_a_file_in_dev():
     incus, lxd = HOSTS["incus"], HOSTS["lxd"]
     assert of_checks(authored(BELOW_SKIPPED, (incus, lxd), ()), "refused-member") == [
         ("refused-member", "rootfs/dev/a/b", "'rootfs/dev/a/b' is below a file: LXD can't unpack it")

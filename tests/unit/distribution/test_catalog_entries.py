@@ -150,7 +150,7 @@ def test_adding_a_second_root_filesystem_to_a_version_keeps_the_first_one_and_th
         (split("n", roots=()), True, "incus.tar.xz"),
     ],
 )
-def test_another_image_of_the_same_version_is_refused(second, unified, key):
+def test_a_different_image_is_refused_if_the_version_already_has_an_image(second, unified, key):
     catalog = a_catalog()
     insert(catalog, split(), unified=False)
     with pytest.raises(RefusedError) as caught:

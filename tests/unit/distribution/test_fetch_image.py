@@ -885,7 +885,7 @@ def test_an_interrupted_download_of_a_unified_image_from_the_image_api_continues
     assert files_of(home) == [fingerprint]
 
 
-def test_an_interrupted_download_begins_again_if_the_image_of_the_server_is_shorter(api, home):
+def test_a_download_begins_again_if_the_stored_part_is_longer_than_the_image_on_the_server(api, home):
     data = b"short"
     whole, fingerprint, _ = an_api(data)
 

@@ -179,7 +179,7 @@ def test_a_password_dropped_by_a_redirect_is_not_sent_after_a_second_redirect(se
     assert [bool(authorization(request)) for request in server.requests] == [True, False, False]
 
 
-def test_a_redirect_to_http_is_followed_by_clients_so_verify_warns_that_it_did_not_check_the_file(server):
+def test_verify_warns_that_it_did_not_check_a_file_behind_a_redirect_to_http(server):
     server.fault = lambda handler: (
         handler.path.startswith("/images") and redirect(handler, f"http://127.0.0.1:1{handler.path}")
     )

@@ -179,7 +179,9 @@ def test_reindex_without_tables_downloads_no_image_file(origin, tree, tmp_path, 
     assert not [path for path in origin.paths if path.startswith("/server")]
 
 
-def test_reindex_does_not_download_copied_metadata_again_for_the_table(origin, tree, command):
+def test_reindex_prints_the_tables_of_files_from_copied_metadata_without_a_second_download(
+    origin, tree, command
+):
     shown = command("streams", "reindex", origin.url, tree.path, "--copy")
     assert len([path for path in origin.paths if path.startswith("/server")]) == 5
     assert shown.count("\n/etc/hostname ") == 2, "one table for containers, one for virtual machines"
@@ -193,7 +195,7 @@ def test_reindex_does_not_download_copied_metadata_again_for_the_table(origin, t
     ],
     ids=["damaged", "missing"],
 )
-def test_reindex_prints_a_note_instead_of_the_table_for_unreadable_metadata(
+def test_reindex_prints_a_note_instead_of_the_table_of_files_if_the_metadata_is_unreadable(
     origin, tree, tmp_path, command, damage, said
 ):
     with_templates(origin)

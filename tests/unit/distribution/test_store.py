@@ -365,7 +365,7 @@ def test_two_sources_of_one_image_are_refused_if_either_import_uses_auto_update(
         UsageError, match=f"the store has the same image from 'good:debian': {image.fingerprint[:12]}"
     ) as caught:
         store.keep(hashes, source="evil:debian", aliases=["tool"], auto_update=second)
-    assert caught.value.hint == "delete that image first, because two sources can't refresh one image"
+    assert caught.value.hint == "delete the stored image first, because two sources can't refresh one image"
     assert store.images() == [image]
 
 
@@ -376,7 +376,7 @@ def test_importing_files_is_refused_if_the_store_updates_the_same_image_from_a_s
         UsageError, match=r"^the store has the same image from 'evil:debian': 8d1e0fdc50c1$"
     ) as caught:
         store.import_files(*split, aliases=["debian"])
-    assert caught.value.hint == "delete that image first, because two sources can't refresh one image"
+    assert caught.value.hint == "delete the stored image first, because two sources can't refresh one image"
     assert store.images() == [image]
 
 
@@ -395,7 +395,7 @@ def test_a_fetch_never_changes_the_source_of_an_imported_image(store, split):
     assert store.find(image.fingerprint).source == "good:debian"
 
 
-def test_a_refresh_never_merges_an_image_with_an_image_of_another_source(store, hashes, tmp_path):
+def test_a_refresh_is_refused_if_the_store_has_the_same_image_from_another_source(store, hashes, tmp_path):
     good = store.keep(hashes, source="good:debian", aliases=["debian"])
     evil = store.import_files(unified_image(tmp_path / "image"), aliases=["tool"], public=True)
     store.change(evil.fingerprint, lambda image: replace(image, source="evil:tool", auto_update=True))
@@ -404,7 +404,7 @@ def test_a_refresh_never_merges_an_image_with_an_image_of_another_source(store, 
         UsageError, match=r"^the store has the same image from 'good:debian': 8d1e0fdc50c1$"
     ) as caught:
         store.replace_image(store.find(evil.fingerprint), hashes)
-    assert caught.value.hint == "delete that image first, because two sources can't refresh one image"
+    assert caught.value.hint == "delete the stored image first, because two sources can't refresh one image"
     assert store.images() == before
     assert store.find("debian") == good
 

@@ -271,7 +271,9 @@ def test_a_sticky_directory_is_trusted_only_if_the_caller_accepts_sticky_directo
 
 
 @pytest.mark.parametrize("creator", [5001, 0, 5002])
-def test_the_hint_mentions_keep_id_if_the_creator_of_the_user_namespace_owns_the_file(monkeypatch, creator):
+def test_the_hint_mentions_the_keep_id_option_if_the_creator_of_the_user_namespace_owns_the_file(
+    monkeypatch, creator
+):
     """With ``chown root``, rootless podman could no longer read its image source."""
     monkeypatch.setattr(writable_by_others, "namespace_creator", lambda: creator)
     status = os.stat_result((stat.S_IFDIR | 0o755, 1, 1, 2, 5001, 5001, 0, 0, 0, 0))

@@ -594,7 +594,7 @@ def test_templates_with_long_or_similar_names_are_copied_to_a_cloned_container(t
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize(("mode", "is_copied"), [(0o600, True), (0o620, False), (0o602, False)])
-def test_a_new_container_gets_no_record_of_written_files_if_other_users_can_change_the_old_record(
+def test_a_copied_container_gets_no_record_of_written_files_if_other_users_can_change_the_original_record(
     tmp_path, mode, is_copied
 ):
     old, new = cloned(tmp_path, "new")

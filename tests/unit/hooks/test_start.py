@@ -74,7 +74,7 @@ def test_an_unreadable_record_of_written_files_is_ignored_and_logged(machine):
 
 
 @pytest.mark.parametrize("pending", ["copy\r\x1b[2K x: failed", "c" * 20_000])
-def test_the_public_line_of_a_start_escapes_and_shortens_the_pending_trigger(
+def test_the_pending_trigger_is_escaped_and_shortened_in_a_log_that_all_users_can_read(
     machine, monkeypatch, tmp_path, pending
 ):
     """A user who can set the pending trigger could forge lines in the system's log, or end the hook."""
@@ -438,7 +438,9 @@ def refuses(*_):
     raise RefusedError("no")
 
 
-def test_a_hook_that_replaces_no_file_creates_no_other_process(machine, mounts, monkeypatch, tmp_path):
+def test_a_hook_that_replaces_no_file_starts_no_process_that_closes_files(
+    machine, mounts, monkeypatch, tmp_path
+):
     place = mounts.btrfs(tmp_path)
     for name in ("rootfs", "templates", "metadata.yaml"):
         shutil.move(machine / name, place)

@@ -323,7 +323,7 @@ def test_an_edit_that_would_add_a_line_ending_to_a_block_scalar_is_refused(heade
 @pytest.mark.parametrize(
     "text", ["unknown: |-\n  two", "unknown: |\n  two\n", "unknown: two", "unknown: |\n  two\n# c"]
 )
-def test_an_edit_that_would_not_add_a_line_ending_to_a_block_scalar_is_accepted(text):
+def test_an_edit_that_does_not_change_the_value_at_the_end_of_the_text_is_accepted(text):
     after = metadata_edit.set_property(Source("m", text.encode()), "os", "x").text
     assert read_metadata(Source("m", after)).properties == {"os": "x"}
     assert yaml.safe_load(after)["unknown"] == yaml.safe_load(text)["unknown"]

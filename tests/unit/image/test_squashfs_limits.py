@@ -420,7 +420,7 @@ def xz_stream(*blocks):
     return data + index + bytes(8) + (len(index) // 4).to_bytes(4, "little") + bytes(2) + b"YZ"
 
 
-def test_the_size_of_an_xz_block_is_the_sum_of_its_index(tmp_path):
+def test_the_content_size_of_an_xz_stream_is_the_sum_of_the_block_sizes_in_its_index(tmp_path):
     """The streams of multithreaded packers can have several blocks, and the sizes several bytes."""
     content_size = loaded(4, tmp_path).content_size
     packed = lzma.compress(b"abc")

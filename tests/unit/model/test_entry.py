@@ -3,7 +3,7 @@
 from templater.model.entry import FILE, SYMLINK, Entry, Resolved, TemplateFile, parents_below
 
 
-def test_all_sources_of_one_template_file_share_its_decoded_text():
+def test_all_source_objects_of_a_template_file_share_one_decoded_text():
     """A decoded text can need four times the memory of its bytes."""
     file = TemplateFile(data="\U0001f600".encode() + b"\xff")
     one, other = file.source("one"), file.source("other")

@@ -172,7 +172,7 @@ def test_if_the_link_type_is_unknown_the_reason_gives_the_result_for_each_link_t
     assert by_path(found)["/etc/new"].verdict == "unknown"
 
 
-def test_a_remark_says_that_an_empty_file_can_be_a_fifo(incus):
+def test_a_remark_says_that_a_file_that_looks_empty_may_be_a_fifo_or_device(incus):
     put_rules(incus, [("/srv/fifo", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
     (file,) = judged(incus).files
     assert file.verdict == "change"

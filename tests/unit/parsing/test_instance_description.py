@@ -217,7 +217,7 @@ def test_a_local_root_disk_does_not_make_the_profiles_count_as_expanded():
     assert "were not given" in error_of(text).message
 
 
-def test_an_option_overrides_whether_profiles_count_as_already_expanded():
+def test_an_option_decides_whether_profiles_count_as_already_expanded():
     assert read(CONFIG_SHOW, expanded=True).profiles == ()
     assert not any("expanded" in note for note in read(EXPANDED, expanded=True).notes)
     assert "were not given" in error_of(EXPANDED, expanded=False).message

@@ -164,7 +164,7 @@ def test_the_host_table_names_the_error_of_a_host_that_runs_no_rule(tmp_path: Pa
     assert table_text(made).splitlines()[-1] == "lxd: the start fails: no metadata"
 
 
-def test_the_host_table_marks_a_host_as_different_if_only_templater_refuses_the_rule(tmp_path: Path) -> None:
+def test_the_host_table_marks_a_host_that_accepts_a_rule_that_templater_refuses(tmp_path: Path) -> None:
     rule = "{when: [create], template: a.tpl}"
     made = table(tmp_path, rules=f"/etc/a: {rule}\n  /etc/../../x: {rule}", vm=True)
     row = next(row for row in made.rows if row.path == "/etc/../../x" and row.trigger == "agent")

@@ -536,7 +536,7 @@ def test_templater_assumes_that_a_container_can_trace_processes_if_proc_self_sta
 
 
 @pytest.mark.parametrize("call", ["pipe", "fork"])
-def test_templater_itself_removes_directories_at_its_end_if_no_process_can_be_started(
+def test_templater_removes_directories_itself_if_it_cannot_start_another_process(
     top, tmp_path, call, monkeypatch
 ):
     (tmp_path / "one").mkdir()

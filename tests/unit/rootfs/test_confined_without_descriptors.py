@@ -62,7 +62,7 @@ def test_files_and_directories_are_read_by_name(root, tmp_path):
         ("below", "/l", RefusedError, "'/l' is a symlink, not a directory"),
     ],
 )
-def test_a_path_that_cannot_be_read_by_name_gives_a_message(call, path, error, message, root):
+def test_a_path_that_cannot_be_read_gives_an_error_with_the_reason(call, path, error, message, root):
     arguments = (path, 3) if call == "read" else (path,)
     found, words = failed(getattr(root, call), *arguments)
     assert words == message

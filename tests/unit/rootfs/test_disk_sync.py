@@ -450,7 +450,7 @@ def test_on_btrfs_a_new_file_gets_its_name_after_the_sync(calls, tmp_path, monke
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o640
 
 
-def test_an_error_other_than_a_missing_feature_is_reported_when_a_file_is_created(tmp_path, monkeypatch):
+def test_creating_a_file_on_a_full_disk_gives_an_error(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "full")
 

@@ -283,7 +283,7 @@ def test_a_virtual_machine_loses_a_trigger_only_if_the_host_clears_the_trigger_b
     assert report.error is not None and report.pending == pending and files(simulation) == {}
 
 
-def test_a_trigger_of_a_virtual_machine_stays_pending_if_the_start_fails_before_all_rules():
+def test_a_trigger_of_a_virtual_machine_stays_pending_if_the_start_fails_before_the_first_rule():
     plan = SimpleNamespace(host_error="too large", changes=())
     assert failed_pass(plan) == "" == failed_pass(SimpleNamespace(host_error="", changes=()))
 
@@ -840,7 +840,7 @@ def started(*nodes):
     )
 
 
-def test_a_simulated_start_writes_the_files_of_the_host_with_their_owners_and_modes():
+def test_a_simulated_start_sets_the_predicted_owner_and_mode_only_for_new_files():
     files, tree, remarks = started(
         ("/new", Node(DIRECTORY, 0o711, 3, 4)), ("/new/a", Node(FILE, 0o640, 5, 6, content=b"")),
         ("/etc/dir", Node(DIRECTORY, 0o755, 0, 0)), ("/etc/old", Node(FILE, 0o777, 7, 8, content=b"other")),

@@ -108,7 +108,7 @@ def test_attack_95_a_hook_of_a_container_starts_no_process_and_writes_no_bundle(
 
 
 @pytest.mark.slow
-def test_attack_95_only_a_probe_writes_the_compiled_modules_of_python(package):
+def test_attack_95_compiled_python_modules_are_written_only_by_a_hook_with_the_probe_option(package):
     """A user who could read ``__pycache__`` could delay each hook that wrote a file there, for ever."""
     for file in package.rglob("*.pyc"):
         if file.parent.parent.name != "line":

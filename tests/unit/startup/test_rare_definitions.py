@@ -505,7 +505,7 @@ def test_an_except_clause_does_not_load_the_class_that_it_names(late_modules):
     assert loaded() == set()
 
 
-def test_other_modules_import_late_definitions_as_usual(late_modules):
+def test_a_late_definition_can_be_imported_from_another_module(late_modules):
     defining, using, _ = late_modules
     made, answer = using.nested()
     assert made is defining.Late and answer == (True, 0)

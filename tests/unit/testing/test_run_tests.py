@@ -414,7 +414,7 @@ def test_the_build_of_a_definition_uses_the_root_filesystem_of_the_test(tmp_path
     assert failures(with_tests(a_definition(tmp_path / "d"), OF_ROOTFS)) == []
 
 
-def test_tests_without_the_rootfs_key_use_the_root_filesystem_of_the_session(tmp_path):
+def test_tests_without_the_rootfs_key_use_the_root_filesystem_that_the_user_chose(tmp_path):
     text = "tests:\n- {name: a, expect: {/etc/hosts: {equals: c1!}, /etc/hostname: {absent: true}}}\n"
     definition = with_tests(a_definition(tmp_path / "d"), text)
     (tmp_path / "rootfs" / "etc").mkdir(parents=True)

@@ -56,7 +56,7 @@ def test_secret_lines_are_redacted_if_their_comparison_with_the_texts_of_the_ima
     assert found.scrub("x aaaaaaaaab") == "x [redacted]"
 
 
-def test_texts_of_the_image_are_found_inside_of_other_words_and_inside_of_each_other():
+def test_values_that_occur_in_the_image_are_not_redacted_even_if_they_overlap_or_are_parts_of_words():
     config = {"user.token": "wxyz", "user.user-data": "aaaa-bbbb-cccc\nbbbb-cccc-dddd\nbbbb-cccc\neeee-ffff"}
     found = Redaction([Instance("c1", config=config)], "<aaaa-bbbb-cccc-ddddwxyz>")
     text = "aaaa-bbbb-cccc bbbb-cccc-dddd bbbb-cccc wxyz"

@@ -638,7 +638,7 @@ def test_the_identity_of_a_file_contains_its_time_of_creation_and_its_file_syste
 
 @as_root
 @pytest.mark.parametrize("is_restored", [False, True])
-def test_on_btrfs_the_old_content_has_its_name_before_the_overwrite(
+def test_on_btrfs_the_copy_of_the_old_content_gets_a_name_before_the_file_is_overwritten(
     top, mounts, tmp_path, monkeypatch, is_restored
 ):
     """The overwrite and the rollback used up the space that the name needed, so the old text was lost."""

@@ -256,7 +256,7 @@ for _ in range(12000):
     assert after.children_system - before.children_system < 1.5
 
 
-def test_apply_reads_the_mounts_of_other_processes_even_if_one_list_takes_too_long(monkeypatch):
+def test_apply_continues_with_the_next_process_if_reading_the_mounts_of_a_process_takes_too_long(monkeypatch):
     line = b"22 1 0:20 / /proc - x\n23 22 0:21 /up /proc/hosts - x\n"
     shares = []
 

@@ -358,7 +358,7 @@ def test_the_next_apply_removes_leftovers_in_each_directory_that_the_journal_lis
 @as_root
 @pytest.mark.parametrize("owner", [0, 1234])  # the backups of another user's files are in a private directory
 @pytest.mark.parametrize(("durable", "apart"), [(True, True), (True, False), (False, True)])
-def test_a_journal_on_another_file_system_is_removed_after_the_backups_are_removed_from_the_disk(
+def test_the_removal_of_the_backups_is_synced_before_a_journal_on_another_file_system_is_removed(
     tmp_path, mounts, top, monkeypatch, durable, apart, owner
 ):
     """A power cut seconds after a first start left old files under temporary names, and no journal."""
@@ -901,7 +901,7 @@ def test_attack_78_the_limit_on_replaced_bytes_is_lower_in_an_overlay(tmp_path, 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.parametrize("unnamed", [True, False])
 @pytest.mark.parametrize(("uid", "links"), [(0, 1), (100000, 1), (0, 2)])
-def test_a_rollback_in_an_overlay_restores_a_file_of_the_lower_layer_from_a_copy_of_templater(
+def test_a_rollback_in_an_overlay_restores_a_file_of_the_lower_layer_from_a_copy_that_templater_made(
     tmp_path, mounts, mechanism, unnamed, uid, links, monkeypatch
 ):
     lower, upper, _, merged = an_overlay(
@@ -1105,7 +1105,7 @@ def set_many_attributes(path, prefix="user."):
 @pytest.mark.parametrize("place", ["a", "a/b", "a/b/c"])
 @pytest.mark.parametrize("target", ["/a/b/c/old", "/a/b/c/new", "/a/b/c/d/new"])
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-def test_attack_88_no_directory_of_an_overlay_is_copied_with_too_many_attributes(
+def test_attack_88_an_overlay_directory_with_too_many_attributes_is_refused_before_it_is_copied(
     tmp_path, mounts, mechanism, target, place, monkeypatch
 ):
     """The kernel copied 1,000 nested directories with 6,500 attributes each in one call, for 40 seconds."""
@@ -1124,7 +1124,7 @@ def test_attack_88_no_directory_of_an_overlay_is_copied_with_too_many_attributes
 @as_root
 @pytest.mark.parametrize("links", [1, 2])
 @pytest.mark.parametrize("prefix", ["user.", "user.overlay."])
-def test_attack_88_no_file_of_an_overlay_is_copied_with_too_many_attributes(
+def test_attack_88_an_overlay_file_with_too_many_attributes_is_refused_before_it_is_copied(
     tmp_path, mounts, prefix, links, monkeypatch
 ):
     monkeypatch.setattr(attributes, "MOST_ATTRIBUTES", 3000)

@@ -235,7 +235,7 @@ def test_a_regular_expression_above_the_work_limit_is_refused():
         remove_all("(a+)+b", "a" * 1_000_000)
 
 
-def test_the_work_limit_counts_every_position_of_a_text_and_its_end(monkeypatch):
+def test_the_work_limit_counts_all_positions_in_a_text_including_the_end(monkeypatch):
     pattern = Pattern("(a+)+b")
     monkeypatch.setattr(values, "MAX", 5 * pattern.weight)
     assert pattern.is_in("aaab")

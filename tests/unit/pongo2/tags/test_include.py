@@ -78,7 +78,7 @@ def test_a_variable_clashes_with_an_exported_macro_only_if_the_variable_is_set_b
         render("{% include 'a.tpl' %}{% set f = 1 %}", context={"f": None}, a_tpl=macro)
 
 
-def test_the_keyword_only_of_the_include_tag_hides_the_variables_of_the_outer_template():
+def test_the_include_tag_hides_the_variables_of_the_outer_template_if_it_has_the_keyword_only():
     source = "{{ x }}{{ y }}|"
     assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
     assert render("{% include 'a.tpl' with y=2 only %}", context={"x": 1}, a_tpl=source) == "2|"
