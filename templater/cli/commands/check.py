@@ -235,7 +235,9 @@ def command(
         if of_definition:
             settings |= {"choice": choice, "all_variants": all_variants}
         elif all_variants:
-            raise click.UsageError(f"--all-variants is for definitions, but '{printable(source)}' is not a definition")
+            raise click.UsageError(
+                f"--all-variants is for definitions, but '{printable(source)}' is not a definition"
+            )
         else:
             choice.refuse_parameters(source)
         work = partial(
