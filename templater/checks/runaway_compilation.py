@@ -293,7 +293,7 @@ class EveryKey(MethodMap):
 
 
 class EveryDevice(EveryKey):
-    """The devices of an instance. For any other name, the map returns an invented device."""
+    """The devices of an instance. For an unknown device name, the map returns an invented device."""
 
     __slots__ = ()
 

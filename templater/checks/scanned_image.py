@@ -276,7 +276,7 @@ class ScannedImage:
 
     @cached_property
     def _sources(self) -> dict[str, Source]:
-        """The sources that ``source`` has returned, by the names of templates."""
+        """A cache of the method ``source``: the Source of each template, by the template's name."""
         return {}
 
     def rendering_limits(self, default: Limits) -> Limits:

@@ -117,7 +117,9 @@ def places_in(kind: str, part: list[Token], bound: Collection[str], secrets: Col
 
 
 class SecretTests:
-    """The conditions that reveal more than whether a secret is set. Each condition can reveal one more bit.
+    """A search for the conditions that reveal more about a secret than whether the secret is set.
+
+    Each of these conditions can reveal one more bit of the secret.
 
     * ``template`` is the name of the template.
     * ``secrets`` has the variables that hold secrets.
@@ -125,7 +127,7 @@ class SecretTests:
     * ``keys`` has the variables that hold names of keys.
     * ``bound`` has all variables of the template.
     * ``changes`` has the variables whose values change.
-    * ``texts`` has the tests of each secret in earlier templates.
+    * ``texts`` maps each secret to the texts of its tests in earlier templates.
     """
 
     def __init__(
@@ -348,9 +350,9 @@ class Changes:
 
 
 def _is_test(kind: str, part: list[Token], operand: list[int], places: list[Place]) -> bool:
-    """Return whether an operand shows more of a value than whether the value is set.
+    """Return whether an operand reveals more about a value than whether the value is set.
 
-    For example, a comparison with a text shows more. A call alone does not count.
+    For example, a comparison with a text reveals more. A call without a comparison does not.
     """
     outer = [number for number in operand if not places[number].keys]
     tokens = [part[number] for number in outer]

@@ -153,9 +153,10 @@ class UpperBounds:
         self._decoded = Decoded()
 
     def add(self, name: str, raw: Any) -> None:
-        """Add a product's share to the bounds. ``raw`` is the product's JSON value or a ``PlainProduct``.
+        """Add the images and texts of a product to the bounds.
 
-        If the product changes later, call this method again with the changed product.
+        ``raw`` is the product's JSON value or a ``PlainProduct``. If the product changes later, call this
+        method again with the changed product.
         """
         try:
             if isinstance(raw, PlainProduct):

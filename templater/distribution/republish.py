@@ -276,8 +276,8 @@ def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnin
 def _leave_aliases(catalog: Catalog, path: str, products: dict[str, Any], warnings: list[str]) -> None:
     """Remove each alias that another products file already uses for the same architecture and type.
 
-    Otherwise, a client that asks for the alias could get the origin's image instead of the image in the other
-    products file.
+    If both files had the alias, a client that asks for the alias could get the origin's image instead of the
+    image in the other products file.
     """
     owners = {
         owned: name

@@ -469,7 +469,7 @@ def _refuse_other_source(image: StoredImage, source: str) -> None:
         return
     origin = f"from '{printable(image.source)}'" if image.source else "from files"
     raise UsageError(
-        f"the store has the same image {origin}: {image.fingerprint[:12]}",
+        f"the store already has the image {image.fingerprint[:12]} {origin}",
         hint="delete the stored image first, because two sources can't refresh one image",
     )
 

@@ -128,8 +128,8 @@ class ContentReader:
     def _count_holes(self, pieces: LocalPieces, times: int) -> None:
         """Raise an error if hashing the holes of files would take much longer than hashing their data.
 
-        Compare the totals of this file and all earlier files. ``times`` is the number of hashes to compute
-        over this file.
+        The check adds up the holes and the data of this file and all earlier files. ``times`` is the number
+        of hashes to compute over this file.
         """
         most = (self._most_holes // times + pieces.size) // 2
         holes = pieces.holes(most)

@@ -136,8 +136,9 @@ def unmount_at_end(path: str, *, itself: bool) -> None:
 def _unmount(path: str, itself: bool, held: "list[int]") -> None:
     """Detach a file system from this process's namespace.
 
-    Without ``itself``, keep the file system's root directory open: the kernel unmounts the file system when
-    the last process closes this directory. With ``itself``, first wait until the removed files are closed.
+    If ``itself`` is false, another process does the slow part: add the file system's open root directory to
+    ``held``. The kernel unmounts the file system when the last process closes this directory. If ``itself``
+    is true, first wait until the other process has closed the removed files.
     """
     if not itself:
         try:  # noqa: SIM105 - importing contextlib slows down the start of hooks

@@ -289,9 +289,10 @@ def unescaped(path: bytes) -> bytes:
 
 
 def create_to_sync(directory: Directory, name: str, mode: int = 0o600) -> int:
-    """Create a file for ``sync_and_name``, which gives the file its name on btrfs.
+    """Create a file that the caller passes to ``sync_and_name``.
 
-    Raises FileExistsError if the name exists.
+    On btrfs, the file has no name if possible, and ``sync_and_name`` adds the name. In all other cases, this
+    function creates the file with its name, and raises FileExistsError if the name exists.
     """
     if is_on_btrfs(directory.fd) and has_unnamed():
         try:

@@ -189,8 +189,8 @@ class TreeSource:
     ``redirected`` contains prefixes of paths. Other servers have the files whose paths begin with one of
     these prefixes.
 
-    The tree's directory is opened once and stays open. Otherwise, the owner of a directory above the tree
-    could replace the tree by a symlink to ``/``.
+    The tree's directory is opened once and stays open. So the owner of a directory above the tree can't
+    replace the tree by a symlink to ``/``.
     """
 
     def __init__(self, path: str, redirected: Iterable[str] = ()) -> None:
@@ -225,7 +225,7 @@ class TreeSource:
 class _Catalogs(LocalStream):
     """The catalog files of a tree.
 
-    ``read`` maps the path of each opened file to the identity that the file had before it was opened.
+    The dict ``read`` has the identity that each file had before it was opened, by the file's path.
     """
 
     def __init__(self, tree: Tree, directory: int) -> None:

@@ -257,11 +257,11 @@ def _without_late_imports(
 ) -> "Iterator[ast.stmt]":
     """Yield the statements that replace the statement ``node`` of the module ``name``.
 
-    ``from origin import thing`` is replaced if the module ``origin`` has late definitions. The replacement
-    imports ``origin`` itself. If ``thing`` is a late definition, it is added to ``names``. For any other
-    ``thing``, the replacement also has an assignment.
+    ``from origin import thing`` is replaced if the module ``origin`` has late definitions: at run time, a
+    ``from`` import looks for ``origin.__path__``, and so calls the ``__getattr__`` of ``origin``.
 
-    A ``from`` import would look for ``origin.__path__``, and thus call the ``__getattr__`` of ``origin``.
+    The replacement imports ``origin`` itself. If ``thing`` is a late definition, it is added to ``names``. If
+    not, the replacement also assigns ``origin.thing`` to a variable.
     """
     level = node.level if isinstance(node, ast.ImportFrom) else 0
     parts = name.split(".")[: -level or None] if level else []

@@ -295,7 +295,7 @@ def _namespace(thread: str) -> int:
 
 
 def _root_of(thread: str) -> str:
-    """Return the path of a thread's root directory. Unlike ``stat``, this does not access the directory."""
+    """Return the path of a thread's root directory. Unlike ``stat``, readlink does not access it."""
     try:
         return os.readlink(f"{thread}/root")
     except OSError:  # the thread has ended

@@ -188,7 +188,7 @@ class StagedFile:
             pass
 
     def _is_of_other_project(self, old: int) -> bool:
-        """Return whether the directory gives its new files a project id that the old file does not have."""
+        """Return whether the directory gave the new file a project id that differs from the old file's id."""
         if project_of(old)[0] == project_of(self.fd)[0]:
             return False
         directory = again(os.open, ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.parent.fd)

@@ -87,7 +87,7 @@ def _names(before: str, number: int, after: str) -> str:
         + ("{{ " + "m(" * 55 + "+".join(["a"] * 900) + ")" * 55 + " }}") * 9 + "{% endmacro %}",
     ],
 )  # fmt: skip
-def test_the_bound_of_work_in_pongo2_is_computed_in_linear_time_for_macros_with_many_names(text: str) -> None:
+def test_the_upper_bound_for_the_work_of_macros_with_many_names_is_computed_in_linear_time(text: str) -> None:
     """Each call had its own set of names: 3,000 names took 2.7 seconds and 249 MB."""
     with ends_within(3), contextlib.suppress(NoBoundError):
         bound(Compilation(Source("t", text.encode()), V6).parsed())

@@ -1114,7 +1114,7 @@ def test_attack_41_the_work_of_all_rules_with_a_trigger_counts_together(number, 
     assert severities(CHECK, an_image(rules(*entries), texts)) == found
 
 
-def test_rules_with_different_triggers_do_not_count_together():
+def test_the_work_of_rules_with_different_triggers_is_counted_separately():
     entries = (
         f"/etc/{when}{n}: {{when: [{when}], template: t}}"
         for n in range(40)
@@ -1150,7 +1150,7 @@ def test_a_variable_with_a_subscript_gives_a_finding_if_the_real_pongo2_panics(v
 
 
 @pytest.mark.parametrize("vector", BRANCHES, ids=lambda vector: vector["id"])
-def test_a_value_that_panics_on_one_of_several_ways_through_a_template_gives_a_finding(vector):
+def test_a_panic_on_only_one_of_several_paths_through_a_template_gives_a_finding(vector):
     """The check knew only one value of a variable, and no value of a default of ``config_get``.
 
     The recorded instance takes the branch with the panic, and no instance of the check does. The templates

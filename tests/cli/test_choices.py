@@ -267,7 +267,7 @@ def test_contradicting_options_of_a_comparison_are_refused(given, rootfs, instan
 
 
 @pytest.mark.parametrize("words", [("image", "edit"), ("image", "template", "edit"), ("store", "edit")])
-def test_the_extension_of_the_file_for_an_editor_depends_on_the_type_of_the_text(
+def test_the_extension_of_the_file_that_an_editor_opens_depends_on_the_type_of_the_text(
     words, tmp_path, monkeypatch, capsys
 ):
     asked = []

@@ -291,7 +291,9 @@ def test_a_command_that_reads_a_long_list_of_profiles_stops_at_the_memory_limit(
     assert peak < 500
 
 
-def test_a_large_instance_gives_the_same_result_although_it_is_not_read_in_advance(several, run, monkeypatch):
+def test_the_result_of_a_diff_does_not_depend_on_whether_instances_are_read_in_advance(
+    several, run, monkeypatch
+):
     ahead = run("diff", "incus:")
     monkeypatch.setattr(judge_many, "_MOST", 100)
     assert run("diff", "incus:") == ahead

@@ -440,7 +440,7 @@ def test_simulate_has_no_note_about_create_only_rules_if_it_knows_which_files_ex
     assert "create_only" not in run("simulate", archive, "start", "--vm")[2]
 
 
-def test_simulate_has_a_note_if_the_files_of_the_image_for_a_rebuild_are_unknown(run, archive, image):
+def test_simulate_prints_a_note_if_it_does_not_know_the_files_of_an_image_for_a_rebuild(run, archive, image):
     steps = ("create", "start", "stop")
     err = run("simulate", image, *steps, f"rebuild={archive}", "start")[2]
     advice = "if IMAGE in rebuild=IMAGE is a directory with a rootfs, templater knows which files exist"

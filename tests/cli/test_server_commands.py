@@ -239,7 +239,9 @@ def test_an_image_without_templates_or_without_valid_metadata_has_no_table(
 
 
 @pytest.mark.slow
-def test_the_time_limit_of_the_tables_includes_the_processor_time_for_reading_the_images(monkeypatch, capsys):
+def test_the_time_limit_for_the_tables_of_reindex_includes_the_processor_time_for_reading_the_images(
+    monkeypatch, capsys
+):
     """A server could make the command decompress for minutes, because only rendering had a limit."""
 
     @contextmanager

@@ -174,7 +174,7 @@ def test_no_output_format_of_a_command_contains_the_password_of_the_source_url(n
 
 
 @pytest.mark.parametrize("report", ["json", "sarif", "junit", "github", "gitlab", "text"])
-def test_reports_for_ci_name_the_url_without_its_password(report, server, home, capfd):
+def test_a_report_for_continuous_integration_shows_the_url_without_its_password(report, server, home, capfd):
     main(["check", url_of(server, "/image.tar"), "--report", report, "--at-least", "info"])
     assert_hidden(capfd, home, report)
     url = url_of(server, "/none.tar")

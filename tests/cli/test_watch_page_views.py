@@ -115,7 +115,7 @@ def test_an_emptied_field_of_the_form_does_not_set_its_key(page):
     )
 
 
-def test_if_the_requested_file_is_unknown_the_page_opens_the_first_file_with_a_problem_or_the_first_file(
+def test_the_page_prefers_a_file_with_a_problem_if_the_request_names_no_known_file(
     page,
 ):
     assert page.ask(file="/nothing")["place"]["file"] == "/etc/hostname"

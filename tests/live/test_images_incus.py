@@ -397,7 +397,7 @@ def test_incus_cannot_create_an_instance_of_an_archive_with_a_refused_member(inc
             incus("init", f"image{number}", f"c{number}")
 
 
-def test_incus_does_not_import_an_uncompressed_archive_that_it_does_not_detect(incus, tmp_path):
+def test_incus_does_not_import_an_uncompressed_archive_whose_format_it_does_not_recognise(incus, tmp_path):
     archive(tmp_path / "v7.tar", ROOTFS)
     old = Path(without_magic(tmp_path / "v7.tar"))
     odd = [like_a_compressed_file(tmp_path / f"{start}.tar", start) for start in ("BZ", "a7zXZ")]

@@ -15,7 +15,7 @@ ALONE = "bz2 gz lz4 lzma zst"
 @pytest.mark.parametrize(
     "name", [f"a/i.{end}" for end in (*OTHER.split(), *OTHER.upper().split(), *ALONE.split())]
 )
-def test_an_image_name_with_the_extension_of_another_file_kind_is_refused(name):
+def test_an_image_name_with_an_extension_that_does_not_belong_to_a_tarball_is_refused(name):
     with pytest.raises(UsageError) as caught:
         refuse_extension(name)
     message = f"'{name}' has the extension of another kind of file, but an image is a tarball"

@@ -262,10 +262,10 @@ class ExpressionWriter(Writer):
             self.visit(node, self.frame)
 
     def base(self, node: nodes.Expr) -> None:
-        """Write code for the value from which generated code reads a member.
+        """Write code for the value ``x`` of a lookup such as ``x.member``.
 
-        If the value is a variable that holds a function, this code does not call the function. The lookup of
-        the member calls the function.
+        If ``x`` is a variable that holds a function, this code does not call the function: the lookup of the
+        member calls it.
         """
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))

@@ -1192,7 +1192,7 @@ def test_a_configuration_value_of_several_lines_is_not_named_as_the_cause_of_a_m
     assert condition_text(image_, several, 1) == "with invented values"
 
 
-def test_a_mistake_that_containers_have_only_with_invented_values_is_found_for_virtual_machines():
+def test_a_mistake_in_every_virtual_machine_is_found_even_if_containers_have_it_only_with_an_invented_value():
     condition = '{% if instance.type == "virtual-machine" or config_get("user.a", "") %}'
     for text, found in (
         (condition + "\n#!/bin/sh\n{% endif %}", ["first-line"]),

@@ -96,7 +96,9 @@ def test_streams_add_lists_all_images_only_if_the_catalog_may_exceed_a_limit(tmp
 @pytest.mark.parametrize(
     "name", ["MOST_OF_CATALOG", "MOST_VALUES", "MOST_IMAGES", "MOST_TEXTS", "MOST_OF_LISTS"]
 )
-def test_streams_add_lists_the_images_if_the_catalog_may_exceed_any_limit(tmp_path, monkeypatch, name):
+def test_streams_add_reads_all_images_of_the_catalog_if_an_upper_bound_exceeds_a_limit(
+    tmp_path, monkeypatch, name
+):
     def list_images_again(stream):
         raise LimitError("listed")
 

@@ -326,7 +326,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_download_ends_at_the_deadline_of_its_step_or_at_the_shared_deadline_of_all_small_files(clock):
+def test_each_download_step_has_a_deadline_and_all_small_files_share_another_deadline(clock):
     bounds = ClientLimits()
     assert bounds.timeout() == 30
     bounds.begin_step()

@@ -158,7 +158,7 @@ def command(capsys):
     return run
 
 
-def test_reindex_prints_a_table_for_each_image_from_its_metadata_only(origin, tree, tmp_path, command):
+def test_reindex_downloads_only_the_metadata_of_each_image_for_its_table(origin, tree, tmp_path, command):
     with_templates(origin)
     (path,) = origin.folder.rglob("*-lxd.tar.xz")
     shown = command("streams", "reindex", origin.url, tree.path, "--redirect", str(tmp_path / "rules"))
@@ -269,7 +269,7 @@ def add_own(tree, tmp_path):
 
 @pytest.mark.parametrize("call", ["write", "fsync"])
 @pytest.mark.parametrize("part", ["images", "streams/v1"])
-def test_a_full_disk_during_a_copy_keeps_the_catalog_of_the_tree(
+def test_the_tree_keeps_its_catalog_if_the_disk_is_full_while_images_are_copied(
     origin, tree, tmp_path, monkeypatch, part, call
 ):
     add_own(tree, tmp_path)

@@ -252,7 +252,7 @@ def test_the_note_about_the_chosen_image_names_its_fingerprint(alias, text):
     assert fetch_image._chosen("r", alias, HASH, "facts") == text
 
 
-def test_files_with_another_fingerprint_than_the_announced_one_are_refused(tmp_path):
+def test_files_that_do_not_have_the_announced_fingerprint_are_refused(tmp_path):
     (tmp_path / "a").write_bytes(b"ab")
     (tmp_path / "b").write_bytes(b"c" * ((1 << 20) + 1))
     both = hashlib.sha256(b"ab" + b"c" * ((1 << 20) + 1)).hexdigest()

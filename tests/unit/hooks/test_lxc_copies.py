@@ -188,7 +188,7 @@ OF_COPY = recorded("/etc/hostname", "/etc/hostname", b"new")
         (None, None, None),
     ],
 )
-def test_a_copy_also_has_a_record_of_the_hostname_that_lxc_writes(written, staged, found):
+def test_the_staged_record_of_a_copy_has_the_hostname_that_lxc_writes_into_the_copy(written, staged, found):
     before = [None if files is None else record(*files) for files in (written, staged)]
     assert lxc_copies.with_hostname(*before, "new") == (None if found is None else record(*found))
 

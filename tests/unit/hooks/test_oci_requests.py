@@ -244,7 +244,7 @@ def test_a_text_with_a_nul_in_the_configuration_of_a_bundle_is_refused(read, con
         ({"linux": {"masKedPaths": []}}, "masKedPaths", "maskedPaths"),
     ],
 )
-def test_a_name_in_another_case_in_the_configuration_of_a_bundle_is_refused(read, config, name, usual):
+def test_a_name_in_config_json_with_wrong_capitalisation_is_refused(read, config, name, usual):
     """runc ignores the case of names, so the hook wrote into a root filesystem that runc did not use."""
     with pytest.raises(InputError) as refused:
         read(config)

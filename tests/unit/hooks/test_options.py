@@ -487,7 +487,7 @@ def test_a_cloned_container_with_a_shared_image_gets_the_description_of_the_orig
     assert not (new / "templates").exists()
 
 
-def test_a_copy_with_a_shared_image_is_refused_if_the_original_is_uncertain(tmp_path):
+def test_a_copy_with_a_shared_image_is_refused_if_it_is_not_certain_which_container_was_copied(tmp_path):
     """The copy could get the description of another container."""
     _, new = cloned(tmp_path, "new")
     options = Options()

@@ -282,7 +282,7 @@ def test_a_limit_error_in_the_log_contains_neither_a_value_nor_its_size(message,
     assert without_values(LimitError(message)).message == shown
 
 
-def test_the_log_hides_each_limit_error_of_the_language_that_contains_more_than_a_limit():
+def test_the_log_shortens_each_limit_error_of_pongo2_whose_message_can_contain_a_value():
     """If the message of a new limit error contains more than constants, it also needs a shorter message."""
     found = []
     for path in sorted((ROOT / "templater/pongo2").rglob("*.py")):

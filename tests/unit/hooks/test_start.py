@@ -256,7 +256,7 @@ def test_the_log_says_how_many_files_match_the_result_of_templater():
 
 
 @pytest.mark.parametrize("action", [CREATE, UPDATE, WRITE])
-def test_the_error_about_one_differing_file_names_the_file(action):
+def test_the_error_about_one_file_that_differs_from_the_result_of_templater_names_the_file(action):
     log, text = Log(), "/etc/1 differs from the result of a.tpl on start"
     with pytest.raises(HostError, match=r"^files differ from templater's result$") as caught:
         run.compare(plan(KEEP, action), log)
@@ -287,7 +287,7 @@ def test_a_log_file_that_cannot_be_written_is_reported_in_the_system_log(machine
 
 
 @pytest.mark.parametrize(("mode", "lines"), [(0o600, 2), (0o640, 1), (0o604, 1), (0o644, 1)])
-def test_a_log_file_that_others_can_read_gets_only_the_public_lines(machine, mode, lines):
+def test_a_log_file_that_other_users_can_read_gets_only_the_public_lines(machine, mode, lines):
     file = machine / "hook.log"
     file.touch()
     file.chmod(mode)

@@ -77,7 +77,7 @@ def test_unified_and_split_images_of_containers_and_machines_are_described(tmp_p
 
 
 @pytest.mark.skipif(shutil.which("sqfs2tar") is None, reason="NOT RUN: needs squashfs-tools-ng")
-def test_an_image_with_squashfs_is_described_after_the_file_was_read(tmp_path):
+def test_describe_reads_a_squashfs_file_only_with_the_squashfs_argument(tmp_path):
     metadata, squashed = tarball(tmp_path / "m", PARTS), tmp_path / "r"
     squashfs(squashed, [directory_inode(1)], b"", compression=6, table=stored(b"none"))
     found = describe(metadata, str(squashed), squashfs=True)

@@ -171,7 +171,7 @@ def test_a_command_locks_the_instance_record_if_it_opens_the_record_for_writing(
         assert record is None
 
 
-def test_a_backup_by_hard_links_does_not_stop_the_next_start(tmp_path):
+def test_a_backup_with_hard_links_to_the_state_files_does_not_stop_the_next_start(tmp_path):
     """After `cp -al` of the container's directory, each start failed until the backup was removed."""
     for _ in range(2):
         with StateDirectory(str(tmp_path)) as state_directory:
@@ -455,6 +455,6 @@ def test_on_btrfs_a_new_record_is_synced_before_it_replaces_the_old_record(
 
 
 @pytest.mark.parametrize("name", ["instance.yaml", "config", ".templater"])
-def test_the_trigger_command_accepts_an_instance_whose_image_is_elsewhere(name: str, tmp_path):
+def test_the_trigger_command_accepts_an_instance_directory_that_contains_no_image(name: str, tmp_path):
     (tmp_path / name).mkdir(mode=0o700) if name == ".templater" else (tmp_path / name).touch()
     assert record(str(tmp_path), "copy").pending in ("create", "copy")

@@ -214,7 +214,7 @@ def test_processes_that_have_ended_do_not_accumulate(top, held, inodes, children
             os.waitpid(child, os.WNOHANG)
 
 
-def test_files_that_were_removed_while_they_were_open_count_towards_the_limit(
+def test_a_file_that_is_removed_after_it_was_opened_counts_towards_the_limit_on_removed_files(
     top, held, children, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(close_in_another_process, "MOST_HELD", 2)
@@ -296,7 +296,7 @@ def test_readers_of_the_output_do_not_wait_for_the_process_that_closes_the_remov
     assert time.monotonic() - began < 2
 
 
-def test_a_call_waits_a_short_time_until_the_removed_files_are_closed(children):
+def test_handing_over_waits_a_short_time_until_the_other_process_has_closed_the_removed_files(children):
     """Otherwise, umount of the file system right after the command could fail."""
     reader, writer = os.pipe()
     assert handing_over(lambda: close_in_another_process._held.append(writer)) is None

@@ -21,7 +21,7 @@ def test_a_file_below_the_root_is_read(root):
     assert root.read("/etc/hostname", 100) == b"inside"
 
 
-def test_the_root_path_is_a_directory_entry(root):
+def test_the_entry_of_the_root_path_is_a_directory(root):
     assert root.entry("/").kind == DIRECTORY
     names = root.listdir("/")
     assert "etc" in names

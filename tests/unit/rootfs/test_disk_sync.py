@@ -203,7 +203,7 @@ def test_attack_85_on_btrfs_no_file_or_directory_is_synced_by_fsync(on_btrfs, re
 
 
 @as_root
-def test_on_btrfs_many_files_are_written_at_the_same_time_and_many_directories_by_one_commit(
+def test_on_btrfs_many_files_are_written_in_parallel_and_many_directories_are_synced_by_one_commit(
     on_btrfs, real, monkeypatch
 ):
     """syncfs would wait for other processes."""

@@ -258,7 +258,7 @@ def written(*names, text="x\n"):
     return SimpleNamespace(errors={}, error=None, files=found, rules=(), unknown={}, targets=None)
 
 
-def test_a_snapshot_of_all_files_lists_each_file_once_and_has_the_position_of_the_snapshot_key():
+def test_a_snapshot_of_all_files_lists_each_file_only_once():
     snapshot = compare_with_expectations.Snapshot()
     case = compare_with_expectations.Judge(None, snapshot, lambda *words: [], lambda: None)
     wanted = expecting(files=(about("snapshot"),))

@@ -35,7 +35,7 @@ def test_the_tap_report_numbers_every_case_and_error():
     ]  # fmt: skip
 
 
-def test_the_junit_report_has_a_suite_for_each_file_and_error():
+def test_the_junit_report_has_a_suite_for_each_test_file_and_for_each_error():
     root = ElementTree.fromstring(junit([REPORT, BROKEN]))
     first, second = root.findall("testsuite")
     assert first.attrib == {

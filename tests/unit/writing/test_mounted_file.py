@@ -588,7 +588,7 @@ def test_the_copy_of_the_old_text_is_kept_even_if_it_cannot_be_synced(
 
 @as_root
 @pytest.mark.parametrize("trouble", ["full", errno.EOPNOTSUPP, errno.EACCES])
-def test_a_directory_for_old_contents_is_skipped_if_the_copy_cannot_be_written_there(
+def test_a_directory_for_old_contents_is_skipped_if_the_copy_of_a_file_cannot_be_written_to_it(
     top, mounts, tmp_path, monkeypatch, state, trouble
 ):
     """A start failed because another file system was full, or an incomplete rollback had no copy."""

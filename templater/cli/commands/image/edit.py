@@ -21,9 +21,9 @@ HELP = """Change an image's metadata.yaml in an editor.
 
 The editor is $VISUAL or $EDITOR. If standard input is a pipe, templater reads the new text from it instead.
 
-SRC is a directory or a tarball. Everything else in a tarball stays unchanged. Text that the daemons can't
-read is refused. The old and new fingerprints are printed. Architecture and creation date identify an image,
-and change only with --force.
+SRC is a directory or a tarball. In a tarball, only metadata.yaml changes. Text that the daemons can't read is
+refused. The old and new fingerprints are printed. Architecture and creation date identify an image, and
+change only with --force.
 
 \b
 Examples:

@@ -32,7 +32,7 @@ def test_a_loop_node_returns_its_variable_names_and_its_order(
     assert (nodes.loop_names(loop), nodes.loop_order(loop), nodes.place_of(loop)) == (names, order, 7)
 
 
-def test_the_node_of_a_tag_call_is_distinguished_from_a_call_in_the_template() -> None:
+def test_a_call_in_a_template_is_not_mistaken_for_the_call_of_a_tag_function() -> None:
     assert nodes.tag_function(nodes.tag_call(daemon_context, [], 0)) == (
         "templater.pongo2.daemon_context", "daemon_context",
     )  # fmt: skip

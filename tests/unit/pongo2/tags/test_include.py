@@ -44,7 +44,7 @@ def test_an_included_template_gets_variables_but_no_internal_state_of_the_render
         ("{% include n %}", "{% cycle 1 2 %}", "111", "111"),
     ],
 )
-def test_an_included_template_keeps_the_state_of_its_tags_before_pongo2_6_1(
+def test_before_pongo2_6_1_an_included_template_keeps_the_state_of_its_tags(
     dialect, template, included, old, new
 ):
     """The outputs were recorded from pongo2 4.0.2, 6.0.0 and 6.1.0."""
