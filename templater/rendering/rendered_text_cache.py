@@ -46,7 +46,11 @@ Name = tuple[str, ...]
 
 
 class Parsed(NamedTuple):
-    """The variables that a template ``reads``, and the ``names`` of the values that its text depends on."""
+    """Facts about a parsed template.
+
+    ``reads`` has the variables that the template reads, with their source positions. ``names`` has the
+    names of the daemon's values on which the rendered text depends: a variable, or one constant key of a map.
+    """
 
     reads: tuple[Read, ...]
     names: tuple[Name, ...]
