@@ -385,7 +385,7 @@ class _Walk:
             self.read(node)
 
     def read(self, part: object) -> None:
-        """Find the variables in an expression, or in a tag that does not certainly set a name."""
+        """Record which variables in a part of the template are certainly set at the current place."""
         self.found |= {
             id(node) for node in nodes(part) if isinstance(node, tree.Path) and node.name in self.names
         }

@@ -182,7 +182,7 @@ class ScannedImage:
 
     @cached_property
     def _resolved(self) -> Mapping[int, Resolved]:
-        """A dict from the ``id()`` of each rule with a valid path to the resolved path."""
+        """The resolved path of each rule whose path is valid. The key is the ``id()`` of the rule."""
         return {id(rule): resolved for rule, _, resolved in self.targets}
 
     def is_dangling(self, rule: Rule) -> bool:

@@ -24,7 +24,7 @@ MOST_HELD = 8
 
 
 def distinct(tokens: list[Token]) -> list[Token]:
-    """Return the first token of each secret, but at most ``MOST_HELD`` tokens."""
+    """Return the first of the tokens for each different secret, but at most ``MOST_HELD`` tokens."""
     first: dict[str | int, Token] = {}
     for token in tokens:
         first.setdefault(token.value or token.start, token)

@@ -222,7 +222,7 @@ def copies_elsewhere() -> bool:
 
 
 def may_rename() -> bool:
-    """Return whether the program that runs this hook can destroy the original afterwards.
+    """Return whether the program that runs this hook can destroy the original after the copy.
 
     lxc-copy destroys the original only with the option ``-R`` or ``--rename``. lxc-snapshot never destroys
     the original.

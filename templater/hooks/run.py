@@ -169,7 +169,10 @@ def run(arguments: "list[str]") -> int:
 
 
 def _reported(error: BaseException, options: Options) -> "TemplaterError | None":
-    """Return the error that the hook reports for ``error``, with all its notes, or None for a bug."""
+    """Return the error that the hook reports for ``error``, with all notes of ``error``.
+
+    Return None if ``error`` shows a bug in templater.
+    """
     reported = _translated(error, options)
     if reported is not None and reported is not error:
         reported.notes = (*reported.notes, *getattr(error, "__notes__", ()))

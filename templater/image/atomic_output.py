@@ -365,10 +365,10 @@ def _is_own(path: str) -> bool:
 
 
 def _former_name(name: str, left: Sequence[str], directory: str) -> str:
-    """Return the name under which to restore an old file, or "" if the file is not needed any more.
+    """Return the name under which to restore an old file, or "" if the old file is not needed any more.
 
-    The first file of a new image gets its name after all other files. If the name of the first file does not
-    exist, the new image is incomplete, and the old files must be restored.
+    A new image is complete when its first file has its final name, because this file gets its name last. If
+    no file has this name, the new image is incomplete, and its old files must be restored.
     """
     if not name.startswith(_ASIDE):
         return ""

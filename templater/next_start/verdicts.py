@@ -371,7 +371,7 @@ class _Judgement:
 
 
 def links_text(links: Mapping[str, str]) -> str:
-    """Return a text that lists the first links with their targets."""
+    """Return a text that lists a few links with their targets, and the number of further links."""
     words = [printable(f"{path} -> {target}") for path, target in islice(links.items(), _MOST_LINKS)]
     words = [text if len(text) <= _LONGEST_LINK else f"{text[:_LONGEST_LINK]}…" for text in words]
     more = len(links) - len(words)

@@ -238,10 +238,10 @@ class Render:
         context: "dict[str, Any]",
         state: "dict[int, Any] | None" = None,
     ) -> str:
-        """Render a template of a program with ``context``, and return the output.
+        """Render a template of ``program`` with ``context``, and return the output.
 
-        ``unit`` is the number of the template in the program. ``state`` has the data that its tags have
-        stored, or is None for a template without such data.
+        ``unit`` is the number of the template in ``program``. ``state`` has the data that the template's
+        tags have stored, or is None if the tags store no data.
 
         Raises LimitError if macro calls and includes are nested too deeply.
         """

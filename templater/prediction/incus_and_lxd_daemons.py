@@ -84,9 +84,9 @@ class Daemon:
             return "written", f"the target is {place} on the host's own file system", ""
 
     def put(self, due: Due) -> str:
-        """Write to a plain path.
+        """Write the target with ordinary system calls on its path.
 
-        The kernel follows links in a plain path, to any place on the daemon's machine.
+        The kernel follows links in this path, to any place on the daemon's machine.
         """
         filesystem, rule = self.filesystem, due.rule
         path = normpath(f"{filesystem.rootfs}/{rule.path.lstrip('/')}")

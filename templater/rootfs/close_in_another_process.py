@@ -285,7 +285,9 @@ def _keep(held: "list[int]", fd: int) -> None:
 
 
 def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
-    """Start another process that closes the files last, and close the files in this process.
+    """Close the files in this process, after starting another process that has the same files open.
+
+    The other process closes the files later, so the kernel frees their blocks at the end of that process.
 
     ``patience`` is the number of seconds to wait for the end of the other process. Callers give ``patience``
     only at the end of their work. If the other process ends later, the next call reaps that process. Until

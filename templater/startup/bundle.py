@@ -176,7 +176,7 @@ def contents() -> bytes:
 
 
 def place_of(module: str) -> "tuple[str, int, int]":
-    """Return path, mtime (ns) and size of a C module; an empty path if it is built in."""
+    """Return the path, mtime (ns) and size of a C module. The path of a built-in module is empty."""
     # a module that the hook's finder has found has no __file__
     spec = __import__(module).__spec__
     path = spec and spec.origin
@@ -281,9 +281,10 @@ def _without_late_imports(
 
 
 class _LateNames(ast.NodeTransformer):
-    """A transformer that replaces the names of late definitions by attributes of modules.
+    """A transformer for the names of late definitions. Each name becomes an attribute of a module.
 
-    If a function has a variable of the same name, the name is not replaced in this function.
+    A late definition is a class or function that a hook loads when code first uses its name. If a function
+    has a variable with the name of a late definition, the transformer leaves the name in this function.
     """
 
     def __init__(self, names: "dict[str, tuple[str, str]]") -> None:

@@ -1,7 +1,7 @@
 """The class of validators. A validator consists of the functions ``run`` and ``read``.
 
-``run`` needs a process that can start programs. ``read`` receives the output of ``run``, and the text.
-``read`` should run in a locked process, because the output depends on an untrusted text.
+``run`` needs a process that can start programs. ``read`` receives the output of ``run``, and the text that is
+validated. ``read`` should run in a locked process, because the output depends on an untrusted text.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def _list_item(page: PageView, file: FileView) -> Html:
 
 
 def differs(file: FileView) -> bool:
-    """Return whether the results of a file on two sides differ."""
+    """Return whether a file has different results on the two sides of a comparison."""
     return any(len(variant.columns) != 2 for variant in file.variants)
 
 
@@ -233,7 +233,7 @@ def _finding(page: PageView, finding: Mapping[str, Any]) -> Html:
 
 
 def finding_path(view: InstanceView, finding: Mapping[str, Any]) -> str:
-    """Return the path of the file that shows a finding, or "" if no file does."""
+    """Return the path of the file whose view shows a finding, or "" if no view shows the finding."""
     folder, _, name = f"/{finding['file']}".rpartition("/")
     if name == METADATA:
         return METADATA

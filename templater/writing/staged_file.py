@@ -239,9 +239,9 @@ class StagedFile:
         return self.parent.create(name)
 
     def _link_passing(self, inode: int) -> "tuple[Directory, str]":
-        """Give the file with the name ``passing`` a second temporary name, which can exist for longer.
+        """Give a file a second temporary name. Return the directory and the second name.
 
-        Return the directory and the second name.
+        The first temporary name is ``passing``. A file may have the first name only for a moment.
         """
         assert self.passing is not None
         parent, passing = self.passing

@@ -1088,7 +1088,7 @@ def test_a_copy_is_refused_if_it_is_not_certain_which_container_was_copied(
 
 
 @pytest.mark.parametrize("description", ["", "instance.yaml", "metadata.yaml"])
-def test_a_copy_by_another_program_is_refused_only_if_the_original_has_a_description_or_an_image(
+def test_a_copy_by_an_unknown_program_is_refused_only_if_the_original_has_a_description_or_an_image(
     description: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With ``--source``, the hook refused the copy even if the original had no description."""

@@ -373,7 +373,7 @@ def test_a_list_of_virtual_machines_needs_no_note_about_create_only_rules(run, a
 
 
 @FORMS
-def test_every_output_of_preview_names_the_triggers_with_rules_once_if_no_rule_runs(run, image, form):
+def test_preview_prints_the_note_that_no_rule_runs_exactly_once_with_each_output_option(run, image, form):
     code, _, err = run("preview", image, "-t", "rename", *form)
     assert code == 0, err
     assert err.count("no rule runs on rename; the rules run on: create, copy, start (see -t)\n") == 1

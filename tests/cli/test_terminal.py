@@ -180,7 +180,7 @@ def test_files_that_the_host_refuses_have_the_warning_colour(shown):
     assert f"{YELLOW}! " in shown(*words_of("failures"))
 
 
-def test_a_property_that_the_daemon_enforces_has_a_yellow_exclamation_mark(tmp_path, shown):
+def test_image_info_marks_a_property_that_the_daemon_enforces_with_a_yellow_exclamation_mark(tmp_path, shown):
     properties = "{os: x, requirements.nesting: 'true'}"
     (tmp_path / "metadata.yaml").write_text(f"architecture: x86_64\nproperties: {properties}\n")
     text = shown("image", "info", tmp_path)

@@ -588,7 +588,7 @@ def test_watch_names_at_most_sixteen_changed_files(image):
 
 
 @pytest.mark.slow
-def test_files_that_were_removed_from_the_list_of_watched_files_are_still_watched(tmp_path):
+def test_a_watched_file_stays_watched_after_a_call_of_follow_that_does_not_list_the_file(tmp_path):
     with Watch([]) as watch:
         watch.follow([str(tmp_path / "sub/a"), str(tmp_path / "b")])
         watch.follow([])

@@ -114,7 +114,7 @@ def test_the_page_server_caches_findings_only_for_the_current_version_and_a_limi
     assert len(page._findings) == count + kept
 
 
-def test_the_page_cannot_read_from_standard_input(tmp_path):
+def test_watch_with_the_web_option_refuses_to_read_from_standard_input(tmp_path):
     for place in ({"files": ["-"]}, {"rootfs": "-"}, {"instances": "-"}):
         instance = SimpleNamespace(files=place.get("files", []))
         request = SimpleNamespace(

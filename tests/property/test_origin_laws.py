@@ -141,7 +141,7 @@ def test_removing_a_key_that_the_explanation_names_changes_the_output_of_a_cloud
 @pytest.mark.law
 @settings(deadline=None, max_examples=EXAMPLES // 2)
 @given(config=cloud_configs())
-def test_the_output_of_many_cloud_init_examples_changes_after_the_removal_of_a_key_that_explain_names(
+def test_removing_a_key_that_the_explain_command_names_changes_the_output_of_many_cloud_init_examples(
     image, config
 ):
     check_cloud_init(image, config)

@@ -53,6 +53,9 @@ def privileges(name: Name) -> Iterator[str]:
 
 
 def is_whiteout(name: Name) -> bool:
-    """Return whether the name is a whiteout: a device 0:0 in an overlay, or ``.wh.…`` in a layer."""
+    """Return whether an entry is a whiteout, which hides a file of a lower layer.
+
+    In an overlay, a whiteout is a device 0:0. In a layer of an image, its name begins with ``.wh.``.
+    """
     device = name.entry.kind == CHAR_DEVICE and name.entry.rdev == 0
     return device or name.path.rpartition("/")[2].startswith(".wh.")

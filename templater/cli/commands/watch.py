@@ -138,7 +138,7 @@ class Shown:
         return self._now != self._before
 
     def gone(self) -> list[Key]:
-        """Return the keys that the previous output has and this output lacks."""
+        """Return the keys of the texts that are in the previous output, but not in the current output."""
         return [key for key in self._before if key not in self._now]
 
     def update(self, texts: dict[Key, str]) -> tuple[list[Key], list[Key]]:

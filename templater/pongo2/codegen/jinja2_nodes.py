@@ -281,7 +281,11 @@ class Bodies:
 
 
 def block(name: str, bodies: Bodies, place: int) -> Block:
-    """Return a node that prints a block. Its field ``scoped`` has the bodies; its field ``body`` is empty."""
+    """Return a node that prints a block.
+
+    The node's field ``scoped`` has the block's bodies in all templates that define the block. The node's
+    field ``body`` is empty.
+    """
     return Block(name, [], bodies, False, lineno=place)
 
 

@@ -261,7 +261,7 @@ class StatementWriter(ExpressionWriter):
         self.writeline("return captured(render, o)")
 
     def count(self, body: Sequence[nodes.Node]) -> None:
-        """Write code that counts one run of a body: it reduces the number of remaining steps."""
+        """Write code that subtracts the steps of one run of a body from the remaining steps."""
         self.writeline(f"steps -= {weight(body)}")
         self.writeline("if steps < 0 or left < 0: steps = spent(render, steps, left)")
 

@@ -383,7 +383,7 @@ class Binding(NamedTuple):
 
 
 def begin_binding(render: Render, scope: Scope, names: tuple[tuple[str, Name], ...]) -> None:
-    """Begin a statement that binds names, before it evaluates the values.
+    """Prepare to record a statement that binds names. Call this before the statement evaluates the values.
 
     ``names`` has a pair for each bound name: the name and the path of its value. If the path is (), `stored`
     later records the context variables on which the value depends.

@@ -121,7 +121,7 @@ def test_a_catalog_with_a_wide_character_is_read_as_clients_read_it(tmp_path, mo
 
 @pytest.mark.parametrize("indent", [None, 1], ids=["product lines", "indented"])
 @pytest.mark.parametrize("name", ["MOST_OF_CATALOG", "MOST_VALUES"])
-def test_the_size_of_a_catalog_counts_old_and_new_products(tmp_path, monkeypatch, name, indent):
+def test_old_and_new_products_count_towards_the_limits_on_a_catalog(tmp_path, monkeypatch, name, indent):
     trees = [tmp_path / "a", tmp_path / "b"]
     for folder in trees:
         make_tree(folder, 5)

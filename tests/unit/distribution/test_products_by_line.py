@@ -83,7 +83,7 @@ def result(data):
 
 
 @pytest.mark.slow
-def test_a_products_file_is_read_equally_with_and_without_plain_lines(monkeypatch):
+def test_the_reader_of_plain_lines_gives_the_same_products_as_the_json_decoder(monkeypatch):
     rng = random.Random(2)
     read = 0
     for _ in range(300):
@@ -143,7 +143,7 @@ def test_a_catalog_line_in_which_a_version_occurs_twice_is_left_to_the_decoder()
     assert read_plain(f'{head}"versions":{{{version},{version}}}}}'.encode()) is None
 
 
-def test_bounds_are_unknown_if_plain_products_have_too_many_aliases():
+def test_the_upper_bounds_of_a_catalog_are_unknown_if_a_product_has_too_many_aliases():
     name, product = read_plain(with_aliases(300_000).encode())
     bounds = UpperBounds()
     bounds.add(name, product)

@@ -106,7 +106,7 @@ def test_verify_reports_an_error_if_clients_would_combine_two_values_of_a_key(tr
         ([""], ["error"]),
     ],
 )
-def test_an_index_entry_without_the_datatype_of_images_is_an_error_if_misspelled_or_the_only_entry(
+def test_an_index_entry_with_a_wrong_datatype_is_an_error_if_it_is_misspelled_or_the_only_entry(
     tree, datatypes, levels
 ):
     def entries(document):

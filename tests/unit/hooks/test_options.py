@@ -265,7 +265,7 @@ def test_the_incus_hook_keeps_compiled_templates_only_on_request(container):
 @pytest.mark.parametrize(
     "line", ["", "lxc.hook.pre-start = from templater_hook import\nlxc.hook.pre-start =\n"]
 )
-def test_a_mount_hook_without_a_pre_start_hook_renders_a_root_directory(container, line):
+def test_without_a_pre_start_hook_a_rootfs_directory_is_rendered_at_mount(container, line):
     (container / "config").write_text(f"lxc.hook.mount = from templater_hook import\n{line}")
     start = lxc.read_request(Options(), environ(container, "mount"))
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
@@ -1223,7 +1223,7 @@ def test_a_hook_waits_until_the_removed_files_of_its_overlay_are_closed_if_a_sec
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("refuses", [False, True])
-def test_attack_86_another_process_closes_the_layers_of_an_overlay_that_their_owner_removes(
+def test_attack_86_another_process_closes_overlay_layers_that_were_removed_while_the_hook_ran(
     mounts, tmp_path, monkeypatch, refuses
 ):
     """An empty upper layer with 300,000 attributes took 8 seconds to close when the hook ended."""

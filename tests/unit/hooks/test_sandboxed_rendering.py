@@ -270,7 +270,9 @@ def test_a_missing_template_never_gets_the_text_of_another_template():
     assert [each.content for each in answer.renderings] == [b"A", None, b"C"]
 
 
-def test_a_run_with_cached_templates_compiles_nothing_and_reports_the_same_configuration_keys(monkeypatch):
+def test_a_run_with_cached_templates_compiles_nothing_and_reports_the_same_keys_as_a_run_without_a_cache(
+    monkeypatch,
+):
     store, templates = Store(), {"a": TEXT.decode(), "b": "{{ 'x'|upper }}", "c": TEXT.decode()}
     metadata = on_start("a", "b", "c")
     keys = answered(metadata, **templates).keys

@@ -137,7 +137,7 @@ def test_the_status_command_checks_a_bundle(container):
     assert not problems(oci.status(str(container), ""))
 
 
-def test_the_status_command_does_not_run_another_program_from_the_systemd_drop_in_file(tmp_path):
+def test_the_status_command_runs_no_program_other_than_templater_from_the_systemd_drop_in_file(tmp_path):
     drop_in = tmp_path / "systemd-nspawn@web1.service.d/templater.conf"
     drop_in.parent.mkdir()
     drop_in.write_text(f"[Service]\nExecStartPre=touch {tmp_path}/made #\n")
@@ -513,13 +513,15 @@ def test_the_status_command_runs_only_hook_lines_that_this_installation_writes(r
     assert not runs
 
 
-def test_the_status_command_shows_the_beginning_of_a_line_that_it_did_not_run():
+def test_the_status_command_shows_the_beginning_of_a_hook_line_that_the_command_did_not_run():
     shown = "the hook line was not run, because this installation of templater writes a different line: "
     assert common_status_checks.runs("lxc", "a\x1bb", "").text == f"{shown}a\\x1bb"
     assert common_status_checks.runs("lxc", "x" * 201, "").text == f"{shown}{'x' * 200}…"
 
 
-def test_the_status_command_does_not_run_a_line_that_enters_a_foreign_user_namespace(container, monkeypatch):
+def test_the_status_command_does_not_run_a_hook_line_that_enters_a_foreign_user_namespace(
+    container, monkeypatch
+):
     runs = []
     answer = subprocess.CompletedProcess([], 0, "versions", "")
     monkeypatch.setattr(subprocess, "run", lambda words, **_: runs.append(words) or answer)

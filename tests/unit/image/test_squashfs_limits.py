@@ -207,7 +207,7 @@ def test_bytes_that_span_several_squashfs_blocks_are_read_completely(offset, siz
 
 
 @pytest.mark.parametrize("offset", [4, 8191])
-def test_a_squashfs_block_that_continues_in_the_next_block_must_have_8_kib(offset):
+def test_every_squashfs_block_except_the_last_block_of_a_table_must_have_8_kib(offset):
     """Positions in a table count 8 KiB for each block, so a shorter block would shift the data after it."""
     blocks = (b"a" * (offset + 1), b"b") if offset < 8191 else (A, B[:-1], C)
     with pytest.raises(

@@ -59,7 +59,9 @@ def start(*files, **fields):
         ),
     ],
 )
-def test_the_sentence_about_a_file_gives_the_verdict_on_the_next_start_and_the_comparison(file, text):
+def test_the_sentence_about_a_file_says_what_the_next_start_does_and_whether_the_file_is_up_to_date(
+    file, text
+):
     assert sentence(file) == text
 
 

@@ -469,7 +469,7 @@ def test_a_file_that_grows_during_planning_counts_as_different_if_the_plan_needs
     assert (change.action, change.before) == (UPDATE, None)
 
 
-def test_templates_that_other_templates_link_to_are_also_read() -> None:
+def test_if_a_template_is_a_symlink_to_another_template_both_templates_are_read() -> None:
     """Some hosts follow a template that is a link to another template of the image."""
 
     files = {

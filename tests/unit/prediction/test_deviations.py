@@ -107,7 +107,7 @@ def test_a_rule_with_a_mode_causes_an_intentional_difference_from_lxd() -> None:
     assert deviation_names(rule(mode="600"), host=LXD) == {"uid, gid and mode are used"}
 
 
-def test_a_template_that_a_host_refuses_causes_an_intentional_difference_from_the_host() -> None:
+def test_a_template_that_templater_refuses_causes_an_intentional_difference_from_the_host() -> None:
     found = deviation_names(rule(template="./a.tpl"), host=INCUS_6_0_4, error=RefusedError("no"))
     assert "templates must be plain files" in found
 

@@ -154,7 +154,7 @@ def test_an_origin_lists_all_profiles_if_the_description_has_only_merged_keys(tm
     assert origin(instance, "config", "user.b") == ("profile", "default")
 
 
-def test_expanded_output_does_not_distinguish_local_keys_from_profile_keys(tmp_path):
+def test_a_key_in_an_expanded_description_has_the_origin_merged_unless_the_daemon_sets_the_key(tmp_path):
     file = description(
         tmp_path, profiles=["default"], config={"user.a": "1", "volatile.uuid": "1"}, devices={}
     )

@@ -237,7 +237,7 @@ def test_the_exit_code_is_5_if_the_host_table_has_a_failure_or_an_uncertain_resu
     assert HostTable(("incus",), (), {"incus": "error"}).exit_code == 5
 
 
-def test_the_host_table_compares_each_change_of_a_path_and_explains_only_the_differences():
+def test_the_host_table_has_a_row_for_each_change_of_a_path_and_explains_only_the_cells_that_differ():
     first = planned(made(WRITE, content=b"1\n"), made(WRITE, content=b"2\n"), outcomes=[WRITTEN, WRITTEN])
     second = planned(
         made(WRITE, content=b"1\n"), made(WRITE, content=b"3\n"), made(WRITE, "/b", b""), host=LXD,

@@ -379,7 +379,7 @@ def test_removed_files_are_closed_at_once_if_no_process_can_be_started(call, mon
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_hook_closes_all_descriptors_that_it_has_left_open(tmp_path, monkeypatch):
+def test_at_its_end_a_hook_closes_all_descriptors_that_an_error_has_left_open(tmp_path, monkeypatch):
     (tmp_path / "removed").mkdir()
     earlier = os.open(tmp_path, os.O_RDONLY)
     before, handed_over = os.listdir("/proc/self/fd"), []

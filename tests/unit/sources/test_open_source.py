@@ -130,7 +130,7 @@ def test_a_truncated_backup_gives_one_clear_error(tmp_path):
         open_source(tmp_path / "cut.tar.gz")
 
 
-def test_a_note_says_that_backup_yaml_describes_an_instance_of_another_name(tmp_path):
+def test_a_note_says_that_backup_yaml_and_index_yaml_name_different_instances(tmp_path):
     def rename(name, data):
         return data.replace(b"name: c2", b"name: other") if name.endswith("backup.yaml") else data
 

@@ -538,7 +538,9 @@ def test_a_rare_function_is_compiled_from_its_source_if_the_file_is_damaged(data
     assert module.add(1) == (1, 2, (), 3, {})
 
 
-def test_a_damaged_definition_that_an_upgrade_has_removed_raises_an_import_error(late_modules):
+def test_a_damaged_stored_definition_raises_an_import_error_if_an_upgrade_removed_it_from_the_source(
+    late_modules,
+):
     defining, using, _ = late_modules
     defining.__loader__.functions = b""
     Path(using.__file__).write_text("")

@@ -239,9 +239,7 @@ def test_the_failure_about_an_expected_file_that_is_not_written_gives_the_reason
 
 
 @pytest.mark.parametrize(("fixed", "failures"), [(True, 1), (False, 0)])
-def test_the_expectation_named_absent_fails_for_a_path_without_a_rule_if_all_builds_have_the_same_rules(
-    fixed, failures
-):
+def test_expecting_that_a_file_is_absent_fails_if_no_rule_of_any_build_writes_the_file(fixed, failures):
     result = SimpleNamespace(
         errors={}, error=None, files={}, rules=[SimpleNamespace(path="/zzz")], unknown={}, targets=None
     )

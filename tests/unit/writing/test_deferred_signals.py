@@ -43,7 +43,7 @@ def test_a_signal_during_a_call_is_delivered_later_and_the_signal_of_an_obsolete
     assert arrived[-1:] == [number], "the handlers are restored"
 
 
-def test_the_signal_of_the_processor_time_limit_of_the_runtime_is_dropped_after_a_successful_call(arrived):
+def test_a_sigxcpu_signal_that_arrives_during_a_successful_call_is_dropped(arrived):
     """All files were in place, but the start failed. The kernel sends SIGXCPU again each second."""
     with_signals_deferred(lambda: signal.raise_signal(signal.SIGXCPU), drop_alarm=True)
     assert arrived == []

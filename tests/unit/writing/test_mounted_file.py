@@ -160,7 +160,7 @@ def test_attack_101_two_containers_share_two_mounted_files_whatever_the_order_of
 
 
 @as_root
-def test_attack_101_one_mounted_file_at_two_targets_needs_one_content(top, mounts):
+def test_attack_101_two_targets_that_are_the_same_mounted_file_must_have_equal_contents(top, mounts):
     """The end of the longer content was replaced by NULs."""
     for name in ("hosts", "other"):
         mounts.bind(top / "etc/keep", top / "etc" / name)

@@ -569,7 +569,7 @@ def test_the_journal_is_kept_if_a_rollback_fails_and_the_backup_file_cannot_be_e
 
 @pytest.mark.parametrize("owner", [0, pytest.param(1234, marks=as_root)])
 @pytest.mark.parametrize("with_journal", [True, False])
-def test_no_later_run_removes_the_only_old_content_of_a_file_that_a_rollback_could_not_restore(
+def test_later_runs_keep_the_old_content_of_a_file_that_a_rollback_could_not_restore(
     rootfs, top, tmp_path, monkeypatch, owner, with_journal
 ):
     """The next run removed the old content before it had written anything, and then failed, too."""
@@ -1360,7 +1360,7 @@ def test_apply_writes_all_files_if_another_process_renames_the_private_directory
 @pytest.mark.parametrize(
     ("call", "number"), [("mkdir", errno.EROFS), ("link", errno.EXDEV), ("directory", errno.EACCES)]
 )
-def test_temporary_names_are_in_a_private_directory_beside_the_target_if_the_root_directory_rejects_them(
+def test_temporary_files_are_in_a_private_directory_beside_the_target_if_the_root_directory_refuses_files(
     rootfs, top, monkeypatch, call, number
 ):
     """The root directory can be read-only, and the target's directory can be on another file system."""
