@@ -65,10 +65,9 @@ def has_word(token: Token) -> bool:
 
 
 def _contains_word(token: Token) -> bool:
-    """Return whether one string of a sum contains one of ``WORDS``.
+    """Return whether a string that a template joins to other texts with ``+`` contains one of ``WORDS``.
 
-    Words such as ``pw`` count only at the end of a whole name. They do not count here, because the sum can
-    add more text to the string.
+    This function ignores words such as ``pw``, which must be at the end of a name: other texts can follow.
     """
     return any(word in token.value.lower() for word in WORDS)
 

@@ -362,9 +362,9 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
     for minutes. The hook does not need the commit: ``disk_sync`` keeps the order of changes, and uses the
     upper layer to wait for the disk.
 
-    An overlay with an index is mounted without ``volatile``. Because of the index, the kernel also copies
-    files with several hard links to the upper layer. With ``volatile``, the kernel would not sync these
-    copies.
+    An overlay with an index is mounted without ``volatile``. With an index, the kernel itself copies a file
+    that has several hard links from a lower layer to the upper layer, and ``volatile`` would prevent the
+    sync of this copy.
 
     Raises:
         RefusedError: a layer or the mount point is a link, or another user can exchange the mount point or

@@ -374,8 +374,8 @@ class Binding(NamedTuple):
     """The names that a statement binds, while the statement evaluates their values.
 
     ``depth`` is the depth of the statement's frame. ``reads`` maps each name to the context variables on
-    which the name's value depends. If a macro computes the value, ``reads`` maps the name to None: the
-    variables are then in the statement's frame.
+    which the name's value depends. If a macro computes the value, ``reads`` maps the name to None, and
+    the recorder stores the context variables in the statement's frame.
     """
 
     depth: int
