@@ -22,7 +22,7 @@ def parse_json(data: bytes, what: str) -> "dict[str, Any]":
         text = data.decode("utf-8").strip(" \t\r\n")
         value, end = _scanner()(text, 0)
     except _BadNameError as error:
-        raise InputError(f"{what} has the name '{printable(error.args[0])}' {error.args[1]}") from None
+        raise InputError(f"{what}: the key '{printable(error.args[0])}' {error.args[1]}") from None
     except (ValueError, StopIteration, RecursionError, SystemError):
         # SystemError: the scanner can't raise JSONDecodeError while the json package is not imported
         raise InputError(f"{what} is not JSON") from None
@@ -37,11 +37,11 @@ def _unique(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise _BadNameError(name, "twice in an object")
+                raise _BadNameError(name, "occurs twice in an object")
             seen.add(name)
     for name in found:
         if "\0" in name:
-            raise _BadNameError(name, "with a NUL")
+            raise _BadNameError(name, "contains a NUL")
     return found
 
 

@@ -206,14 +206,14 @@ def test_a_repeated_name_in_the_configuration_of_a_bundle_is_refused(text, name)
     """
     with pytest.raises(InputError) as refused:
         parse_json(text.encode(), "config.json")
-    assert refused.value.message == f"config.json has the name '{name}' twice in an object"
+    assert refused.value.message == f"config.json: the key '{name}' occurs twice in an object"
 
 
 def test_a_name_with_a_nul_in_the_configuration_of_a_bundle_is_refused():
     """crun reads a name up to the NUL, so it mounted a tmpfs that the hook did not see."""
     with pytest.raises(InputError) as refused:
         parse_json(rb'{"mounts": [{"destination\u0000": "/srv", "type": "tmpfs"}]}', "config.json")
-    assert refused.value.message == r"config.json has the name 'destination\x00' with a NUL"
+    assert refused.value.message == r"config.json: the key 'destination\x00' contains a NUL"
 
 
 @pytest.mark.parametrize(
