@@ -5,7 +5,7 @@ is wrong, or programs disagree about the meaning of the file. For example, BusyB
 `/etc/hostname` as the hostname, and Debian takes the first line.
 
 If the file should contain the name of the instance, write `instance.name`, which has no line break. For any
-other value, keep only the first line. These filters work on every host:
+other value, keep only the first line. The filters of the second line below do this on every host:
 
     {{ config_get("user.name", "") }}                                          wrong
     {{ config_get("user.name", "")|linebreaksbr|split:"<br />"|first }}        right

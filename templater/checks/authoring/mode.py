@@ -1,7 +1,7 @@
 """The mode of a rule is invalid or probably unintended, or does not let the owner read the file.
 
-The daemons read a mode of three digits as octal. They also read a longer mode as octal if it begins with `0`.
-The daemons read all other numbers as decimal.
+The daemons read a mode as octal if the mode has three digits, or if a longer mode begins with `0`. The
+daemons read all other numbers as decimal.
 
     mode: 4755        wrong: the daemons read a decimal number, and the file gets 0223
     mode: 0755        right

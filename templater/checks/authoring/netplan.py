@@ -5,8 +5,8 @@
       ethernets:
         eth0: {dhcp4: true}
 
-If netplan is installed, the check also runs netplan's generator on the file. Otherwise, the check compares
-the keys of interfaces with templater's own list of the keys that netplan knows.
+If netplan is installed, the check also runs netplan's generator on the file. If netplan does not run, the
+check compares the keys of interfaces with templater's own list of the keys that netplan knows.
 """
 
 from __future__ import annotations

@@ -17,9 +17,10 @@ In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file
 can change that.
 
 A template can also reveal a secret by conditions that print different texts. The check ignores a condition
-that tests only whether the secret is set. It reports any other condition about a secret in these cases:
+that tests only whether the secret is set. The check reports all other conditions about a secret in these
+cases:
 
-* A condition compares the secret with a value that can change: a variable, or a value that a loop sets.
+* A condition compares the secret with a variable, or with a value that a loop sets.
 * The templates of the image contain more than eight different conditions about the secret.
 """
 

@@ -17,9 +17,9 @@ neither `.//metadata.yaml` nor `././rootfs`. Programs that unpack the archive tr
 The daemons detect an uncompressed archive by the magic bytes `ustar` in its first header. An archive in the
 old format v7 has no magic bytes, so the daemons read such an archive only if it is compressed.
 
-If a directory has no root filesystem, and its metadata.yaml has only templates, a later step of a build may
-add the missing fields. So for such a directory, the finding about missing fields has only the severity
-`info`.
+A build can write the templates first, and the missing fields in a later step. The check assumes such a build
+if a directory has no root filesystem, and its metadata.yaml has only templates. A finding about missing
+fields then has only the severity `info`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A target is a symlink that some daemons refuse, or a path below such a symlink.
 
-The check also reports a target that is a directory, a device or another special file. It also reports a path
-in which `..` or a slash follows a name that is not a directory.
+The check also reports a target that is a directory, a device or another special file. The check also reports
+a path in which `..` or a slash follows a name that is not a directory.
 
 Newer releases of LXD and Incus refuse absolute links, and links that leave the root filesystem, so the start
 fails. Incus 7 also refuses a link whose target does not exist. All releases refuse a path below a link whose

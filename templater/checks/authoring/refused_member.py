@@ -1,7 +1,7 @@
 """The archive has a member that the daemons can't unpack, so they can't create an instance of the image.
 
-The daemons can still import such an image, because they unpack the archive only when they create an
-instance. They unpack it with GNU tar, which fails in these cases:
+The daemons can still import such an image, because they unpack the archive only when they create an instance.
+To unpack the archive, the daemons use GNU tar, which fails in these cases:
 
 * a member is below a file, or below a symlink that is absolute or contains `..`;
 * a hard link comes before its target, or leads to a directory or to a missing member;
