@@ -1,6 +1,6 @@
 """System calls for the modules of a warm hook (one that uses cached code), without importing ``os``.
 
-``os`` imports further modules, such as collections.abc. So importing ``os`` takes more than a millisecond: a
+``os`` imports many modules, such as collections.abc. So importing ``os`` takes more than a millisecond, a
 tenth of the start time of an interpreter.
 
 * Modules of a warm hook write ``from ..oslite import os``, and get the built-in module ``posix``.
@@ -293,7 +293,7 @@ def keep_functions() -> None:
 
 
 def environment() -> "Mapping[str, str]":
-    """Return ``os.environ`` if ``os`` is loaded, else the same values from ``posix``."""
+    """Return the environment: ``os.environ`` if ``os`` is loaded, or a copy of the variables in ``posix``."""
     loaded = sys.modules.get("os")
     if loaded is not None:
         environ: Mapping[str, str] = loaded.environ

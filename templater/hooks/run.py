@@ -572,8 +572,8 @@ def _open_rootfs(request: HookRequest, folder: Root, *, in_new_namespace: bool =
     """Open the container's root filesystem. ``folder`` is the open directory of the container.
 
     ``in_new_namespace`` tells whether the hook has mounted the root filesystem in a mount namespace of its
-    own. If so, do not use the directories that were opened earlier: a path from these directories leads to
-    the host's directory that the mount covers.
+    own. If so, do not use the directories that were opened earlier: these directories lead to the host's
+    directory, which the mount covers.
 
     Raises RefusedError if ``request.rootfs`` leads to the root filesystem of the host. Many paths can lead to
     the host's root, so the function compares inodes, not paths.
@@ -613,7 +613,8 @@ def _open_rootfs(request: HookRequest, folder: Root, *, in_new_namespace: bool =
 def require_complete(plan: "Plan") -> None:
     """Raise the error of the first rule that has failed.
 
-    The message does not name the other failed rules: the set of failed rules can reveal a secret value.
+    If several rules have failed, the message names only the first rule: the set of failed rules can reveal a
+    secret value.
     """
     errors = [change.error for change in plan.failed if change.error is not None]
     if len(errors) > 1:
@@ -627,8 +628,8 @@ def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", request: HookRequest)
 
     Raises RefusedError if one of the mounts would hide a file of the plan.
 
-    To find the paths, the function follows links, which takes time at each start. If the plan writes no file,
-    and no file of the plan is below a mount point, the function returns () without following links.
+    To find the paths, the function follows links. This takes time at each start. To save this time, the
+    function returns () at once if the plan writes no file and has no file below a mount point.
     """
     from ..model.plan import WRITING
 
@@ -757,8 +758,8 @@ def _log_changes(
 ) -> None:
     """Log the changes.
 
-    The public summary has the number of rules. It does not have the number of written files, because that
-    number can reveal a secret.
+    The public summary has the number of rules. The summary does not have the number of written files: the
+    number of written files can reveal a secret.
     """
     for change in written:
         log.add(

@@ -155,8 +155,8 @@ class Answer:
 def cache_keys(job: Job, *, in_child: bool) -> "dict[str, str]":
     """Return the cache keys of a job.
 
-    Only a child may run code that a child has compiled. So a run with a child and a run without a child have
-    different keys.
+    ``in_child`` tells whether a child process renders the job. Only a child may run code that a child has
+    compiled, so the keys depend on ``in_child``.
     """
     kind = b"child" if in_child else b"here"
     parts = [kind, job.dialect.encode(), job.host.yaml.encode(), job.metadata.data]

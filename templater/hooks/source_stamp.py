@@ -1,4 +1,4 @@
-"""A digest of the sources that determine the compiled code. It is a part of the compile cache's key."""
+"""A digest of the sources that determine the compiled code, as a part of the compile cache's key."""
 
 import sys
 

@@ -31,11 +31,11 @@ _ASIDE = _PREFIX + "old-"
 
 
 class Output:
-    """An output file that has no name until it is complete, so that an interrupted run leaves no file.
+    """An output file. The file has no name until it is complete, so an interrupted run leaves no file.
 
-    On a file system without O_TMPFILE, the file has a hidden name instead, and the writing process locks it.
-    After a crash, the kernel unlocks the file, and the next run that writes to the directory removes the
-    file.
+    On a file system without O_TMPFILE, the incomplete file has a hidden name, and the writing process locks
+    the file. After a crash, the kernel unlocks the file. The next run that writes to the directory removes
+    the file.
 
     ``sha256`` is the digest of the bytes written so far. ``shown`` is the directory's name in messages.
 
@@ -125,14 +125,14 @@ class Output:
     def may_replace(self, path: str) -> bool:
         """Return whether the output may replace a file at ``path``.
 
-        In a directory such as ``/tmp``, root may replace only its own files, for two reasons:
+        In a directory such as ``/tmp``, root may replace only files that belong to root, for two reasons:
 
         * Every user can make a file there that has the name of an expected output.
         * The kernel can need minutes to remove a file with many blocks or extended attributes.
 
-        If root writes to a directory such as ``/tmp``, return False for a missing file: another user could
-        make a file at ``path`` before the output gets its name. Raises RefusedError for a file of another
-        user.
+        In such a directory, return False if root writes and no file exists at ``path``: another user could
+        make a file there before the output gets its name. Raises RefusedError if the file at ``path`` belongs
+        to another user.
         """
         if self._root is None or os.geteuid() != 0 or not is_shared(self._root.fd, os.fstat(self._root.fd)):
             return True
@@ -226,7 +226,7 @@ class Output:
 def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:
     """Give several files their names in reverse order.
 
-    The first file gets its name last. So if the name of the first file exists, all files are complete.
+    The first file gets its name last. So all files are complete as soon as the first file has its name.
 
     After an error, the files that existed before are restored.
     """
@@ -320,8 +320,8 @@ def _sweep(directory: str) -> None:
     """Remove new files of killed runs, and restore the old files that these runs were replacing.
 
     In a directory such as ``/tmp``, every user can make files with the names that this function looks for.
-    Removing a file with many blocks or extended attributes can take minutes. So ignore files of other users,
-    and do nothing in a directory with very many files.
+    Removing a file with many blocks or extended attributes can take minutes. So the function ignores files of
+    other users, and does nothing in a directory with very many files.
     """
     left: list[str] = []
     try:

@@ -130,8 +130,8 @@ def file_names(
 ) -> tuple[str, ...]:
     """Return the paths of an image's files.
 
-    If ``target`` is a directory, the files are in this directory, and are named after the fingerprint.
-    Otherwise, the paths are TARGET and, for a split image, TARGET.root.
+    If ``target`` is a directory, the files are in this directory, and are named after the fingerprint. If
+    ``target`` is not a directory, the paths are TARGET and, for a split image, TARGET.root.
     """
     # Incus: cmd/incus/image.go, cmdImageExport
     if os.path.isdir(target):

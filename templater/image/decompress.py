@@ -47,7 +47,7 @@ _Make = Callable[[], _Decompressor]
 
 
 class _Inflate:
-    """Adapt zlib's decompressor to the interface of the other decompressors."""
+    """zlib's decompressor with the interface of the decompressors of ``bz2`` and ``lzma``."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(wbits=31)
@@ -90,8 +90,8 @@ _LZMA_HEAD, _UNKNOWN = 13, (1 << 64) - 1
 class _Xz:
     """A decompressor of the format .xz.
 
-    This class uses the library of xz. The daemons use the program xz, which refuses some files that the
-    library accepts. This class refuses these files, too.
+    This class uses the library of xz, but the daemons use the program xz. The program refuses some files that
+    the library accepts. This class refuses these files, as the program does.
     """
 
     format = lzma.FORMAT_XZ

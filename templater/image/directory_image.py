@@ -37,7 +37,7 @@ def replaced_error(path: str) -> RefusedError:
 class DirectoryImage:
     """An unpacked image or an instance directory.
 
-    Each call of a method opens the directory again. So `templater watch` sees files that an editor has
+    Each call of a method opens the directory again, so `templater watch` sees files that an editor has
     replaced. If ``identity`` is given, the directory must have this device and inode number at each call.
     """
 

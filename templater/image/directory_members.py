@@ -76,8 +76,8 @@ class Tree:
     def members(self, path: str, name: str, *, links: bool = True) -> Iterator[tuple[Member, Data]]:
         """Yield the directory ``path`` and the members below it. ``name`` replaces ``path`` in their names.
 
-        If the walk finds a file again under another path, and ``links`` is true, it yields a hard link to the
-        file's first member. If ``links`` is false, it yields another member with the same content.
+        A file can have several paths. If ``links`` is true, each path after the first path gives a hard link
+        to the file's first member. If ``links`` is false, each path gives a member with the file's content.
         """
         self._names = {} if links else None
         found = self.root.lstat(path)
@@ -156,8 +156,8 @@ class Tree:
     def _note_secret(self, fd: int, parent: int) -> None:
         """Set ``has_secrets`` for a private file or directory in the directory of another user.
 
-        Call this method for each descriptor from which content is read, because the owner of the directory
-        can replace a file at any time.
+        Call this method for each descriptor from which the walk reads content. Testing the path would not
+        suffice: the owner of the directory can replace a file at any time.
         """
         own, status = (0, os.geteuid()), os.fstat(fd)
         needed = 0o005 if stat.S_ISDIR(status.st_mode) else 0o004
@@ -213,8 +213,8 @@ class Tree:
     def _room_for_xattrs(self, member: Member) -> int:
         """Return the number of bytes that a member's extended attributes may have in its pax header.
 
-        A reader accepts a header of at most ``header_bytes``. The member's name and the target of its link
-        need a part of these bytes.
+        A reader accepts a header of at most ``header_bytes`` bytes. The member's name and link target use
+        some of these bytes.
         """
         names = 2 * len(os.fsencode(member.name)) + len(os.fsencode(member.target))
         return self.limits.header_bytes - names - _OTHER_RECORDS

@@ -51,8 +51,8 @@ class UnpackedTree:
           by such a directory.
 
         A late symlink is a symlink whose target is absolute or contains "..". GNU tar makes late symlinks
-        after all other members. For a directory with the path of a late symlink, also return "", because GNU
-        tar can make the directory on some file systems.
+        after all other members. If a directory has the path of a late symlink, the result is "": on some file
+        systems, GNU tar can make the directory.
 
         Raises LimitError if the names of all directories without a member are too long in total.
         """

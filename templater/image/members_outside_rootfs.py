@@ -49,7 +49,7 @@ class Layout:
     def no_metadata(self) -> InputError:
         """Return the error for an image without metadata.yaml.
 
-        Its hint depends on the members read so far.
+        The hint of the error depends on the members that were already read.
         """
         if self._prefixes:
             prefix = printable(sorted(self._prefixes)[0])

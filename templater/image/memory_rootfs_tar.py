@@ -1,4 +1,7 @@
-"""Tar archives of in-memory root filesystems. They record all owners, even if the caller is not root."""
+"""Tar archives of in-memory root filesystems.
+
+The archives record the owner of each file, even if the caller is not root.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ from .tar_writer import TarWriter
 def save_tar(tree: MemoryRootfs, path: str | os.PathLike[str], *, mtime: int | None = None) -> None:
     """Write the archive of a tree to a file, which is created or replaced atomically.
 
-    Only the owner can read the file, because files of a tree can be private. Equal trees give equal
-    bytes. All times are ``mtime``, or else ``SOURCE_DATE_EPOCH``, or else 0.
+    Only the owner can read the file, because files of a tree can be private. Equal trees give equal bytes.
+    Each member of the archive has the time ``mtime``. If ``mtime`` is None, the time is
+    ``SOURCE_DATE_EPOCH``, or 0 if this variable is not set.
     """
     place = os.fspath(path)
     with Output(os.path.dirname(place), private=True) as output:

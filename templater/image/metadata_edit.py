@@ -231,10 +231,10 @@ def _read(source: Source) -> Metadata:
 
 
 def _readings(source: Source) -> dict[Rules, Metadata]:
-    """Return the metadata that yaml.v2 reads from the text, and the metadata that yaml.v4 reads from it.
+    """Parse the text with the rules of yaml.v2 and of yaml.v4. Return the metadata by the name of the rules.
 
-    If one of the two parsers rejects the text, its metadata is missing in the result. Raises MetadataError if
-    both reject the text.
+    If one of the two parsers rejects the text, the result has only one entry. Raises MetadataError if both
+    parsers reject the text.
     """
     found: dict[Rules, Metadata] = {}
     errors: list[MetadataError] = []

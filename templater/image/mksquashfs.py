@@ -106,12 +106,13 @@ def _mksquashfs(output: Output, compression: str, made: int, top: Member | None)
 def _in_child() -> Callable[[], object] | None:
     """Return a function that the child process must call before it runs mksquashfs.
 
-    The function makes the kernel kill the child when this process dies. Otherwise, mksquashfs 4.6.1 can wait
-    forever after a truncated stream, and keep its file on the disk.
+    The function makes the kernel kill the child when this process dies. If the child survived, mksquashfs
+    4.6.1 could wait forever after a truncated stream, and keep the output file on the disk.
 
-    The function also lifts two limits of the kernel. The limit on memory would be exceeded, because the
-    threads of mksquashfs reserve more addresses than they use. The limit on processor time grows during the
-    run, so this process enforces that limit in place of the kernel.
+    The function also lifts two limits of the kernel:
+
+    * The limit on memory, because the threads of mksquashfs reserve more addresses than they use.
+    * The limit on processor time. This process enforces that limit, because the limit grows during the run.
     """
     if not sys.platform.startswith("linux"):
         return None
@@ -155,7 +156,8 @@ def _as_mksquashfs_reads(members: Iterable[tuple[Member, Data]]) -> Iterator[tup
     """Yield the members with zeros in place of holes, and with times in the range of squashfs.
 
     mksquashfs 4.6.1 misreads the map of a sparse file if the header has no user name ("appears to be
-    truncated or corrupted"). So pass no maps: mksquashfs turns the zeros into holes again.
+    truncated or corrupted"). So the yielded members have no maps. mksquashfs turns the zeros into holes
+    again.
     """
     for member, data in members:
         # Change a copy: the archive still needs the original member's map to read the data.
@@ -171,7 +173,7 @@ def _squashfs_time(time: float) -> int:
 def storable(members: Iterable[tuple[Member, Data]], lost: list[str]) -> Iterator[tuple[Member, Data]]:
     """Remove extended attributes that mksquashfs can't store. Append the names of their files to ``lost``.
 
-    These attributes can't be stored:
+    mksquashfs can't store these attributes:
 
     * ACLs, because squashfs does not support them,
     * attributes of the top directory, because mksquashfs ignores them in a tar stream,

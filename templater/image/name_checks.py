@@ -1,4 +1,4 @@
-"""Checks of the names and kinds of files in an image. They run before a file is opened."""
+"""Checks of the names and kinds of files in an image. The checks run before a file is opened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def bad_template_name(name: str) -> TemplateFile | None:
-    """Return None for a valid name of a file in ``templates/``, else a ``TemplateFile`` with an error."""
+    """Check the name of a file in ``templates/``.
+
+    Return None for a valid name, or a ``TemplateFile`` with an error for an invalid name.
+    """
     if name in ("", ".", ".."):
         problem = "the template name '{}' is not a valid file name"
     elif "/" in name and (".." in name or name[0] == "/"):

@@ -29,10 +29,12 @@ _PIECE = 1 << 20
 
 
 class OpenFile(str):
-    """An open regular file. Its value as a string is the path of the file.
+    """An open regular file. As a string, an ``OpenFile`` is the path of the file.
 
-    All readers share the descriptor ``fd``, and read in turn, each from the beginning of the file.
-    ``program`` reads a squashfs file, and must be started before the sandbox is locked.
+    All readers share the descriptor ``fd``. Only one reader uses the descriptor at a time, and each reader
+    begins at the start of the file.
+
+    ``program`` reads a squashfs file. The program must be started before the sandbox is locked.
     """
 
     fd: int
@@ -94,9 +96,9 @@ def close_with(owner: object, fd: int) -> None:
 def refuse_private(file: OpenFile) -> OpenFile:
     """Return the file. Raises RefusedError for a private file of root or of this user.
 
-    A file is private if other users can't read it. It may contain passwords, for example in a backup of a
-    container. Another user who owns the image's directory could replace the image with a private file of
-    root. If root then published that file as an image, the passwords would become public.
+    A file is private if other users can't read the file. A private file can contain passwords, for example in
+    a backup of a container. Another user who owns the image's directory could replace the image with a
+    private file of root. If root then published that file as an image, the passwords would become public.
     """
     status = os.fstat(file.fd)
     if not status.st_mode & S_IROTH and status.st_uid in (0, os.geteuid()):

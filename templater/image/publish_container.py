@@ -139,12 +139,14 @@ def _updated(
 
 
 def architecture_of(root: Root) -> str:
-    """Return the architecture of a container, from instance.yaml or else from LXC's config.
+    """Return the architecture of a container.
 
-    If neither file names an architecture, return the architecture of this machine.
+    The function reads instance.yaml first, then LXC's config. If neither file names an architecture, return
+    the architecture of this machine.
 
-    Another user may have moved a secret file into the container's directory. So if a file is private, only
-    known architectures are accepted, and no error quotes the file.
+    Another user could have moved a secret file into the container's directory. So if instance.yaml or LXC's
+    config is private, the function accepts only a known architecture from this file. No error quotes a
+    private file.
     """
     from ..model.file_names import INSTANCE
 
@@ -209,8 +211,8 @@ def _generate_metadata(root: Root) -> Source:
 def running(path: str) -> int | None:
     """Return the id of a process of the container in the directory ``path``, or None.
 
-    The function compares the inode of ``rootfs`` with the inode of each process's root directory. So it finds
-    a process only if the container runs directly from ``rootfs``.
+    The function compares the inode of ``rootfs`` with the inode of each process's root directory. So the
+    function finds a process only if the container runs directly from ``rootfs``, not from an overlay.
     """
     try:
         root = os.stat(os.path.join(path, ROOTFS))

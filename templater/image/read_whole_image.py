@@ -40,7 +40,7 @@ _PART_BYTES = 700
 
 @dataclass(slots=True)
 class Part:
-    """A member outside the root filesystem, with its data. These members are small, and are read first."""
+    """A member outside the root filesystem, with its data. Such members are small, and are read first."""
 
     member: Member
     data: bytes = b""
@@ -220,7 +220,10 @@ class _Packed:
 
 
 class UnifiedContents(_Packed):
-    """A unified image. It is read twice: metadata.yaml and templates can follow the root filesystem."""
+    """A unified image.
+
+    metadata.yaml and the templates can follow the root filesystem, so the file is read twice.
+    """
 
     def parts(self) -> list[Part]:
         self.disk_size = 0

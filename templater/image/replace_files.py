@@ -147,8 +147,8 @@ def _write(writer: TarWriter, member: Member, data: bytes) -> None:
 def _replace_in_directory(path: str, changes: Changes, before: Mapping[str, bytes]) -> None:
     """Write all files under hidden names, then rename them.
 
-    New templates get their names before metadata.yaml is replaced, and old templates are removed last. So
-    each rule always has its template.
+    New templates get their names before metadata.yaml is replaced, and old templates are removed last. So at
+    each moment, all templates that metadata.yaml names exist.
     """
     order = sorted(changes, key=lambda name: 2 if changes[name] is None else name == METADATA)
     with open_tree(path) as root, contextlib.ExitStack() as held:

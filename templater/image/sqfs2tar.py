@@ -27,8 +27,10 @@ class Sqfs2tarOutput(ByteStream):
     """The output of sqfs2tar.
 
     sqfs2tar searches all names for hard links in quadratic time. A hostile file of a few bytes can have any
-    number of names, because several directories can share an inode. So the processor time of sqfs2tar is
-    limited. The limit grows with the output, until the output is as large as the file.
+    number of names, because several directories can share an inode.
+
+    So this class limits the processor time of sqfs2tar. The limit grows with the output, until the output is
+    as large as the squashfs file.
     """
 
     def __init__(self, path: str, reader: unpacker_process.Program, limits: Limits, data_size: int) -> None:
@@ -60,7 +62,8 @@ def sqfs2tar_for(file: OpenFile, limits: Limits) -> unpacker_process.Program:
 def start_sqfs2tar(file: OpenFile, limits: Limits = DEFAULT) -> unpacker_process.Program:
     """Start the program that reads a squashfs file. Raise InputError if it is not installed.
 
-    The program keeps all names in memory. It skips sockets, because an archive can't contain them.
+    The program keeps all names in memory. The program skips sockets, because a tar archive can't contain
+    sockets.
     """
     seconds = SQUASHFS_SECONDS + data_bytes(file) // SQUASHFS_BYTES_PER_SECOND + 1
     bounds = Bounds(cpu=min(seconds, _MOST_SECONDS), memory=SQUASHFS_MEMORY + limits.members * SQUASHFS_NAME)

@@ -80,8 +80,8 @@ def _lzma(data: bytes, most: int) -> bytes:
     """Decompress LZMA as squashfs-tools do.
 
     Like squashfs-tools, return as many bytes as the header states, because some packers do not mark the end
-    of the stream. The header has eight bytes for the size, but other tools read only the low four bytes. So
-    refuse a size that needs more than four bytes.
+    of the stream. The header has eight bytes for the size, but some tools read only the low four bytes. So
+    this function refuses a size that needs more than four bytes.
     """
     size = int.from_bytes(data[5:13], "little")
     if size > most:
@@ -144,8 +144,8 @@ def _lzma_size(data: bytes, most: int) -> int:
 def _xz_size(data: bytes, most: int) -> int:
     """Return the size of an XZ stream's content from the index at its end.
 
-    The index is at the end of ``data``, because sqfs2tar refuses data after the stream. Each block of the
-    stream has its own dictionary.
+    The index is at the end of ``data``, because sqfs2tar refuses data after the stream. The function also
+    checks the dictionary size of each block of the stream.
     """
     end = len(data) - _XZ_END
     start = end - 4 * (int.from_bytes(data[end + 4 : end + 8], "little") + 1)

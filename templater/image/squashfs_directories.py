@@ -1,11 +1,12 @@
 """A check that all tools read the same directories from a squashfs file.
 
 sqfs2tar, unsquashfs and the kernel react differently to inconsistent directories. So a hostile squashfs file
-could show names to the kernel, but hide them from sqfs2tar.
+could have names that the kernel shows, but that sqfs2tar skips.
 
-sqfs2tar also writes an invalid archive if the size of a block does not match the size of its file.
+If the size of a block does not match the size of the block's file, sqfs2tar writes an invalid archive.
 
-The daemons run unsquashfs. It fails for some owners, inode numbers, names and tables that sqfs2tar accepts.
+sqfs2tar accepts some owners, inode numbers, names and tables for which unsquashfs fails. The daemons run
+unsquashfs.
 """
 
 from __future__ import annotations

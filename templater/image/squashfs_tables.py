@@ -6,8 +6,9 @@ The daemons run unsquashfs, which fails, for example, in these cases:
 * The size of a table does not match the number of its entries.
 * Linux refuses an extended attribute.
 
-If an extended attribute continues after the end of its table, unsquashfs and sqfs2tar read the rest from
-different memory. So a file could get capabilities that no audit sees.
+If an extended attribute continues after the end of its table, unsquashfs and sqfs2tar read the rest of the
+attribute from different memory. So unsquashfs could give a file capabilities that an audit of sqfs2tar's
+output does not see.
 """
 
 from __future__ import annotations
@@ -99,8 +100,10 @@ def _blocks(reader: Reader, place: int, size: int, end: int) -> tuple[int, ...]:
 def _check_attributes(place: int, end: int, reader: Reader, most: int) -> tuple[frozenset[int], int]:
     """Check all lists of attributes.
 
-    Return the numbers of the lists that contain an attribute ``user.…``, and the position at which the first
-    table for attributes begins.
+    The result has two parts:
+
+    * The numbers of the lists with an attribute ``user.…``.
+    * The position at which the first table of attributes begins.
     """
     start, count = unpack("<QI", reader.read(place, 12))
     if count > most:
@@ -156,7 +159,7 @@ def _entries(block: bytes) -> Iterator[tuple[int, int]]:
 
 
 class _Values:
-    """The names and values of attributes, in blocks that follow each other and end at ``end``."""
+    """The names and values of attributes, in consecutive blocks. The last block ends at ``end``."""
 
     def __init__(self, reader: Reader, start: int, end: int) -> None:
         self._reader = reader

@@ -73,8 +73,8 @@ class Header:
 def has_pax_format(block: bytes) -> bool:
     """Return whether GNU tar applies sparse records to a header that ``Header`` has accepted.
 
-    GNU tar ignores sparse records in the format gnu. It also ignores them in the format star, which
-    ``_prefix`` refuses.
+    GNU tar ignores sparse records in the formats gnu and star. ``Header`` accepts no header in the format
+    star (see ``_prefix``).
     """
     return block[257:263] == _USTAR
 
@@ -83,8 +83,8 @@ def _prefix(block: bytes) -> bytes:
     """Return the name prefix of a header, without the zero bytes after it.
 
     In the format star, the prefix is shorter, and two timestamps follow the prefix. Go detects this format by
-    the last bytes of the header, but GNU tar detects the format by the timestamps. Go and GNU tar may also
-    refuse the timestamps. So this function refuses any text after the prefix.
+    the last bytes of the header, but GNU tar detects it by the timestamps. Go and GNU tar also refuse some
+    timestamps. So this function refuses any text after the prefix.
     """
     size = _STAR_PREFIX if block[508:] == _STAR else len(_NO_PREFIX)
     prefix = block[345 : 345 + size].partition(b"\0")[0]
@@ -105,8 +105,8 @@ def _read_unused_number(field: bytes) -> int:
 def read_number(field: bytes) -> int:
     """Parse a number field: octal digits, or base 256 as in GNU tar if the first byte says so.
 
-    GNU tar refuses a field that contains only blanks, but accepts blanks before a zero byte. It ignores a
-    zero byte at the start.
+    GNU tar refuses a field that contains only blanks, but accepts blanks before a zero byte. GNU tar ignores
+    a zero byte at the start of the field.
     """
     first, last = field[0], field[-1]
     if last in (0, 0x20) and field[:-1].isdigit():  # the common case

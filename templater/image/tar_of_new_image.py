@@ -20,8 +20,10 @@ def bounded_writer(write: Write, contents: Contents, output: Output, *, holes: b
     """Return a function that writes like ``write`` and limits the total number of bytes.
 
     The limit prevents a small input from becoming a huge image. The output may be eight times as long as the
-    input, because headers can grow that much in another tar format. If ``holes`` is true, the output has
-    zeros in place of the holes of sparse files. Then ``--limit ratio`` limits the output.
+    input, because headers can grow that much in another tar format.
+
+    If ``holes`` is true, the output has zeros in place of the holes of sparse files, and ``--limit ratio``
+    limits the output.
     """
     written = 0
 

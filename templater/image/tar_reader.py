@@ -3,8 +3,8 @@
 This module does not parse archives with the standard library's ``tarfile``, for three reasons:
 
 * ``tarfile`` reads an extended header of any announced size into memory.
-* It recurses from one extended header to the next.
-* Before Python 3.11.13, it loops on negative sizes.
+* ``tarfile`` recurses from one extended header to the next.
+* Before Python 3.11.13, ``tarfile`` loops on negative sizes.
 """
 
 from __future__ import annotations

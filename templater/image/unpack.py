@@ -243,8 +243,8 @@ def _make_beside(parent: Directory, name: str) -> int:
 def _take_over(parent: Directory, name: str, left: str = "") -> int:
     """Lock an empty directory of the current user, and deny access to all others. Return its descriptor.
 
-    A directory whose only entry has the name ``left`` also counts as empty, unless another user can have
-    made that entry.
+    If no other user can replace entries of the directory, the function ignores an entry with the name
+    ``left``.
 
     Raises RefusedError if another user has replaced the directory, or has put a file into it.
     """
@@ -364,9 +364,9 @@ class DiskBudget:
 class TreeWriter:
     """A writer of members below a root to which no other process writes.
 
-    A second member of the same name is refused. So a link can't replace a directory that was already checked.
-    Owners are set before modes, because chown removes setuid bits. Modes and times of directories are set
-    at the end.
+    If two members have the same name, the second member is refused. So a link can't replace a directory that
+    was already checked. Owners are set before modes, because chown removes setuid bits. Modes and times of
+    directories are set at the end.
     """
 
     def __init__(self, root: Root, policy: Policy, ids: IdMap, done: Unpacked, budget: DiskBudget) -> None:

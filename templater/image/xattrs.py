@@ -46,8 +46,8 @@ def xattr_names(directory: int, entry: str, name: str) -> frozenset[str]:
 def privilege_names(directory: int, entry: str) -> frozenset[str]:
     """Return the names of an entry's extended attributes that give rights, such as capabilities.
 
-    This function tests each name in ``_PRIVILEGES``, because the attributes of some entries can't be
-    listed.
+    This function reads each name in ``_PRIVILEGES``. The function does not list the attributes, because
+    listing fails for some entries.
     """
     return frozenset(name for name in _PRIVILEGES if _exists(f"/proc/self/fd/{directory}/{entry}", name))
 

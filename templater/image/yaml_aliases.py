@@ -1,7 +1,7 @@
-"""Functions that separate an edited YAML value from anchors and aliases. The text keeps its meaning.
+"""Functions that separate an edited YAML value from anchors and aliases.
 
-An alias on the path to the value is replaced by a copy of the alias's target. If a node on that path has an
-anchor, the anchor moves to the first alias that uses it.
+The functions do not change the meaning of the text. An alias on the path to the value is replaced by a copy
+of the alias's target. If a node on that path has an anchor, the anchor moves to the place of its first alias.
 """
 
 from __future__ import annotations

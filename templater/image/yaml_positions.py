@@ -113,7 +113,11 @@ class Place:
 
 
 class _Work:
-    """The estimated time in microseconds that edits may still use, and the text that ``read`` parsed last."""
+    """The work of edits.
+
+    ``left`` is the estimated time in microseconds that edits may still use. ``last`` is the pair of the text
+    that ``read`` parsed last and its root node.
+    """
 
     def __init__(self) -> None:
         self.left = _MOST_WORK

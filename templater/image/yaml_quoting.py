@@ -1,4 +1,8 @@
-"""Quoting of values in YAML: without quotes if unambiguous, else in the quoting style of the file."""
+"""Quoting of values in YAML.
+
+A new value has quotes only if it would be ambiguous without quotes. If possible, a changed value keeps the
+quoting style of the old value.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]")
 
 
 def scalar(value: str, *, flow: bool = False) -> str:
-    """Return the YAML spelling of a string: plain if unambiguous, else quoted."""
+    """Return a string as YAML. The result has quotes only if the string would be ambiguous without quotes."""
     if _PLAIN.match(value) and not _OTHER.match(value) and not (flow and ":" in value):
         return value
     return _quoted(value)

@@ -137,10 +137,10 @@ def changed_by_hand(
     since: int | None = None,
     is_copy: bool = False,
 ) -> dict[str, str]:
-    """Return the files that were changed by hand and that the plan would overwrite, each with a reason.
+    """Return the files of the plan that were changed by hand, each with a reason.
 
-    The keys of the result are the real paths of the files. An existing file that the record does not list
-    counts as changed by hand in these cases:
+    The result contains only files that the plan would overwrite. The keys of the result are the real paths of
+    the files. An existing file that the record does not list counts as changed by hand in these cases:
 
     * The plan does not run the trigger ``create``. With ``create``, such a file comes from the image.
     * The file is on another mount, such as a volume, and was created or last changed before ``made``.
@@ -149,8 +149,8 @@ def changed_by_hand(
     ``made`` is the time at which the container's directory was created. ``since`` is the time of a first
     start at which the hook failed, but the container started. Both times are in nanoseconds.
 
-    ``is_copy`` tells whether the container was copied or renamed after ``since``. If so, the mtime of a file
-    is compared with ``since``, not the ctime: copying changes the ctime of each file.
+    ``is_copy`` tells whether the container was copied or renamed after ``since``. If so, the function
+    compares ``since`` with the mtime of a file, not with the ctime: copying changes the ctime of each file.
 
     A mounted file that a rollback could not restore (``Record.unfinished``) always counts as unchanged. Owner
     and mode are not compared, because ``apply`` keeps the owner and mode of an existing file.
@@ -214,8 +214,9 @@ def _may_be_edited(change: Change, rootfs: RootfsView, made: float, since: int |
 def _birth_time(root: Any, path: str) -> float:
     """Return the time in nanoseconds at which a file was created, or infinity if it is unknown.
 
-    The time of the last change (ctime) does not show how old a file is: with ``-v DIR:/vol:U``, podman
-    changes the owner of all files of a volume, and so sets their ctime.
+    The time of the last change (ctime) can be later than the last edit of a file. For example, with the
+    option ``-v DIR:/vol:U``, podman changes the owner of all files in a volume. The kernel then updates the
+    ctime of these files.
     """
     fd = root.open(path)
     try:
@@ -231,8 +232,8 @@ def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable
     The returned function raises RefusedError if the file no longer has the recorded content. A file can
     change after ``changed_by_hand`` has read it, while ``apply`` waits for the lock.
 
-    A mounted file in ``record.unfinished`` may have none of the recorded contents. For such a file, the
-    returned function expects the content that the file had when ``recorded_content`` was called.
+    The content of a mounted file in ``record.unfinished`` can differ from all recorded contents. For such a
+    file, the returned function expects the content that the file had when ``recorded_content`` was called.
     """
     files: dict[str, WrittenFile] = {}
     for change in plan.changes:

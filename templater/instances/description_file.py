@@ -91,7 +91,8 @@ def read_source(file: str) -> Source:
 def _read(file: str) -> tuple[str, bytes]:
     """Return the file's name for messages, and its content.
 
-    Read at most one byte more than the limit, so that the caller can detect a file that is too large.
+    If the file is larger than the limit, read only one byte more than the limit. The extra byte tells the
+    caller that the file is too large.
     """
     limit = instance_description.LIMITS.bytes
     try:

@@ -33,7 +33,7 @@ class InstanceDirectory(Closing):
     def __init__(self, path: str, held: "Root | None" = None) -> None:
         """Open the directory ``path``, or use the open directory ``held``.
 
-        This object closes the directory.
+        The method ``close`` closes the directory in both cases.
         """
         self.name = path
         self._root = Root(path, named=True) if held is None else held

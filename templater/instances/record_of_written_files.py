@@ -134,8 +134,8 @@ def head_of(text: bytes) -> bytes:
 def text_of(data: bytes) -> bytes:
     """Return the text of all entries in a record, or b"" if the record is damaged.
 
-    The text begins with a NUL. It is not decoded, because Python needs four bytes for each character of a
-    string with an emoji.
+    The text begins with a NUL. The function does not decode the text: if a string contains an emoji, Python
+    needs four bytes for each character of the string.
     """
     text = data[data.find(b"\n", len(HEAD)) + 1 :]
     if not data.startswith(head_of(text)) or not _is_within_limits(text):
@@ -236,9 +236,10 @@ class Record:
         content of its staged entry, the earlier run wrote the file. The staged entry then replaces the entry
         of the record.
 
-        A run overwrites a mounted file in place, and truncates the file to its new size at the end. So a
-        killed run can leave the new text, followed by the rest of a longer old text. In this case (see
-        ``_may_be_unfinished``), the record gets an entry with the size and the hash of the present content.
+        A run overwrites a mounted file in place, and truncates the file to its new size at the end. So if a
+        run is killed, the file can contain the new text, followed by the rest of a longer old text. In this
+        case (see ``_may_be_unfinished``), the record gets an entry with the size and the hash of the present
+        content.
 
         Call this method only in a run that compares the record with the files. The owner of the instance's
         directory can forge a staged record, and list files in it that are slow to read.

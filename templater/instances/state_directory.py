@@ -1,7 +1,7 @@
 """The directory ``.templater`` of an instance, with templater's own state and a lock.
 
 The directory has the files ``state``, ``written``, ``lock``, ``log`` and ``journal``, and the folder
-``cache``. It is beside the root filesystem, where the container cannot reach it.
+``cache``. The directory is beside the root filesystem, where the container cannot reach it.
 """
 
 import fcntl
@@ -63,7 +63,7 @@ class State:
 
     @classmethod
     def decode(cls, data: bytes) -> "State | None":
-        """Parse a state. Unknown lines are skipped, because a newer templater may have written them.
+        """Parse a state. Skip unknown lines, because a newer version of templater can have written them.
 
         Return None if the data has no known line. For example, a power cut can leave an empty file on btrfs,
         if another program has synced the file's directory.
@@ -77,7 +77,7 @@ class State:
 
 
 class StateDirectory(Closing):
-    """An open ``.templater`` directory. Its lock allows one writer at a time."""
+    """An open ``.templater`` directory. The directory's lock allows one writer at a time."""
 
     __slots__ = ("_lock", "_root", "directory", "is_own", "path")
 

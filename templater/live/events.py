@@ -39,7 +39,7 @@ class Event(NamedTuple):
 
 
 class Events:
-    """A stream of events. The descriptor from ``fileno`` is readable when an event may have arrived."""
+    """A stream of events. When data of an event arrives, the descriptor from ``fileno`` becomes readable."""
 
     def __init__(self, client: Client, address: Address) -> None:
         self._name = client.name

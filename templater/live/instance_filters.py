@@ -33,8 +33,10 @@ Filter = Callable[[Mapping[str, Any]], bool]
 def parse_filters(address: Address, words: tuple[str, ...]) -> Filter:
     """Return a function that tells whether an instance matches the address and the words.
 
-    Each word is a KEY=VALUE filter or a name pattern. An instance must match every filter. If there are
-    patterns, the instance must also match at least one of them. Raises UsageError for an unknown key.
+    Each word is a KEY=VALUE filter or a name pattern. An instance must match the address and every filter. If
+    the words contain name patterns, the instance must match at least one pattern, too.
+
+    Raises UsageError for an unknown key.
     """
     patterns = [word for word in words if "=" not in word]
     for pattern in patterns:

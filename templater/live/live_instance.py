@@ -194,8 +194,8 @@ class LiveInstance:
     def check_exists(self) -> None:
         """Raise MissingInstanceError if the instance was deleted or renamed while it was read.
 
-        The daemon gives the same answer for a missing file and for a missing instance. So if a file was
-        missing, this method reads the instance's description again.
+        The daemon gives the same answer for a missing file and for a missing instance. So after an answer for
+        a missing file, this method reads the instance's description again.
         """
         if self.rootfs.missed or self.image.missed or self.unreadable:
             read_description(self.daemon, self.address)

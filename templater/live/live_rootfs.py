@@ -5,7 +5,8 @@ Incus 6.0.4 and LXD 5.0.2 give some misleading answers:
 * The daemon describes a fifo, a device and a file of /proc as an empty file. A GET of a fifo never ends. So
   templater does not fetch a file of length 0.
 * LXD 5.0 answers a HEAD request without the length of the file. So templater cannot recognise a fifo before
-  the GET. If the daemon does not answer a GET in time, templater fetches no more files of this instance.
+  it sends the GET. If the daemon does not answer a GET in time, templater fetches no more files of this
+  instance.
 * The daemon shows the target of a symlink as an absolute path, even if the link is relative.
   ``relative_links`` tells whether templater treats links as relative.
 """

@@ -49,7 +49,10 @@ class NewerImages:
         self._rules: dict[str, _Rules | None] = {}
 
     def note(self, live: LiveInstance) -> str:
-        """Return a sentence if a newer version of the instance's image has different templates, else ""."""
+        """Return a sentence for messages if a newer version of the instance's image has different templates.
+
+        Return "" if the templates are equal, or if no newer version is known.
+        """
         try:
             image = self._newer(live)
             if image is None:

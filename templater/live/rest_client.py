@@ -1,6 +1,6 @@
 """A client of the REST API of Incus and LXD that sends GET and HEAD requests only.
 
-Each thread has its own connection, which is kept open between requests.
+Each thread has its own connection. The connection stays open between requests.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class Client:
     def check_open(self) -> None:
         """Raise NoAnswerError if the client is closed.
 
-        A thread that handles a long answer calls this method now and then, so that ``close`` ends the thread.
+        While a thread handles a long answer, the thread calls this method now and then. So the thread ends
+        soon after another thread has called ``close``.
         """
         if self._closed:
             raise NoAnswerError("interrupted")

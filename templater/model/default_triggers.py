@@ -42,9 +42,10 @@ def next_start(instance: "Instance", pending: "str | None" = None) -> Triggers:
 
 
 def first_start(instance: "Instance") -> Triggers:
-    """Return the triggers that run at the first start of an instance that is created from an image.
+    """Return the triggers that run at the first start of a new instance.
 
-    A pending trigger in the description replaces ``create``.
+    The triggers are ``create`` and ``start``. A pending trigger in the instance's description replaces
+    ``create``.
     """
     pending = instance.config.get(PENDING_KEY, "")
     if pending:

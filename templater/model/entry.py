@@ -90,8 +90,8 @@ class TemplateFile:
         """Return the text of a readable file as a Source. ``name`` is the file's path for messages.
 
         If the Source of an earlier call still exists and has the same name, return this Source again. If the
-        earlier Source has another name, return a new Source that shares the decoded text. This saves memory,
-        because the text can need four times as much memory as the data.
+        earlier Source has a different name, return a new Source that shares the earlier Source's decoded
+        text. Sharing saves memory: a decoded text can need four times as much memory as the data.
         """
         from _weakref import ref
 
@@ -115,8 +115,8 @@ class Resolved:
       that caused the error.
     * ``named`` is the entry of the path itself: if the path ends at a symlink, ``named`` is the symlink's
       entry.
-    * ``entry`` is the entry of the file to which the path leads, or None if that file is missing. If
-      the file is missing, ``named`` can be a dangling symlink.
+    * ``entry`` is the entry of the file to which the path leads. If that file is missing, ``entry`` is None,
+      and ``named`` can be a dangling symlink.
     * ``links`` lists the followed symlinks, as pairs of path and target.
     * ``climbing`` lists the followed symlinks that lead above the root.
     * ``mounts`` lists the mount points below the root that the path crosses.
@@ -149,7 +149,7 @@ class Resolved:
 def parents_below(path: str, depth: int) -> "Iterator[str]":
     """Yield the parents of an absolute path, outermost first. The first ``depth`` parents are left out.
 
-    This function is a generator, because a list of the parents of a very long path needs megabytes.
+    This function is a generator, because a list of all parents of a very long path would need megabytes.
     """
     end = path.find("/", 1)
     while end > 0:
@@ -179,9 +179,11 @@ if TYPE_CHECKING:
         Paths are absolute and cleaned. Only the last component may be a symlink, because the caller has
         already resolved all other symlinks (``planning/follow_links.py``).
 
-        A view may have three optional attributes. ``ids`` maps ids of the container to ids on the disk, if
-        the two kinds of ids differ. ``flag(path)`` returns the chattr(1) flag of a file: IMMUTABLE,
-        APPEND_ONLY or "". ``has_content(path, content)`` compares a file without reading all of it.
+        Three attributes of a view are optional:
+
+        * ``ids`` maps ids of the container to ids on the disk, if the two kinds of ids differ.
+        * ``flag(path)`` returns the chattr(1) flag of a file: IMMUTABLE, APPEND_ONLY or "".
+        * ``has_content(path, content)`` compares a file without reading the whole file.
         """
 
         def entry(self, path: str) -> "Entry | None":

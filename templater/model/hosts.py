@@ -13,7 +13,7 @@ class Host:
 
     * ``name`` is the value of the option ``--as``, and ``title`` lists the releases.
     * ``family`` names the group of releases that access files with the same code (see
-      ``prediction/simulated_start.py``). It is empty for ``none``.
+      ``prediction/simulated_start.py``). For ``none``, ``family`` is empty.
     * ``product`` is ``incus`` or ``lxd``, or empty for ``none``.
     * ``dialect`` is a name from ``pongo2.dialect``.
     * ``yaml`` is the major version of Go's YAML library.
@@ -21,10 +21,10 @@ class Host:
     * ``banned`` has the tags that the release rejects. If ``banned`` is empty, the tags in FILE_TAGS let
       templates on that release read files. In templater, these tags never read a file.
     * ``permissions`` is True if the release applies a rule's uid, gid and mode.
-    * ``recovers_panics`` is True if the release turns a panic in a template into an error. Otherwise, a panic
-      crashes the daemon.
-    * ``links_refused_at`` is the step at which the release rejects a symlink among the templates:
-      ``create`` or ``start``. It is empty if the release follows the symlink.
+    * ``recovers_panics`` is True if the release turns a panic in a template into an error, and False if the
+      panic crashes the daemon.
+    * ``links_refused_at`` is the step at which the release rejects a symlink among the templates: ``create``
+      or ``start``. If the release follows the symlink, ``links_refused_at`` is empty.
     * ``check_prefix`` is True if the error of a failed check begins with the rule's path.
     * ``render_prefix`` is the text before the error of a failed render.
     * ``vm_keeps_pending`` is True if the trigger of a virtual machine stays pending after a failed start.

@@ -37,7 +37,7 @@ class Expanded:
     """Facts about a description whose keys already include the keys of its profiles.
 
     ``profiles`` has the names of the profiles whose contents are unknown. ``config`` and ``devices`` have the
-    names of the local keys and devices, or are None if the description does not show which keys are local.
+    names of the local keys and devices. If the description does not show which keys are local, both are None.
     """
 
     __slots__ = ("config", "devices", "profiles")

@@ -1,7 +1,7 @@
-"""The trigger that is pending for an instance's next start, and the triggers that the start runs.
+"""The pending trigger of an instance, and the triggers that the next start runs.
 
-If a user creates, copies or renames an instance, Incus and LXD write no files. The daemon records a pending
-trigger instead. The next start runs that trigger first, then ``start``.
+If a user creates, copies or renames an instance, Incus and LXD write no files. Instead, the daemon records a
+pending trigger. The next start runs the pending trigger first, then ``start``.
 """
 
 START = "start"

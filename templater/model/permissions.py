@@ -31,8 +31,8 @@ def parse_mode(text: str, rule: "Rule") -> int:
     """Parse a rule's mode as the daemons do. An empty text gives 0644.
 
     A text of three characters is octal. Any other text is a Go integer, where a leading ``0`` means octal.
-    Only the lowest nine bits count. So ``640`` and ``0640`` give 0640. But ``4755`` is a decimal number: it
-    equals octal 11223, and gives 0223.
+    Only the lowest nine bits count. For example, ``640`` and ``0640`` give 0640. But ``4755`` is a decimal
+    number: ``4755`` equals octal 11223, and gives 0223.
 
     Raises MetadataError if the text is not a number.
     """

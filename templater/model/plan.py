@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Item = TypeVar("Item", bound=Due)
 
     class Destination(Protocol):
-        """An object that makes the changes of a plan, one after the other.
+        """An object that makes the changes of a plan in order.
 
         The implementations are a root filesystem in memory, a new directory, and the transaction of
         ``apply``, which makes no change before its commit.
@@ -76,8 +76,8 @@ class Change:
     * ``new_parents`` are the directories to create with mode 0755 and owner root. The outermost directory
       comes first.
     * ``content`` is None if nothing was rendered.
-    * ``before`` is the content that the change replaces. It is None if the file is new or its content is
-      unknown.
+    * ``before`` is the content that the change replaces. If the file is new, or if the content is unknown,
+      ``before`` is None.
     """
 
     __slots__ = (
@@ -121,8 +121,8 @@ class Change:
 class Prediction:
     """The predicted outcomes of a plan's changes on a host.
 
-    ``outcomes`` omits changes that cannot be predicted. If the start fails before the host reads any rule,
-    ``error`` is the reason. Otherwise, ``error`` is empty.
+    ``outcomes`` omits changes that cannot be predicted. ``error`` is the reason if the start fails before the
+    host reads any rule, or empty if the host reads the rules.
     """
 
     __slots__ = ("error", "outcomes")

@@ -11,7 +11,7 @@ _STRIDE = 4096
 class Source:
     """A text with a name.
 
-    Bytes are decoded with ``surrogateescape``. So no byte is lost, and each undecodable byte counts as one
+    Bytes are decoded with ``surrogateescape``: no byte is lost, and each undecodable byte counts as one
     character.
     """
 
@@ -42,9 +42,11 @@ class Source:
     def _block(self, position: int) -> "tuple[int, tuple[int, int]]":
         """Return the start of the block that contains a position, and two stored numbers about the block.
 
-        The first number is the count of newlines before the block. The second number is the position at
-        which the block's first line starts, which can be before the block. Both numbers are stored, because
-        computing them again for each span would be slow: a long line may contain 100,000 spans.
+        The first number is the count of newlines before the block. The second number is the start of the
+        block's first line. That line can begin before the block.
+
+        Both numbers are stored, because a long line can contain 100,000 spans. Computing the numbers again
+        for each span would be slow.
         """
         lines, text = self._lines, self.text
         if lines is None:

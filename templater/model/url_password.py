@@ -1,14 +1,15 @@
 """Passwords in URLs: output shows URLs without passwords, and the network code looks up the passwords.
 
-The command line replaces the password of each URL by ``***`` before any command sees the URL. So no message,
-report, file or log can contain the password. Only the code that sends a request asks for the password again.
+The command line replaces the password of each URL by ``***`` before a command sees the URL. So no message,
+report, file or log can contain the password. Only the code that sends a request asks this module for the
+password.
 
-Users make mistakes in URLs: they misspell ``https://``, or forget to escape the ``/`` of a password. So a
-text that begins like a URL counts as a URL with a password in two cases:
+Users make mistakes in URLs: they misspell ``https://``, or forget to escape the ``/`` of a password. So if a
+text begins like a URL, it counts as a URL with a password in two cases:
 
 * The text has a ``:`` before its last ``@``.
-* The text is an http or https URL without ``@``, and its port is not a number. The user may have forgotten
-  the host, so the port may be a password.
+* The text is an http or https URL without ``@``, and its port is not a number. If the user has forgotten the
+  host, the port is a password.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ def _up_to_host(login: str, rest: str) -> str:
 def _split(url: str) -> tuple[str, str, str]:
     """Split a URL into its beginning, the user name and password with their ``@``, and the rest.
 
-    The second part can be too long: it ends at the last ``@`` of the URL, even if that ``@`` is in the path.
+    The second part ends at the last ``@`` of the URL. If that ``@`` is in the path, the second part is too
+    long.
     """
     found = _START.match(url)
     if found is None:

@@ -111,7 +111,7 @@ def _judged(
 
 
 def _attempt(live: LiveInstance) -> TemplaterError | None:
-    """Read an instance. Return the error if this fails, else None."""
+    """Read an instance. Return None, or the error if reading fails."""
     try:
         live.look()
         read_ahead(live)

@@ -4,7 +4,7 @@ templater simulates the start as the daemon's release (the host) would run it, w
 
 The API shows every symlink as absolute, but hosts treat absolute and relative links differently. So if the
 path of a target contains a link, templater simulates the start twice: with absolute and with relative links.
-If the two verdicts on a file differ, the verdict is "unknown".
+If the two simulations give different verdicts on a file, the verdict is "unknown".
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class NextStart:
 
     @property
     def exit_code(self) -> int:
-        """The exit code: 5 if the start fails or a file's result is unknown, else 0."""
+        """The exit code: 5 if the start fails or the result of a file is unknown, 0 in all other cases."""
         bad = any(file.verdict in (FAILS, UNKNOWN) for file in self.files)
         return 5 if bad or self.error is not None else 0
 

@@ -11,7 +11,7 @@ MOST_NOTES = 20
 
 
 def raise_all(errors: Sequence[TemplaterError]) -> None:
-    """Raise the first error, with notes about the other errors. Do nothing if the list of errors is empty."""
+    """Raise the first error, with the remaining errors as notes. Do nothing if ``errors`` is empty."""
     if not errors:
         return
     first, *others = errors

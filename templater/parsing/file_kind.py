@@ -102,8 +102,8 @@ def is_also_tar(head: bytes) -> bool:
     """Return whether the first bytes of a compressed file are also a valid start of a tar archive.
 
     Two tools can read different archives from such a file. For example, LXD and the releases of Incus before
-    7 do not know lz4. They look for a tar archive before they look for zstd. So these daemons can read an lz4
-    or zstd file as a tar archive.
+    7 can read an lz4 or zstd file as a tar archive: these daemons do not know lz4, and test for a tar archive
+    before they test for zstd.
     """
     return head.startswith(b"ustar", 257) or _is_old_tar(head)
 
@@ -144,7 +144,8 @@ def _is_old_tar(head: bytes) -> bool:
 
     Two kinds of archives have no magic bytes:
 
-    * An archive whose first header has the v7 format. This function tests the checksum of the header instead.
+    * An archive whose first header has the v7 format. For these archives, this function tests the checksum of
+      the header.
     * An empty archive, which consists of zeros.
     """
     block = head[:BLOCK]

@@ -97,7 +97,9 @@ def read_instances(source: Source) -> list[Instance]:
 
 
 def described(value: Any, where: str) -> Instance:
-    """Return the instance that a decoded JSON value describes. Its name is not checked, and can be empty.
+    """Return the instance that a decoded JSON value describes.
+
+    The function does not check the name of the instance. The name can be empty.
 
     Raises InputError if the value is invalid. The message of the error has ``where`` in place of a file name.
     """

@@ -41,9 +41,9 @@ def stream_instances(read: Read, file: str) -> Iterator[Instance]:
 
 
 def _printed_by_daemon(value: Any) -> Instance | None:
-    """Return the instance if its description has exactly the form that daemons print, else None.
+    """Return the instance, or None if its description does not have exactly the form that daemons print.
 
-    This shortcut is four times as fast as ``described``, which matters for lists of thousands of instances.
+    For a list of thousands of instances, this function saves time: it is four times as fast as ``described``.
     """
     if type(value) is not dict or not value.keys() <= KNOWN_KEYS or "privileged" in value:
         return None

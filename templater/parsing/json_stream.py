@@ -130,8 +130,8 @@ class JsonStream:
     def value(self, number: int) -> Any:
         """Decode the JSON value at the current position, and move to the end of the value.
 
-        If the buffer contains only a part of the value, double the buffer and decode again. So the total work
-        is proportional to the size of the value.
+        If the buffer contains only a part of the value, the method doubles the buffer and decodes again.
+        Because of the doubling, the total work is proportional to the size of the value.
         """
         while True:
             try:

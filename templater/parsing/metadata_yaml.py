@@ -55,9 +55,10 @@ _VERB_AS: Final = {"v2": "decode", "v4": "construct"}
 def read_metadata(source: Source, yaml: Rules = "v2", limits: Limits | None = None) -> Metadata:
     """Decode a metadata.yaml as the host's YAML library does.
 
-    Raises MetadataError if the library rejects the file. The error has the position of the first problem,
-    and its notes list the other problems. Raises LimitError if the text exceeds one of ``limits``, and
-    RefusedError if a property contains a NUL.
+    Raises MetadataError if the library rejects the file. The error has the position of the first problem. The
+    notes of the error list all further problems.
+
+    Raises LimitError if the text exceeds one of ``limits``, and RefusedError if a property contains a NUL.
     """
     try:
         root = parse(source, yaml, LIMITS if limits is None else limits)
@@ -265,8 +266,8 @@ class _Decoder:
 
         * In yaml.v2, ``<<`` overrides the keys above it, and the keys below it override ``<<``.
         * In yaml.v4, the mapping's own keys have precedence, then the keys of the first merged mapping. There
-          is one exception: an own key that is not a text, such as the number 12, does not override a merged
-          key "12". yaml.v4 assigns both.
+          is one exception: if an own key is a number, such as 12, and a merged key is the text "12", yaml.v4
+          assigns both keys. The exception applies to all own keys that are not texts.
 
         If Go decodes the mapping into a struct, ``fields`` are the fields of the struct. yaml.v4 sets each
         field only once.
@@ -316,8 +317,9 @@ class _Decoder:
     def duplicates(self, node: Mapping, gotype: str, fields: "tuple[str, ...]") -> bool:
         """Record every duplicate key, and return whether yaml.v4 rejects the mapping.
 
-        If a key is an alias, yaml.v4 compares the key only with other aliases, by the names of their anchors.
-        So yaml.v4 misses some duplicate keys. But yaml.v4 always refuses to set a field of a struct twice.
+        yaml.v4 misses some duplicate keys: if a key is an alias, yaml.v4 compares the key only with the
+        aliases among the keys, by the names of the anchors. But yaml.v4 always refuses to set a field of a
+        struct twice.
         """
         first: dict[tuple[str, str], Node] = {}
         texts: dict[str, Node] = {}

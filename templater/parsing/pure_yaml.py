@@ -27,7 +27,7 @@ _BREAKS = "\r\n\x85\u2028\u2029"
 
 
 class PureParser(Reader, Scanner, Parser):
-    """PyYAML's Python parser with limits. It treats tabs in the same way as Go and libyaml.
+    """PyYAML's Python parser with limits. This parser treats tabs as Go and libyaml do.
 
     ``longest_key`` limits the number of characters of a key, and ``deepest_flow`` the depth of brackets.
     """
@@ -70,7 +70,7 @@ class PureParser(Reader, Scanner, Parser):
         return token
 
     def scan_yaml_directive_number(self, start_mark: Any) -> int:
-        """Refuse a long version number, as libyaml does. So Python never parses thousands of digits."""
+        """Refuse a long version number, as libyaml does. Python would be slow with thousands of digits."""
         if self.prefix(10).isdigit():
             problem = "found extremely long version number"
             raise ScannerError("while scanning a %YAML directive", start_mark, problem, self.get_mark())

@@ -1,4 +1,4 @@
-"""A YAML parser that enforces limits. Its nodes contain their text and their source position.
+"""A YAML parser that enforces limits. The result consists of nodes with their text and source position.
 
 This module uses only PyYAML's parser events, and not its loaders, for three reasons:
 
@@ -37,9 +37,10 @@ class Limits:
     """The limits of a YAML text: its size, the depth of its nodes and the number of its nodes.
 
     ``expanded`` limits the number of nodes when each alias counts as a copy of its anchor's node.
-    ``compared`` limits the number of comparisons of two keys, because yaml.v4 compares each key of a mapping
-    with each other key. The comparisons in a node count again for each alias of the node. The default number
-    of comparisons takes two seconds.
+
+    ``compared`` limits the number of comparisons of two keys: yaml.v4 compares each pair of keys in a
+    mapping. The comparisons in a node count again for each alias of the node. The default number of
+    comparisons takes two seconds.
     """
 
     # This class is not a dataclass, because importing dataclasses would slow down a hook without a cache.
@@ -116,7 +117,7 @@ class Node:
 
 
 class Scalar(Node):
-    """A scalar. It is ``plain`` if it has no quotes, block indicator or tag.
+    """A scalar. A scalar without quotes, block indicator and tag is ``plain``.
 
     Go converts only plain scalars to numbers, dates and booleans.
     """
@@ -199,10 +200,10 @@ class Mapping(Collection):
 
 
 def merged_nodes(key: Node, value: Node) -> list[Node]:
-    """Return the nodes that a merge key ``<<`` merges: the items if ``value`` is a list, else ``value``.
+    """Return the nodes that a merge key ``<<`` merges: the items of the list ``value``, or ``value`` itself.
 
-    Go refuses an alias of a list. So for an alias of a list, return the list itself. This function detects an
-    alias by the position of the list, which is before ``key``.
+    Go refuses an alias of a list. So if ``value`` is the target of an alias, the result contains the list
+    itself, which the caller then refuses. The target of an alias is before ``key`` in the text.
     """
     return value.children if isinstance(value, Sequence) and value.start > key.start else [value]
 
@@ -273,7 +274,9 @@ def size_text(size: int) -> str:
 
 
 def decoded(source: Source) -> Source:
-    """Return the source with decoded text. Like Go, decode UTF-16 if a byte order mark says so, else UTF-8.
+    """Return the source with decoded text.
+
+    As in Go, the encoding is UTF-8, unless the text begins with a byte order mark of UTF-16.
 
     Raises YamlError if the encoding is invalid.
     """
@@ -301,7 +304,8 @@ def decoded(source: Source) -> Source:
 def _refuse_marks(source: Source) -> None:
     """Raise YamlError for a second byte order mark at the start of a line.
 
-    libyaml skips the second mark, but Go reads it as a letter. So libyaml and Go would see different keys.
+    libyaml skips the second mark, but Go reads the second mark as a letter. So libyaml and Go would read
+    different keys from the line.
     """
     if _MARK in source.text[1:] and (found := re.search(_MARK_OF_LINE, source.text)):
         raise _mark_error(source, found.end() - 1)
@@ -447,7 +451,7 @@ def _mark_width(source: Source) -> int:
 
 
 class _Composer:
-    """A builder of nodes from parser events. It does not use recursion, and it counts the nodes."""
+    """A builder of nodes from parser events. The builder does not use recursion, and counts the nodes."""
 
     def __init__(self, source: Source, parser: Any, rules: Rules, limits: Limits) -> None:
         self.source = source

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def config_drive(renderings: Iterable[Rendering]) -> tuple[Change, ...]:
     """Return the files ``<template>.out`` that the start of a virtual machine writes for the guest's agent.
 
-    The files are named after the template, so rules that share a template overwrite each other.
+    Each file is named after its template. So if two rules share a template, the second rule overwrites the
+    file of the first rule.
     """
     changes: list[Change] = []
     written: dict[str, Change] = {}

@@ -43,8 +43,8 @@ def plan_every_host(
     """Return a dict from the name of each LXD and Incus release to its plan, or to the plan's error.
 
     The host and the dialect of ``options`` are ignored. The caller must set ``options.clock`` and
-    ``options.seed``. Otherwise, a template that prints the time or a random value gives a different text for
-    each dialect.
+    ``options.seed``: without them, a template that prints the time or a random value gives a different text
+    for each dialect.
 
     With ``new``, the instance gets the keys that a daemon sets when it creates an instance from this image.
     By default, ``hosts`` has all hosts.

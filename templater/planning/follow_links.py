@@ -233,10 +233,13 @@ class Walk:
 
         Call this method when the walk has reached the end of the path.
 
-        A user's link may lead only to a file of the same user, or to a new file in a directory of the same
-        user. Without this rule, a user could become the owner of a file in ``/etc`` by a link in a home
-        directory (as in CVE-2018-6954 of systemd-tmpfiles). A link in a mounted file system may lead only to
-        the same file system, because another container may have made the link.
+        Two rules apply to links:
+
+        * A link of a user may lead only to a file of this user, or to a new file in a directory of this user.
+          Without this rule, a user could become the owner of a file in ``/etc`` by a link in a home directory
+          (as in CVE-2018-6954 of systemd-tmpfiles).
+        * A link in a mounted file system may lead only to a file in this file system. A different container
+          can share the file system, and can have made the link.
         """
         for place, makers, mount in self.foreign:
             if mount and self.mount() != mount:
@@ -259,8 +262,10 @@ class Walk:
         """Return the users, except root, who could have put a link into the current directory of the walk.
 
         A user who may write to two directories can move another user's link between them. So the owner of a
-        link proves nothing, even in a sticky directory. A user who may write to a parent directory can
-        replace a directory of root by another directory with other links.
+        link does not show who put the link into the directory. This is true even in a sticky directory.
+
+        A user who may write to a parent directory can replace a directory of root by a directory with
+        different links.
 
         The result contains -1, which stands for any user, in these cases:
 

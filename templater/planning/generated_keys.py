@@ -61,8 +61,8 @@ def with_image_keys(instance: Instance, properties: Mapping[str, str]) -> Instan
 def with_placeholders(instance: Instance, name: str = "") -> Instance:
     """Return the instance with a placeholder for each missing key that a daemon generates.
 
-    If ``name``, the name of the instance, is given, the placeholders contain it. They then differ between
-    instances, as generated values such as UUIDs do.
+    If ``name`` is given, it is the name of the instance, and each placeholder contains it. Such placeholders
+    differ between instances, as generated values such as UUIDs do.
     """
     placeholder = f"{_PREFIX} of {name}>" if name else PLACEHOLDER
     given = instance.expanded_config()
@@ -84,9 +84,11 @@ def with_new_id(before: Instance, after: Instance) -> Instance:
 
     ``before`` is the instance before a change, and ``after`` is the changed instance.
 
-    Incus 6.0.4 and LXD 5.21 generate a new instance-id if one of these values changes: the name, the name of
-    a network interface, or the expanded user-data, vendor-data or network-config. Recordings of both releases
-    show this behaviour.
+    Recordings show that Incus 6.0.4 and LXD 5.21 generate a new instance-id if one of these values changes:
+
+    * the name of the instance,
+    * the name of a network interface,
+    * the expanded user-data, vendor-data or network-config.
     """
     old = before.expanded_config().get(ID_KEY)
     if old is None or _identity(before) == _identity(after) or after.config.get(ID_KEY, old) != old:

@@ -1,7 +1,7 @@
 """Plans of the files that an image's templates write for an instance. Planning writes nothing.
 
-A plan assumes that the key ``volatile.apply_template`` is still set in the pass ``start``. If that is not
-known for the host, a note of the plan names the files that depend on this key.
+A plan assumes that the key ``volatile.apply_template`` is still set in the pass ``start``. If it is unknown
+whether the host keeps the key until this pass, a note of the plan names the files that depend on the key.
 """
 
 import re
@@ -52,7 +52,7 @@ def plan(
     reading: "YamlLimits | None" = None,
     in_place: bool = False,
 ) -> Plan:
-    """Plan the files that ``image`` writes for ``instance`` when ``triggers`` run one after the other.
+    """Plan the files that ``image`` writes for ``instance``. The ``triggers`` run in the given order.
 
     * Without ``rootfs``, existing files are unknown.
     * ``host`` is the release to predict, or its name. The host also decides how metadata.yaml is read.
@@ -62,9 +62,9 @@ def plan(
     * ``reading`` has the limits for metadata.yaml.
     * ``in_place`` allows a target that is a mount point or below a mount point.
 
-    Raises UsageError for an invalid argument, RefusedError for an invalid name of the instance, and another
-    TemplaterError if the image cannot be read. If a rule fails, this function raises nothing: the rule's
-    change has an ``error``.
+    Raises UsageError for an invalid argument, RefusedError for an invalid name of the instance, and a
+    different TemplaterError if the image cannot be read. If a rule fails, this function raises nothing: the
+    rule's change has an ``error``.
     """
     _check_call(image, instance, rootfs, triggers)
     options = RenderOptions(_host(host), dialect, clock, seed, limits)
@@ -190,8 +190,8 @@ def predicted(
 ) -> Plan:
     """Return the plan with a prediction for its host.
 
-    For some rules, the host reads the template from a different file than templater does, such as the target
-    of a symlink. This function appends the paths of these rules to the caller's list ``other``.
+    For some rules, the host and templater read the template from different files: for example, only the host
+    follows a symlink. This function appends the paths of these rules to the caller's list ``other``.
     """
     if not plan.host.family:
         return plan

@@ -27,10 +27,12 @@ def compile(
     Raises TemplateSyntaxError with the source position of the mistake, LimitError if the template is too
     large, and InputError if the template is not valid Unicode.
 
-    ``dialect`` is V4, V6 or V61 of `templater.pongo2.dialect`, by default V6. In the mode ``incus``, the
-    template is compiled as LXD and Incus compile the templates of images: autoescape is off, and the template
-    cannot include other templates. In the mode ``plain``, autoescape is on, and ``loader`` reads the
-    templates that this template includes. ``limits`` are the default limits of each render.
+    ``dialect`` is V4, V6 or V61 of `templater.pongo2.dialect`, by default V6. ``limits`` are the default
+    limits of each render. ``mode`` has two values:
+
+    * ``incus``: compile the template as LXD and Incus compile the templates of images. Autoescape is off, and
+      the template cannot include templates.
+    * ``plain``: autoescape is on, and ``loader`` reads the templates that this template includes.
     """
     from .compiled_template import compile_template
     from .dialect import V6

@@ -1,4 +1,4 @@
-"""The class of compiled templates. Its methods render a template and explain errors."""
+"""The class of compiled templates. The methods of the class render a template and explain errors."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -38,7 +38,7 @@ class Template:
     def modules(self) -> tuple[str, ...]:
         """Return the names of the modules that ``code`` imports in addition to ``runtime``.
 
-        The modules contain the filters and tags of the template. They import nothing during a render.
+        The modules contain the filters and tags of the template. During a render, the modules import nothing.
         """
         located = ("templater.pongo2.error_positions",) if self.program.places else ()
         return (*sorted({module for module, _ in self.imports}), *located)

@@ -1,4 +1,7 @@
-"""The context that LXD and Incus pass to a template: its names, and the Go types that affect the output."""
+"""The context that LXD and Incus pass to a template.
+
+If the Go type of a value affects the output of templates, the context's value behaves like this type.
+"""
 
 from .render_state import VERSION
 from .values import VALUE, Function, GoList, GoMap, MethodMap, NamedString, Panic, Struct, to_string
@@ -28,7 +31,7 @@ def daemon_context(
     empty, ``pongo2.version`` is the release of the dialect.
 
     If ``nested_last`` is true, ``devices.Sorted`` lists network interfaces with the key ``nested`` after the
-    other interfaces.
+    network interfaces without this key.
     """
     facts = GoMap(instance)
     settings = GoMap(config)
@@ -90,7 +93,7 @@ def _method(
 
 
 def _never(*arguments: "Any") -> None:
-    """Do nothing. This function stands for Go methods that no template can call successfully."""
+    """Do nothing. This function represents Go methods that no template can call successfully."""
 
 
 DEVICE_METHODS = {
@@ -155,8 +158,8 @@ def _set_keys(device: "Mapping[str, str]") -> "dict[str, str]":
 def start_order(devices: "Mapping[str, Mapping[str, str]]", nested_last: bool = True) -> "list[str]":
     """Return the names of devices in the order in which the daemons start them.
 
-    Network interfaces come first, then the root disk, then the other disks. Devices of other types come last,
-    in reverse alphabetical order of their types.
+    Network interfaces come first, then the root disk, then all remaining disks. Devices of all remaining
+    types come last, in reverse alphabetical order of the types.
     """
     # The daemons define this order in devices_sort.go.
     # Since LXD 5.0.3 and Incus 6.0.4, nested interfaces follow the other interfaces.

@@ -4,7 +4,7 @@ from ..model.render_options import DIALECT_NAMES
 
 
 class Dialect:
-    """One release of pongo2. This module creates all instances: V4, V6 and V61.
+    """One release of pongo2. The instances are V4, V6 and V61, all in this module.
 
     ``subscripts``: the release supports ``config["key"]``.
     ``macro_errors_print``: an error in a macro does not fail the render. The macro returns the error text.

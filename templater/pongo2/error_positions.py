@@ -1,7 +1,7 @@
 """The source positions that failed renders report.
 
-If a template is compiled with ``spans=True``, `positions` computes the source positions. The generated code
-of such a template calls the other functions of this module, which add a position to each failure.
+If a template is compiled with ``spans=True``, the function `positions` computes the source positions. The
+template's generated code calls the remaining functions of this module, which add a position to each failure.
 
 A ``place`` is an index into ``program.places``, the list of source positions.
 """

@@ -1,6 +1,6 @@
 """Loading and running of compiled templates.
 
-This module has few imports, so that a cached template renders without loading the parser and the compiler.
+This module imports neither the parser nor the compiler, because a cached template needs neither of them.
 """
 
 from ..model.errors import InputError, LimitError, RenderError, TemplaterError

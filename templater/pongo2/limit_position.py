@@ -15,9 +15,9 @@ _PLACE = r"(?:\bat|_at)\(render, (\d+)"
 def reached(compilation: Compilation, error: LimitError) -> Span | None:
     """Return the source position of the loop, call or filter that exceeded a limit, or None.
 
-    Usually, generated code contains no source positions. So this function generates the code again with
-    source positions (spans). The line that exceeded the limit has the same line number in the new
-    code. In the new code, this line contains the source position.
+    Usually, generated code contains no source positions. So this function generates the code again, with
+    source positions (spans). In the new code, the line that exceeded the limit has the same line number, and
+    contains the source position.
 
     If the template exceeded the limit on its whole output, the result is None.
     """
@@ -51,7 +51,8 @@ def line_of(error: BaseException | None) -> int:
 def place_at(lines: list[str], number: int) -> int | None:
     """Return the number of the source position that a line of generated code contains, or None.
 
-    For a line that counts work, return the number for the loop or call before that line.
+    If the line only counts work, return the number in the nearest earlier line with a source position: the
+    line of the loop or call.
     """
     import re
 

@@ -81,7 +81,7 @@ def paths(document: tree.Document) -> Iterator[tree.Path]:
 def nodes(part: object) -> Iterator[Any]:
     """Yield every node of ``part``, which is a document or a part of a document.
 
-    This includes the nodes of the documents that the document includes or extends.
+    If ``part`` includes or extends documents, also yield the nodes of these documents.
     """
     waiting = [part]
     seen: set[int] = set()

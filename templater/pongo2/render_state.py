@@ -49,10 +49,13 @@ class Limits:
         self.deadline: float | None = None
 
     def begun(self) -> "Limits":
-        """Return the limits for a run that begins now. They have a deadline if ``total`` is set.
+        """Return the limits for a run that begins now.
 
-        Limits that already have a deadline are returned unchanged. The deadline counts the processor time of
-        the thread that calls this method. So all renders of the run must happen in this thread.
+        If ``total`` is set, the returned limits have a deadline. Limits that already have a deadline are
+        returned unchanged.
+
+        The deadline counts the processor time of the thread that calls this method. So this thread must do
+        all renders of the run.
         """
         if self.total is None or self.deadline is not None:
             return self

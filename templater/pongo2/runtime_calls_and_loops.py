@@ -66,8 +66,8 @@ def portion(render: "Render") -> int:
 def spent(render: "Render", steps: int, left: int) -> int:
     """Return the next portion of steps. Raises LimitError if a limit is exceeded.
 
-    ``steps`` is the unused part of the last portion. It is negative if the code needed more steps.
-    ``left`` is the number of characters that the template may still print.
+    ``steps`` is the unused part of the last portion. If the code needed more steps than the portion,
+    ``steps`` is negative. ``left`` is the number of characters that the template may still print.
     """
     if left < 0:
         raise too_long(render)
@@ -90,7 +90,7 @@ def finish(render: "Render", pieces: "list[str]") -> str:
 
 
 def captured(render: "Render", pieces: "list[str]") -> str:
-    """Return the text that a body printed, and count it as a value that the template computes."""
+    """Return the text that a body printed. A long text counts towards the limit on computed values."""
     size = sum(map(len, pieces))
     grow(size)
     if size > 1024:
@@ -212,8 +212,9 @@ def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop
     value. ``state`` tells whether a template has bound ``forloop``:
 
     * 0: the template has not bound ``forloop``.
-    * 1: a tag such as ``set`` has bound ``forloop``. Then Go panics, whatever ``parent`` is.
-    * 2: an argument of a macro has bound ``forloop``. Then Go panics unless ``parent`` is a loop or nil.
+    * 1: a tag such as ``set`` has bound ``forloop``. In this case, Go panics for every value of ``parent``.
+    * 2: an argument of a macro has bound ``forloop``. In this case, Go panics unless ``parent`` is a loop or
+      nil.
     """
     if parent is public and not state:
         parent = None

@@ -13,8 +13,8 @@ For any other root filesystem, such as a block device, the mount hook renders th
 hook after LXC has mounted the root filesystem.
 
 In an unprivileged container, the mount hook runs as the container's root user, who can read neither the
-interpreter nor templater's state. So directories and overlays are left to the pre-start hook, unless the hook
-line has the option ``--stage mount``.
+interpreter nor templater's state. So for directories and overlays, the mount hook renders templates only if
+the hook line has the option ``--stage mount``.
 """
 
 from ...instances.state_directory import StateDirectory, make
@@ -357,14 +357,14 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
     The owner of the layers can remove the layers while the hook has them open. The last close of a removed
     directory can take minutes, so another process closes the layers (see ``close_in_another_process``).
 
-    On btrfs, the hook mounts the overlay with the option ``volatile``. Without this option, the kernel
-    commits all changes of the btrfs when it unmounts the overlay. Such a commit can delay every other change
-    for minutes. The hook does not need the commit: ``disk_sync`` keeps the order of changes, and uses the
-    upper layer to wait for the disk.
+    On btrfs, the hook mounts the overlay with the option ``volatile``. Without ``volatile``, the kernel
+    commits all changes of the btrfs when the overlay is unmounted. The commit can delay later changes of the
+    btrfs for minutes. The hook does not need the commit: ``disk_sync`` keeps the order of changes, and uses
+    the upper layer to wait for the disk.
 
-    An overlay with an index is mounted without ``volatile``. With an index, the kernel itself copies a file
-    that has several hard links from a lower layer to the upper layer, and ``volatile`` would prevent the
-    sync of this copy.
+    If overlays may have an index by default, the hook mounts the overlay without ``volatile``. With an index,
+    the kernel itself copies files with several hard links: the kernel copies them from a lower layer to the
+    upper layer. ``volatile`` would prevent the sync of these copies.
 
     Raises:
         RefusedError: a layer or the mount point is a link, or another user can exchange the mount point or
@@ -445,8 +445,8 @@ def _remove_volatile_mark(work: Root) -> None:
 def _refuses_second_mount() -> bool:
     """Return whether the kernel may refuse to let LXC mount an overlay that this hook has already mounted.
 
-    The kernel refuses a second mount only for an overlay with an index. So return whether overlays may have
-    an index by default.
+    The kernel refuses a second mount only for an overlay with an index. So the result is True if the kernel's
+    default for overlays is an index, or if the default is unknown.
     """
     try:
         fd = os.open("/sys/module/overlay/parameters/index", os.O_RDONLY | os.O_CLOEXEC)
@@ -486,11 +486,12 @@ WORK = ".templater-work"
 
 
 def _require_own(work: Root) -> None:
-    """Raise RefusedError if another user may have put files or attributes into the work directory.
+    """Raise RefusedError if another user could put files or attributes into the work directory.
 
-    During mount(2), the kernel removes ``work`` from the work directory, with all files and extended
-    attributes in it. No time limit ends this removal. The container's root user can own LXC's work directory,
-    and could put files there right before the mount. So the hook uses a work directory of its own.
+    During mount(2), the kernel removes the directory ``work`` from the work directory, with all its files and
+    extended attributes. No time limit ends this removal. The container's root user can own LXC's work
+    directory, and could put many files there right before the mount. So the hook does not use LXC's work
+    directory.
     """
     status = os.fstat(work.fd)
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:

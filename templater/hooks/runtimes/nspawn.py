@@ -129,7 +129,7 @@ def is_ignored(line: str) -> bool:
 
 
 def words_of_unit(line: str, name: str = "%i") -> str:
-    """Convert a line from the unit of the machine ``name`` to a shell line. This reverses ``unit_line``."""
+    """Convert a line from the unit of the machine ``name`` to a shell line, the reverse of ``unit_line``."""
     import re
 
     expanded = {"$$": "$", "%%": "%", "%i": name, "\\\\": "\\"}

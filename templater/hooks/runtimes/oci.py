@@ -1,9 +1,10 @@
-"""The hook for OCI runtimes. It reads the container's state on standard input, and the bundle's config.json.
+"""The hook for OCI runtimes.
+
+The hook reads the container's state on standard input, and the bundle's config.json.
 
 Annotations select the image and its settings: ``org.templater.source``, ``.instance``, ``.name``,
-``.trigger`` and ``.config.KEY``. An untrusted image can contain annotations too, and older versions of podman
-pass these annotations on to the hook. So ``oci_annotated_paths`` restricts the paths that an annotation can
-name.
+``.trigger`` and ``.config.KEY``. Older versions of podman also pass the annotations of an untrusted image to
+the hook. So ``oci_annotated_paths`` restricts the paths that an annotation can name.
 """
 
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
@@ -202,8 +203,8 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
     """Return the owner and group of the root filesystem of a container without a user namespace.
 
     Return None if they can't be read. Raises RefusedError if the owner looks like the root of a container
-    with a user namespace. templater does not guess an id map from such an owner: the container's root can
-    change the owner, and would thus choose the id map.
+    with a user namespace. templater does not guess an id map from the owner: the container's root can change
+    the owner, and could thus choose the id map.
     """
     try:
         status = os.stat(rootfs)
@@ -514,7 +515,7 @@ def line_of(hook: "Mapping[str, Any]") -> str:
 
 
 def stage_problem(stage: str, line: str, hint: str) -> "Finding | None":
-    """Return a finding if a hook line can't render templates in a stage, else None.
+    """Return a finding if a hook line can't render templates in a stage, or None if the line can.
 
     A hook sees the ids and mounts of the container only in createContainer.
     """

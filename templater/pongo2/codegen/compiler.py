@@ -5,7 +5,8 @@ accesses an attribute.
 
 A template can be compiled with or without spans (source positions). In code with spans, every operation that
 can fail gets the number of its source position. Code without spans is faster. So templater usually compiles
-with spans only after a render has failed, to find the source position of the failure.
+without spans. After a render has failed, templater compiles the template again with spans, to find the source
+position of the failure.
 """
 
 from types import CodeType
@@ -19,8 +20,8 @@ from .python_of_statements import StatementWriter
 def source_of(module: Module) -> str:
     """Return the Python source of a module.
 
-    All templates become nodes before any code is written, because a name that one template binds must be in
-    the scopes of all templates.
+    If one template binds a name, the scopes of all templates must contain this name. So the function turns
+    all templates into nodes before it writes code.
     """
     emitter = module.emitter
     # `unit` appends each included document to `units`, so the loop also visits that document.

@@ -1,4 +1,4 @@
-"""The base class of the code generator. It holds the state of the code that is being written."""
+"""The base class of the code generator, with the state of the code that is being written."""
 
 from collections.abc import Callable
 from io import StringIO
@@ -23,8 +23,9 @@ class Module:
     """The facts that all templates of one compilation share, and the functions that generated code imports.
 
     * ``bound`` has the names that a scope contains.
-    * ``called`` has the bound names that a template calls. For these names, generated code records whether
-      they are set: a call of an unset name gives nil, but a call of a name that is set to nil fails.
+    * ``called`` has the bound names that a template calls. For each of these names, generated code records
+      whether the name is set. A call of an unset name gives nil, but a call of a name with the value nil
+      fails.
     * ``field_holders`` has the bound names that may hold a field of a loop.
     * ``forloop`` is true if a template may read the variable ``forloop``. Only then does generated code
       update this variable.
@@ -71,7 +72,8 @@ class Writer(CodeGenerator):
     """The base class of the code generator for one template. The generated code consists of functions.
 
     * ``scope`` is the Python variable with the scope: a dict of every name that a template may bind.
-    * ``names`` has the other names that the template reads. Generated code reads them once, from the context.
+    * ``names`` has the names that the template reads and no template binds. Generated code reads these names
+      once, from the context.
     * ``counting`` is true if the template has loops, macros or blocks, so that the code counts its work.
     * ``counted`` is true if the current code may run repeatedly, so that it counts its output.
     * ``mode`` is true if autoescape is on in the current code, and false if autoescape is off. If the state
@@ -130,8 +132,8 @@ class Writer(CodeGenerator):
     def later(self, parameters: str, name: str, write: Callable[[], None]) -> None:
         """Schedule a new generated function. ``write`` writes its body.
 
-        The generator calls ``write`` after the current function is complete. This keeps the stack of the
-        generator small, even for a deeply nested template. The new function gets the scope in its parameter
+        The generator calls ``write`` after the current function is complete. So even for a deeply nested
+        template, the stack of the generator stays small. The new function gets the scope in its parameter
         ``s``.
         """
         mode, captured = self.mode, self.captured
@@ -155,8 +157,8 @@ class Writer(CodeGenerator):
     def temporary(self) -> str:
         """Return the name of a new variable for the current statement.
 
-        Later statements reuse the name, because many variables slow down Python's compiler: it needs more
-        time for a nested function if the enclosing function has more variables.
+        Later statements reuse the name. Without this reuse, a function could have many variables, and
+        Python's compiler would need more time for each function inside it.
         """
         self.temporaries += 1
         return f"v{self.temporaries}"

@@ -4,8 +4,9 @@ The class Emitter turns a parsed tree into nodes, from which `python_of_statemen
 
 Jinja2's code generator walks Jinja2's node classes, and Jinja2 forbids subclasses of them. Jinja2 has no
 fields for some facts about pongo2, so this module stores them in fields that have another meaning in Jinja2.
-Only this module knows the changed meanings. The other modules use the constructors and accessors below. They
-access a node directly only if all fields of the node have the meaning that Jinja2 documents.
+Only this module knows the changed meanings. The modules that use these nodes call the constructors and
+accessors below. They access a node directly only if all fields of the node have the meaning that Jinja2
+documents.
 
 A "place" is the index of a token in the list ``Emitter.places``. The token has a source position. The
 attribute ``lineno`` of a node stores the node's place.
@@ -121,7 +122,10 @@ def tag_function(node: Call) -> tuple[str, str] | None:
 
 
 def lazy(expressions: list[Expr]) -> Tuple:
-    """Return a ``Tuple`` of arguments that a tag's function evaluates itself. Its context is "lazy"."""
+    """Return a ``Tuple`` of arguments that a tag's function evaluates itself.
+
+    The field ``ctx`` of the ``Tuple`` is "lazy".
+    """
     return Tuple(expressions, "lazy")
 
 
@@ -139,10 +143,10 @@ def stored_expression(node: Tuple) -> Expr | None:
 
 
 def steps(expressions: list[Expr]) -> List:
-    """Return a ``List`` of expressions. Its value is the value of the last expression.
+    """Return a ``List`` of expressions. The value of the ``List`` is the value of the last expression.
 
     Each expression after the first uses the value of the preceding expression as `PREVIOUS`. A long chain of
-    operators or filters becomes such a ``List``, because otherwise the generated code would nest too deeply.
+    operators or filters becomes such a ``List``, because nested generated code would be too deep.
     """
     return List(expressions)
 
@@ -242,7 +246,7 @@ def has_default(default: Expr) -> bool:
 def filter_block(body: list[Node], chain: Expr, place: int) -> FilterBlock:
     """Return a ``filter`` tag: a body, and the filters that its text passes through.
 
-    ``chain`` is a filter expression. Its innermost value is `CAPTURED`, the text of the body.
+    ``chain`` is a filter expression. The innermost value of ``chain`` is `CAPTURED`, the text of the body.
     """
     return FilterBlock(body, chain, lineno=place)
 
@@ -269,11 +273,11 @@ def otherwise_of(node: CallBlock) -> Sequence[Node]:
 
 
 class Bodies:
-    """The bodies of one block in a chain of templates that extend each other.
+    """The bodies of one block in a chain of templates, each of which extends the next.
 
     ``found`` lists the bodies, beginning with the outermost template. The bodies are not child nodes, because
-    Jinja2 could visit child nodes forever: in one template, block a may contain b, and in another, b may
-    contain a.
+    Jinja2 could visit child nodes forever: block ``a`` can contain block ``b`` in one template, and ``b`` can
+    contain ``a`` in a second template.
     """
 
     def __init__(self) -> None:
@@ -489,10 +493,10 @@ class Emitter:
         return self.filters(self.expression(node.atom), node.filters)
 
     def filters(self, value: Expr, uses: list[tree.FilterUse], place: int | None = None) -> Expr:
-        """Return the node for a value to which several filters are applied in turn.
+        """Return the node for a value with filters. Each filter gets the result of the filter before it.
 
-        If ``place`` is given, errors of all these filters report that source position. By default, each
-        filter reports the position of its own name.
+        If ``place`` is given, errors of all these filters report that source position. By default, an error
+        of a filter reports the position of the filter's name.
         """
         items = [value]
         for use in uses:
@@ -562,7 +566,7 @@ class Emitter:
 
 
 def without_safe(node: Node) -> Node:
-    """Remove ``safe`` filters from a node. These filters return their input unchanged."""
+    """Remove ``safe`` filters from a node. The filter ``safe`` returns its input unchanged."""
     while isinstance(node, Filter) and node.name == "safe" and not node.args and node.node is not None:
         node = node.node
     return node

@@ -1,7 +1,10 @@
 """The part of the code generator that writes expressions.
 
-Generated code never accesses an attribute of a Python object. It passes values to functions of the runtime.
-It may test the truth of any value. Before any other direct use of a value, it tests the value's exact type.
+Generated code never accesses an attribute of a Python object. For most operations, generated code passes
+values to functions of the runtime. It uses values directly in two cases:
+
+* Generated code can test the truth of any value.
+* If generated code has tested the exact type of a value, it can use the value in an operation of Python.
 """
 
 from collections.abc import Callable, Sequence
@@ -101,8 +104,8 @@ class ExpressionWriter(Writer):
     def charged(self, write: Callable[[], None]) -> None:
         """Write code for a new value.
 
-        For a large value, the code also counts the size of the value, and the work of the filter that uses
-        the value next.
+        If the value is large, the written code counts the size of the value. It also counts the work of the
+        filter that uses the value next.
         """
         name, weight = self.temporary(), self.consumer
         self.consumer = 0
@@ -167,9 +170,9 @@ class ExpressionWriter(Writer):
             self.equality(left, right, place, operator == "eq")
 
     def equality(self, left: nodes.Expr, right: nodes.Expr, place: int, wanted: bool) -> None:
-        """Write ``==`` if ``wanted`` is true, else ``!=``.
+        """Write ``==`` if ``wanted`` is true, or ``!=`` if ``wanted`` is false.
 
-        Comparisons with a constant string have a faster form, because they are the most common.
+        Comparisons with a constant string are the most common comparisons, and have a faster form.
         """
         if isinstance(right, nodes.Const) and isinstance(right.value, str) and not self.spans:
             name = self.temporary()
@@ -428,7 +431,7 @@ class ExpressionWriter(Writer):
 def is_inline(node: nodes.Filter) -> bool:
     """Return whether generated code applies a filter without a call.
 
-    This is true for ``safe``, and for ``default`` with an argument.
+    The result is true for ``safe``, and for ``default`` with an argument.
     """
     return node.name == ("default" if node.args else "safe")
 

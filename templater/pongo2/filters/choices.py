@@ -42,7 +42,7 @@ def _answers(text: str) -> "tuple[str, str, str]":
 
 @filter("pluralize", weight=C)
 def pluralize(value: "Any", argument: "Any") -> str:
-    """Return the singular ending if the integral part of the value is 1. So 1.5 is singular, as in pongo2."""
+    """Return the singular ending if the integral part of the value is 1. As in pongo2, 1.5 is singular."""
     if not is_number(value):
         raise Failure("filter 'pluralize' does only work on numbers")
     endings = to_string(argument).split(",") if length(argument) else ["s"]

@@ -38,8 +38,8 @@ def sprintf(form: str, operand: "Any", work: "Callable[[int], object] | None" = 
 def _work_on(v: "Any", known: "dict[int, int]") -> int:
     """Return the number of work units for printing a value with all of its items.
 
-    A value can contain the same list or map several times. So ``known`` stores the result for the ``id`` of
-    each list and map.
+    A value can contain one list or map several times. To compute the number of each list and map only once,
+    ``known`` maps the ``id`` of the list or map to its number.
     """
     if isinstance(v, str):
         return len(v)
@@ -81,7 +81,7 @@ class _Spec:
     def for_values(self) -> None:
         """Convert the flags of %+v and %#v into the modes ``plus_v`` and ``sharp_v``.
 
-        Then turn the flags off, so that they do not apply to each element of the operand.
+        Then turn the flags off: a flag would apply to each element of the operand.
         """
         self.plus_v, self.sharp_v = self.plus, self.sharp
         self.plus = self.sharp = False
@@ -481,7 +481,7 @@ class _Value:
         return f"{{{' '.join(items)}}}"
 
     def pointer(self, v: "Any", verb: str) -> str:
-        """Format a pointer. Go's addresses differ in every run. Here, all pointers have the same address."""
+        """Format a pointer. All pointers have one address here, but in Go, addresses differ in every run."""
         spec = self.spec
         address = 0 if isinstance(v, NilPointer) else 0xC000010000
         if verb == "v" and spec.sharp_v:

@@ -1,4 +1,4 @@
-"""Go's strconv.ParseFloat, in a small module of its own, because every run of a hook imports the module."""
+"""Go's strconv.ParseFloat. The module is small, because every run of a hook imports it."""
 
 
 def parse_float(text: str) -> "float | None":
@@ -35,7 +35,7 @@ def _parse_plain(text: str) -> "float | None":
 def _parse_hex(text: str, body: str) -> "float | None":
     """Parse a hexadecimal float, or return None if Go rejects it.
 
-    Go requires an exponent. It allows underscores between two digits, and between the prefix and a digit.
+    Go requires an exponent. Go allows underscores between two digits, and between the prefix and a digit.
     """
     mantissa, p, exponent = body.lower()[2:].partition("p")
     digits = exponent[1:] if exponent[:1] in ("+", "-") else exponent

@@ -1,7 +1,7 @@
 r"""The regular expressions of Go, for the filter removetags and for expectations in image tests.
 
 A pattern is compiled to a small program. The search is depth first: as in Perl and RE2, it prefers the
-leftmost match, then the first alternative. The search never tries the same state twice. So the work is at
+leftmost match, then the first alternative. The search never tries a state twice. So the number of steps is at
 most the length of the text times the length of the program.
 """
 
@@ -79,7 +79,7 @@ class Pattern:
 
 
 class _Search:
-    """A search for successive matches. It records the states that failed, and does not try them again."""
+    """A search for successive matches. The search records each failed state, and does not try it again."""
 
     def __init__(self, program: "list[Step]", text: str) -> None:
         self.program = program
@@ -193,7 +193,7 @@ def _negated(test: "Test") -> "Test":
 
 
 class _Parser:
-    """A parser of RE2's syntax. It returns nested tuples.
+    """A parser of RE2's syntax. The result of the parser consists of nested tuples.
 
     The first item of each tuple is its kind: "char", "look", "join", "either" or "repeat".
     """
@@ -283,7 +283,7 @@ class _Parser:
     def counted(self) -> "tuple[int, int | None] | None":
         """Parse ``{n}``, ``{n,}`` or ``{n,m}`` and return (n, m), where None means no maximum.
 
-        Return None if the braces contain something else, because such braces are literal text.
+        If the braces have none of these three forms, return None: the braces are literal text.
         """
         closing = self.pattern.find("}", self.position)
         low, comma, high = self.pattern[self.position + 1 : max(closing, 0)].partition(",")
@@ -500,7 +500,7 @@ class _Parser:
     def bracket(self) -> "tuple[Test, int]":
         """Parse a class such as ``[a-z]``, after its opening bracket.
 
-        Return a function that tests a character, and the largest number of comparisons that the test needs.
+        Return a function that tests a character, and the maximum number of comparisons in this test.
         """
         self.bracket_start = self.position - 1
         inverted = self.take("^")

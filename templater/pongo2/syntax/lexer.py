@@ -34,7 +34,7 @@ _STRING = {
 
 
 class Lexer:
-    """A lexer for the text of one template. It reads the text once, from the beginning to the end.
+    """A lexer for the text of one template. The lexer reads the text once, from the beginning to the end.
 
     ``tokens`` do not overlap. Comments, blanks and the delimiters of verbatim blocks are in no token.
     """
@@ -110,8 +110,8 @@ class Lexer:
     def code(self, position: int) -> int:
         """Read the tokens from an opening to a closing delimiter. Return the position after the delimiter.
 
-        Reading ends at a character that cannot start a token. Like pongo2, the lexer then treats this
-        character, and the characters after it, as text. This is not an error.
+        If a character cannot start a token, reading ends before this character, without an error. As in
+        pongo2, this character and the characters after it are text.
         """
         text, unit, match, tokens = self.text, self.unit, self.match_code, self.tokens
         while found := match(text, position):

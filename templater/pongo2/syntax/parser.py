@@ -470,7 +470,10 @@ class Parser(ExpressionParser):
         return None
 
     def at_tag(self, names: tuple[str, ...]) -> Token | None:
-        """Return the name token of the tag at this position if the name is one of ``names``, else None."""
+        """Return the token with the name of the tag at this position.
+
+        Return None if no tag is at this position, or if its name is not one of ``names``.
+        """
         if self.current is not None and self.current.kind == "{%" and self.position + 1 < len(self.tokens):
             name = self.tokens[self.position + 1]
             if name.kind == IDENTIFIER and name.value in names:
@@ -480,7 +483,7 @@ class Parser(ExpressionParser):
     def body(self, *names: str) -> "tuple[Body, str, Parser]":
         """Parse a body up to the first of the tags ``names``.
 
-        Return the body, the name of the tag that ends the body, and a parser for that tag's arguments.
+        Return the body, the name of the tag after the body, and a parser for that tag's arguments.
         """
         body: Body = []
         while self.current is not None:
@@ -521,9 +524,9 @@ class Parser(ExpressionParser):
         return error
 
     def plain_body(self, *names: str) -> tuple[Body, str]:
-        """Parse a body up to the first of the tags ``names``. These tags must have no arguments.
+        """Parse a body up to the first of the tags ``names``. The tag must have no arguments.
 
-        Return the body, and the name of the tag that ends the body.
+        Return the body, and the name of the tag.
         """
         body, end, arguments = self.body(*names)
         if arguments.tokens:
@@ -548,8 +551,8 @@ def no_loader(document: Document, name: str, token: Token) -> TemplateSyntaxErro
 def trimmed(token: Token, before: Token | None, after: Token | None) -> tuple[str, int]:
     """Return the text that a token prints, and the offset of this text in `Unit.text`.
 
-    The tokens ``before`` and ``after`` are the neighbours of the token. They can be delimiters that remove
-    blanks, such as ``-%}`` and ``{{-``.
+    The tokens ``before`` and ``after`` are the neighbours of ``token``. A neighbour can be a delimiter that
+    removes blanks, such as ``-%}`` or ``{{-``.
     """
     value, start = token.shown, token.start
     if before is not None and before.trim:

@@ -63,7 +63,8 @@ class Token:
     ``value`` is the text of the token. For a string, ``value`` has no quotes, and all escapes are decoded.
 
     ``trim`` is true for a delimiter with ``-``, such as ``{%-``. ``shown`` is the text that a token of the
-    kind TEXT prints. It can be shorter than ``value`` if the option trim_blocks or lstrip_blocks is on.
+    kind TEXT prints. If the option trim_blocks or lstrip_blocks is on, ``shown`` can be shorter than
+    ``value``.
     """
 
     __slots__ = ("end", "kind", "shown", "start", "trim", "unit", "value")

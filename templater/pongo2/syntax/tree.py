@@ -45,7 +45,8 @@ class Literal(Expression):
 class Part:
     """One step of a path: ``.name``, ``.0`` or ``[expression]``.
 
-    ``arguments`` is a list if the template calls this step, as in ``.Get(1)``. Otherwise, it is None.
+    If the template calls this step, as in ``.Get(1)``, ``arguments`` is a list. If not, ``arguments`` is
+    None.
     """
 
     __slots__ = ("arguments", "key", "token")
@@ -135,7 +136,7 @@ class Lazy:
 
 
 class Scope:
-    """An argument of an `Invoke`: the scope, which is a dict of the names that the template binds."""
+    """An argument of an `Invoke`: the scope. The scope is a dict of the names that the template binds."""
 
     __slots__ = ()
 
@@ -207,7 +208,10 @@ class Print(Statement):
 
 
 class If(Statement):
-    """Bodies with conditions. The first true condition selects its body. ``otherwise`` is the final else."""
+    """Bodies with conditions. The first true condition selects its body.
+
+    If no condition is true, the body ``otherwise`` runs.
+    """
 
     __slots__ = ("branches", "otherwise")
 
@@ -256,7 +260,7 @@ class Do(Statement):
 
 
 class With(Statement):
-    """A body that runs in a copy of the scope, to which the names in ``pairs`` are added."""
+    """A body that runs in a new scope: a copy of the current scope, plus the names in ``pairs``."""
 
     __slots__ = ("body", "pairs")
 

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 def tag(name: str, dialects: "tuple[str, ...]" = DIALECT_NAMES) -> "Callable[[Tag], Tag]":
     """Mark ``function(document, start, arguments)`` as the parser of this tag.
 
-    The function returns a Statement or a list of Statements. The first argument is a Parser that is
-    positioned after the tag, so that it can parse the tag's body. The second argument is the token with the
-    tag's name. The third argument is a Parser for the tokens between the name and ``%}``.
+    The function returns a Statement or a list of Statements.
+
+    * ``document`` is a Parser at the position after the tag. This Parser can parse the tag's body.
+    * ``start`` is the token with the tag's name.
+    * ``arguments`` is a Parser for the tokens between the name and ``%}``.
     """
 
     def mark(function: "Tag") -> "Tag":

@@ -14,8 +14,8 @@ def if_tag(document: "Parser", start: "Token", arguments: "Parser") -> If:
     """Parse the tag.
 
     As in pongo2, the first condition selects the first body, the second condition the second body, and so on.
-    So in ``if a … else … elif b …``, the condition ``b`` selects the body after ``else``. The first body
-    without a condition is shown if all conditions are false.
+    For example, in ``if a … else … elif b …``, the condition ``b`` selects the body after ``else``. If all
+    conditions are false, the first body without a condition is shown.
     """
     conditions = [arguments.expression()]
     arguments.finish("If-condition is malformed.")

@@ -1,7 +1,7 @@
 """``{% ifchanged [expression …] %} … [{% else %} …] {% endifchanged %}``.
 
-The tag shows its body if the values of the expressions differ from the values at the tag's previous run.
-Without expressions, it shows the body if the body's text differs from the text that the tag last printed.
+The tag shows its body if the values of the expressions differ from the values at the tag's previous run. A
+tag without expressions shows the body if the body's text differs from the text that the tag last printed.
 """
 
 from ..operators import equal

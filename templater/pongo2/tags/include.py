@@ -55,8 +55,8 @@ def render_other(
 ) -> str:
     """Return the output of the included template with the number ``unit``.
 
-    This template was compiled together with the including template. In releases before pongo2 6.1, a template
-    that is included again keeps the state of its tags, such as the position of ``cycle``.
+    The included template was compiled together with the including template. Before pongo2 6.1, a template
+    keeps the state of its tags, such as the position of ``cycle``, when it is included again.
     """
     context = context_of(render, scope, only, names, values)
     state = None if DIALECTS[render.program.dialect].fixed else render.state
@@ -88,7 +88,7 @@ def context_of(
 ) -> "dict[str, Any]":
     """Return the context for the included template.
 
-    The context is a copy. So the included template cannot change names of the including template.
+    The context is a copy, so the included template cannot change names of the including template.
     """
     context = {} if only else render.merged(scope)
     context.update(zip(names, values, strict=True))

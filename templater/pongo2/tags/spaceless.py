@@ -23,8 +23,8 @@ def spaceless(document: "Parser", start: "Token", arguments: "Parser") -> Captur
 def collapse(render: "Render", text: str) -> str:
     """Remove white space between HTML tags, in several passes until nothing changes.
 
-    One match consists of two tags and the white space between them. One pass is not enough, because matches
-    cannot overlap: the second tag of a match cannot also be the first tag of the next match.
+    One match consists of two tags and the white space between them. Matches cannot overlap: if a tag is the
+    second tag of a match, it cannot be the first tag of the next match. So one pass is not enough.
     """
     weigh(render, text, 8)
     before = None

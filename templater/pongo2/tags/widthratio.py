@@ -37,7 +37,7 @@ def fixed_ratio(render: "Render", value: "Any", maximum: "Any", width: "Any") ->
 
 
 def ratio(render: "Render", value: "Any", maximum: "Any", width: "Any") -> int:
-    """Return the ratio, plus 0.5 and rounded up, like pongo2. So an integral ratio becomes one too high."""
+    """Return the ratio as pongo2 does: add 0.5, then round up. For example, the ratio 2 gives 3."""
     for operand in (value, maximum, width):
         weigh(render, operand, 1)
     exact = divide_floats(to_float(value), to_float(maximum)) * to_float(width) + 0.5

@@ -1,5 +1,6 @@
 """Traced renders: for each printed text, they record the context variables on which the text depends.
 
-`instrumented_template` makes a copy of a template. This copy calls the functions of `recorder`, which store
-the names of the variables that each text has used. Normal renders load neither of these modules.
+`instrumented_template` makes a copy of a template. While the copy renders, it calls functions of `recorder`.
+For each text, these functions store the names of the variables that the text depends on. Renders without
+tracing load neither of these two modules.
 """

@@ -38,7 +38,7 @@ Body = list[tree.Statement]
 
 
 class Traced(NamedTuple):
-    """The result of a traced render. The texts of ``pieces``, one after the other, give ``text``.
+    """The result of a traced render. ``text`` consists of the texts of ``pieces``, in this order.
 
     ``compared`` has the names of the context variables whose values the template has compared. The function
     `compares` decides which expressions compare values.
@@ -125,8 +125,8 @@ class Tracer:
     tuples of sites. Each sequence of neighbouring texts and ``{{ }}`` adds a tuple with its sites. Each
     condition or loop adds a tuple with a single site.
 
-    ``captured`` is true for a body whose text becomes a value, such as the body of a macro. The names that
-    such a body uses are recorded for the expression or tag that prints the value.
+    ``captured`` is true for a body whose text becomes a value, such as the body of a macro. If an expression
+    or tag prints the value, the names that the body uses are recorded for this expression or tag.
     """
 
     def __init__(self, document: tree.Document) -> None:
@@ -319,9 +319,10 @@ class Tracer:
         return [node]
 
     def assigned(self, statements: Iterable[tree.Statement]) -> dict[str, None]:
-        """Return the names that the statements bind in the scope in which they run.
+        """Return the names that the statements bind in their scope.
 
-        The names that a ``for`` or ``with`` tag binds are left out, because its body has its own scope.
+        A ``for`` or ``with`` tag has its own scope, so the result does not contain the names that these tags
+        bind.
         """
         found: dict[str, None] = {}
         waiting = list(statements)
@@ -384,8 +385,8 @@ class Tracer:
     ) -> tuple[list[tree.Expression], tree.Do, tree.Do]:
         """Convert the expressions whose values a statement binds to names.
 
-        Return the converted expressions, a call that runs before the statement binds the names, and a call
-        that runs afterwards.
+        Return the converted expressions and two calls. The first call runs before the statement binds the
+        names, and the second call runs afterwards.
         """
         token = pairs[0][1].token
         origins = [(name, self.origin(node)) for name, node in pairs]
@@ -399,9 +400,10 @@ class Tracer:
     def origin(self, node: tree.Expression) -> trace.Name:
         """Return the path of an expression that may be a field of a loop, or () for any other expression.
 
-        The tracer wraps most expressions in calls, but must not wrap a field of a loop: the field would no
-        longer change with the loop. For a path with a computed key, return (), because the tracer must also
-        record the reads of the key.
+        The tracer wraps most expressions in calls, but must not wrap a field of a loop: a wrapped field would
+        not change with the loop.
+
+        If the path has a computed key, return (): the tracer must record which variables the key reads.
         """
         while isinstance(node, tree.Filtered) and all(use.name == "safe" for use in node.filters):
             node = node.atom

@@ -241,9 +241,9 @@ def context_value(render: Render, depth: int, value: Any, path: tuple[str | None
 
 
 def bound_value(render: Render, depth: int, value: Any, scope: Scope, path: tuple[str | None, ...]) -> Any:
-    """Record the context variables on which the value of a variable of the template depends.
+    """Record that the template reads a variable that a tag, such as ``set``, can bind.
 
-    A tag of the template, such as ``set``, may have given the variable its value.
+    The function records the context variables on which the variable's value depends.
     """
     trace = trace_of(render)
     frame = trace.take(depth)
@@ -464,7 +464,7 @@ def printed(render: Render, depth: int, value: Any) -> Any:
 
 
 def compared(render: Render, depth: int, value: Any) -> Any:
-    """Record that an expression compares values, or computes a value that can show a part of another value.
+    """Record that an expression compares values, or can show a part of a value, as ``name.0`` does.
 
     `instrumented_template.compares` decides which expressions call this function.
     """
