@@ -2,8 +2,8 @@
 
 A value is ``None``, ``bool``, ``int``, ``float``, ``str``, ``list`` or ``dict``, or an instance of the
 classes below, which add Go's static types. A ``str`` contains undecodable bytes as surrogate escapes
-(U+DC80-U+DCFF). The functions accept all of these values. They raise `Failure`, `Panic` and `TooLarge`, which
-contain no source position.
+(U+DC80-U+DCFF). The functions accept all of these values. The errors that they raise contain no source
+position: `Failure`, `Panic` and `TooLarge`.
 """
 
 from .golang.parse_float import parse_float
@@ -177,9 +177,9 @@ class Function:
 class Struct:
     """A Go struct with fields and methods.
 
-    ``text`` is the result of the struct's String() method, or None if it has no such method.
-    ``pointer`` is true if the value is a pointer to the struct. Then the value equals only itself.
-    ``hidden`` has the names of unexported fields. Reading such a field causes a panic.
+    ``text`` is the result of the struct's String() method, or None if it has no such method. ``pointer`` is
+    true if the value is a pointer to the struct. A pointer equals only itself. ``hidden`` has the names of
+    unexported fields. Reading such a field causes a panic.
     """
 
     __slots__ = ("fields", "gotype", "hidden", "methods", "pointer", "text")
@@ -304,7 +304,7 @@ NO_LOOP = NilPointer("*pongo2.tagForLoopInformation")
 
 
 class Block(Struct):
-    """The value of ``block``. Its only method, Super, renders the body that the current body replaces."""
+    """The value of ``block``. Its only method, Super, renders the inherited body of the block."""
 
     __slots__ = ("super_",)
 
@@ -533,8 +533,10 @@ def iterate(
     """Return the values that a loop binds to its first name, and the values for its second name.
 
     The first list has the elements of a list, the bytes of a string or the keys of a map. The second list has
-    the values of a map, and is None for other values. Go's order of keys is random. Here the keys are sorted,
-    because the same inputs must give the same output.
+    the values of a map, and is None for other values.
+
+    Go iterates over a map in random order. This function sorts the keys, so that equal inputs give equal
+    outputs.
     """
     if isinstance(v, list):
         items = v

@@ -2,8 +2,10 @@
 
 Each family of releases has its own variant of these steps (see ``Host.family``). The model follows links like
 the release itself: as the kernel does, or as Go's ``os.Root`` does. Error texts are the texts of the daemons,
-with ``$INSTANCE``, ``$ROOTFS`` and ``$TEMPLATES`` in place of the instance's directories. The steps are based
-on recorded runs of each release's code. Cases that the recordings do not cover are "unknown".
+with ``$INSTANCE``, ``$ROOTFS`` and ``$TEMPLATES`` in place of the instance's directories.
+
+The steps are based on recorded runs of each release's code. Cases that the recordings do not cover are
+"unknown".
 
 * `errno_errors` and `go_strconv`: errors of system calls, and numbers and quoted texts as in Go.
 * `known_host_files`: the known files of the host, usually only the instance's files.

@@ -114,7 +114,8 @@ class Agent:
 class RewrittenAgent(Agent):
     """The agent of LXD 6.8.
 
-    This agent first creates the parent directories. It gives every file the mode 0644, and hangs at a fifo.
+    This agent creates the parent directories of each file first. It gives every file the mode 0644. If the
+    target is a fifo, the agent hangs.
     """
 
     creating = "Failed creating template file: "

@@ -26,8 +26,12 @@ FILES = "/files"
 class Drive(Daemon):
     """A daemon that reads and writes files by plain paths when it writes the config drive.
 
-    Incus does this up to 7.2. LXD does this up to 5.0.6 in the series 5.0, up to 5.21.4 in the series 5.21,
-    and up to 6.8 in the series 6.
+    These releases use plain paths:
+
+    * Incus up to 7.2
+    * LXD 5.0 up to 5.0.6
+    * LXD 5.21 up to 5.21.4
+    * LXD 6 up to 6.8
     """
 
     def open_roots(self) -> None:

@@ -12,7 +12,7 @@ ROOT_LINKS = 8  # Go: os/root_unix.go rootMaxSymlinks
 
 
 class Root:
-    """A model of Go's os.Root. It follows the function doInRoot in os/root_openat.go."""
+    """A model of Go's os.Root. Its steps are those of the function doInRoot in Go's os/root_openat.go."""
 
     def __init__(self, filesystem: HostFilesystem, place: Place) -> None:
         self.filesystem = filesystem

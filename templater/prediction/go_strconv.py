@@ -1,4 +1,4 @@
-"""Functions that parse numbers and quote text as Go does, with the errors that the daemons report."""
+"""Functions that parse numbers and quote text like Go. Their errors equal the errors of the daemons."""
 
 from __future__ import annotations
 

@@ -55,9 +55,10 @@ class Node(NamedTuple):
 class Place:
     """A name in a directory of the daemon's file system, whether or not it exists.
 
-    Places form a tree, so a step of a walk takes the same time at any depth, even in a path with thousands of
-    names. The reference to the parent is weak. A strong reference would form a cycle and keep the written
-    files in memory until Python collects garbage.
+    Places form a tree. So each step along a path takes equally long, even if the path has thousands of names.
+
+    The reference to the parent is weak. A strong reference would form a cycle and keep the written files in
+    memory until Python collects garbage.
     """
 
     __slots__ = ("__weakref__", "_parent", "before", "children", "is_known", "made", "name")

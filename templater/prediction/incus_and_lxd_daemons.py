@@ -334,7 +334,10 @@ class OsRootDaemon(Openat2CheckedDaemon):
 
 
 class OsRootCheckedDaemon(Daemon):
-    """The daemon of family LHEAD. It checks target and template with os.Root, and then uses plain paths."""
+    """The daemon of family LHEAD.
+
+    It first checks the target and the template with os.Root. It then opens both by plain paths.
+    """
 
     creating = "Failed creating template file: "
     reading = "Failed reading template file: "

@@ -26,8 +26,9 @@ class UnknownTemplate(Unknown):
 class Surroundings(NamedTuple):
     """The daemon's machine.
 
-    ``view`` is the machine's whole file system, or None if only the instance's files are known. ``shift`` is
-    the first id of the instance's id map if the ids on disk are shifted, else 0.
+    ``view`` is the machine's whole file system, or None if only the instance's files are known. If the ids on
+    disk are shifted, ``shift`` is the first id of the instance's id map. If they are not shifted, ``shift``
+    is 0.
     """
 
     view: RootfsView | None = None

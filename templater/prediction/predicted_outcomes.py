@@ -83,10 +83,10 @@ def predict(
 
 
 def mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
-    """Set each outcome of a pass that depends on the order of the rules to ``random``.
+    """Set each outcome of a pass to ``random`` if the outcome depends on the order of the rules.
 
     The daemons run the rules in the random order of a Go map. If a rule stops the start in this pass, return
-    a text that names the rule, else an empty string.
+    a text that names the rule. If no rule does, return an empty string.
     """
     failing = [
         change for change, outcome in outcomes.items() if not outcome.ok and outcome.result != "unknown"

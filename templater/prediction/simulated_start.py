@@ -1,9 +1,10 @@
 """A simulated start on a host: each pass runs its rules on the model file system.
 
-`start` runs the rules in a given order. The daemons run the rules of a pass in random order and stop at the
-first rule that fails. Rules that ran before the failing rule have written their files, and the other rules
-have not. The order cannot be predicted, so `start_on_host` finds the files that the host certainly writes,
-and the files whose state is uncertain.
+`start` runs the rules in a given order.
+
+The daemons run the rules of a pass in random order and stop at the first rule that fails. Only the rules
+before the failing rule have then written their files. The order cannot be predicted. So `start_on_host` finds
+two groups of files: those that the host certainly writes, and those whose state is uncertain.
 """
 
 from __future__ import annotations
@@ -226,7 +227,7 @@ class _Run:
         return self.filesystem.view.read(place.path, entry.size) == made.content
 
     def finished(self) -> HostStart:
-        """Return the result of the start. It names files by their paths in the root filesystem."""
+        """Return the result of the start. The result names files by their paths in the root filesystem."""
         for place in sorted({place for place, _ in self.filesystem.journal}, key=lambda place: place.names):
             path = self.inside(place)
             if path is not None and place.made is not None and place not in self.unknown:

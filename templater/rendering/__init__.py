@@ -1,9 +1,12 @@
 """Rendering of templates for the rules of an image and an instance.
 
-`instance_context` builds the variables that a template sees, `render` renders the rules that match a trigger,
-and `unknown_names` reports misspelled variables. `rendered_text_cache` stores each rendered text as long
-as the template and its values stay the same. `origins` tells where each rendered line comes from. None of
-these modules reads a root filesystem.
+* `instance_context` builds the variables that a template sees.
+* `render` renders the rules that match a trigger.
+* `unknown_names` reports misspelled variables.
+* `rendered_text_cache` stores each rendered text as long as the template and its values stay the same.
+* `origins` tells where each rendered line comes from.
+
+None of these modules reads a root filesystem.
 
 May import: model, pongo2.
 """

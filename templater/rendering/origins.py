@@ -1,4 +1,4 @@
-"""Explanations of rendered files. They name the template line and the value origins of each rendered line.
+"""Explanations of rendered files: for each line, its line in the template and the origins of its values.
 
 The origin of a value is the layer of the configuration that sets it, such as a profile.
 """
@@ -82,9 +82,9 @@ class Origin(NamedTuple):
 class Layers:
     """The layers that supply the values of one instance: the image, the profiles and the instance's own keys.
 
-    ``given`` is the instance as the user described it, and ``made`` the instance that templates see, with the
-    keys that a daemon adds. ``options`` and ``device_options`` have the names of the keys and devices that
-    the command line sets.
+    ``given`` is the instance as the user described it. ``made`` is the instance that templates see: it also
+    has the keys that a daemon adds. ``options`` and ``device_options`` have the names of the keys and devices
+    that the command line sets.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ class Line(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """A name that a template reads, the lines of the template that read it, and the origin of its value."""
+    """A name that a template reads, with the template lines that read it, and the origin of its value."""
 
     origin: Origin
     lines: tuple[int, ...]
@@ -387,7 +387,7 @@ def names_read(source: Source, dialect: str) -> frozenset[Name] | None:
 
 
 def readings(source: Source, rule: Rule, layers: Layers, dialect: str) -> list[Reading]:
-    """Return every name that a template reads from its context, sorted by the first line that reads it.
+    """Return every name that a template reads from its context, in the order of the first reads.
 
     If the template computes a key, the result has the name of the whole map, such as ``config``. Raises
     TemplaterError if the template is invalid.

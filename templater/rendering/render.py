@@ -63,9 +63,9 @@ def render(
     """Render the matching rules of each trigger, one trigger after the other.
 
     The rules of one trigger are rendered in the order of metadata.yaml. If a rule fails, its rendering has an
-    ``error``, and the other rules are still rendered. ``codes`` maps the names of templates to compiled code
-    from the cache, so that a render need not import the compiler. The total time limit starts here, unless it
-    has already started.
+    ``error``, and this function still renders the remaining rules. ``codes`` maps the names of templates to
+    compiled code from the cache, so that a render need not import the compiler. The total time limit starts
+    here, unless it has already started.
 
     Raises LimitError if rendering takes too long, or gives too many files or bytes.
     """

@@ -150,9 +150,11 @@ class _Templates(Compiled):
 def parse(source: Source, dialect: str) -> Parsed:
     """Find the names on which the rendered text of a template depends.
 
-    An identifier counts if the context has a variable of the same name. This includes a member of another
-    value, such as the ``config`` in ``x.config``. If the template reads only constant keys of a map, the
-    result has these keys instead of the map's name. Raises TemplaterError if the template is invalid.
+    An identifier counts if the context has a variable with this name. The identifier can also be a member of
+    a value, such as the ``config`` in ``x.config``.
+
+    If the template reads only constant keys of a map, the result has these keys instead of the map's name.
+    Raises TemplaterError if the template is invalid.
     """
     document = Compilation(source, DIALECTS[dialect]).parsed()
     counted = Counter(token.value for token in document.tokens if token.kind == IDENTIFIER)

@@ -23,7 +23,7 @@ class Explained(NamedTuple):
     """The explanation of one file in one pass. A pass runs the rules of one trigger.
 
     ``lines`` is None if the origins of the lines are unknown. If a later pass renders the file again,
-    ``later`` is the change in that pass. Then only the explanation of ``later`` has the lines.
+    ``later`` is the change in that pass. In this case, only the explanation of ``later`` has lines.
     """
 
     change: Change
@@ -42,7 +42,7 @@ class Chunk(NamedTuple):
 
 
 class Continuation(NamedTuple):
-    """The first part of a line. This part may continue a value that began in an earlier line.
+    """The first part of a line. This part can belong to a value that began in an earlier line.
 
     ``last`` is the index of the line in which the value of this part ends. Empty lines between the lines of a
     value belong to the value.
@@ -84,7 +84,7 @@ def unexplained(change: Change) -> str:
 
 
 def when_written(rule: Rule) -> str:
-    """Return a text that lists the triggers at which a rule writes its file, and the other triggers."""
+    """Return a text with the triggers at which a rule writes its file, and the remaining triggers."""
     if rule.null:
         return "never written: the entry is null"
     due = [trigger for trigger in TRIGGERS if trigger in rule.when]

@@ -150,7 +150,7 @@ def _range(start: int, stop: int) -> str:
 
 
 def _one_hunk(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
-    """Yield one hunk. It replaces all lines from the first to the last line that differs."""
+    """Yield one hunk that replaces all lines from the first difference to the last difference."""
     head = 0
     while head < min(len(before), len(after)) and before[head] == after[head]:
         head += 1

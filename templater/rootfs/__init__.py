@@ -1,14 +1,18 @@
 """Root filesystems on disk and in memory. No path leads out of a root filesystem.
 
-`confined_root` is the only module that opens a path below an untrusted directory; `resolve_beneath` has its
-two mechanisms. `confined_directory` creates, renames and removes names in a directory that `confined_root`
-has opened. `confined_without_descriptors` reads on systems such as Windows. `regular_files` reads, compares
-and writes files by descriptor. `system_calls` has the open flags, and the values and errors of system calls.
-`trusted_paths` opens a directory by a path on which other users may have put links. `writable_by_others`
-finds the users who can write in a directory, and `group_members` finds the members of its group.
-`id_map` maps ids of a container to ids on disk. `disk_sync` writes files to the disk. `file_system_type`
-recognises overlays. `close_in_another_process` lets a hook or command end early: another process waits until
-the kernel has freed the removed files.
+* `confined_root` is the only module that opens a path below an untrusted directory.
+* `resolve_beneath` has the two mechanisms of `confined_root`.
+* `confined_directory` creates, renames and removes names in a directory that `confined_root` has opened.
+* `confined_without_descriptors` reads on systems such as Windows.
+* `regular_files` reads, compares and writes files by descriptor.
+* `system_calls` has the open flags, and the values and errors of system calls.
+* `trusted_paths` opens a directory by a path that can contain links of untrusted users.
+* `writable_by_others` finds the users who can write in a directory.
+* `group_members` finds the members of a group.
+* `id_map` maps ids of a container to ids on disk.
+* `disk_sync` writes files to the disk.
+* `file_system_type` recognises overlays.
+* `close_in_another_process` lets a hook or command end before the kernel has freed the removed files.
 
 May import: model, oslite.
 """

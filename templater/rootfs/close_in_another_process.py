@@ -1,33 +1,36 @@
 """Removed files that this process has open. Another process waits until the kernel has freed their blocks.
 
 **Files.** If a file has no name any more, the kernel frees its blocks when the last process closes the file.
-On btrfs, this can take minutes. With quotas, btrfs looks at every reference to each block: a file of 64 KiB
-takes 20 seconds if its blocks also belong to 100,000 other files. An empty file can have gigabytes of
-extended attributes. Neither a limit on the size nor a time limit would end this work. On other file systems,
-the time depends on the size of the file.
+On file systems other than btrfs, the time for this depends on the size of the file.
 
-So hooks and commands open a file before they remove or replace its name, if the removal may be slow.
-``handing_over`` leaves the last close to another process. A runtime that starts a container does not wait for
-that process. ``close`` does the same if another process has removed a file or directory that was still open.
+On btrfs, this can take minutes. With quotas, btrfs looks at every reference to each block. If the blocks of a
+file of 64 KiB also belong to 100,000 other files, this takes 20 seconds. Even an empty file can have
+gigabytes of extended attributes. So no limit on the size prevents this work, and no time limit can end it.
+
+If a removal may be slow, hooks and commands open the file before they remove or replace its name.
+``handing_over`` leaves the last close to a new process. A runtime that starts a container does not wait for
+that process. A different program can also remove a file or directory that is open in this process. ``close``
+then leaves the last close to a new process, too.
 
 **Directories.** If a process looks up a missing name in a directory, the kernel keeps a record of that name.
 When the directory is removed, the kernel frees all of these records. For four million names in an empty
 directory, this takes 7 seconds. During this time, the directory above is locked. So ``remove_directory``
-leaves the removal to the other process, after all other work.
+leaves the removal to the new process, at the end of all work.
 
-In a PID namespace of a container, a hook removes the directories itself. A process of the container could
-trace the other process, and take over that process's rights on the host and its open files.
+In a PID namespace of a container, a hook removes the directories itself. If a new process removed them, a
+process of the container could trace the new process. The container would then have the new process's rights
+on the host, and its open files.
 
 At its end, a hook or command kills each process that only closes files: the kernel then closes the files.
 
 **Overlays.** When the kernel unmounts an overlay, it first writes all changes of the upper layer's file
-system to the disk. These include the changes of other processes. Only the option ``volatile`` prevents this.
-In any case, the kernel then frees the files that were removed from the layers. ``unmount_at_end`` leaves this
-work to the process that closes the removed files last.
+system to the disk, including the changes of other processes. Only the option ``volatile`` prevents this. With
+and without this option, the kernel then frees the files that were removed from the layers. ``unmount_at_end``
+leaves this work to the process that closes the removed files last.
 
 **Other open files.** An error can leave a file or directory open, and a hook keeps the layers of an overlay
-open. So the process of a hook or command calls ``close_rest_at_end``. Without this call, the process could
-not end before the kernel has freed each removed file or directory that is still open.
+open. So hooks and commands call ``close_rest_at_end``. Without this call, their process could not end before
+the kernel has freed each removed file or directory that is still open.
 
 Programs that use the Python API keep no files open, because they can have threads and child processes of
 their own.
@@ -84,8 +87,8 @@ def handing_over(
 ) -> "Result":
     """Call a function that does the work of a hook or command.
 
-    Then start another process, which closes the files that the function has removed. The caller need not wait
-    for that process. The module's docstring gives the details.
+    Afterwards, start a process that closes the removed files. The caller need not wait for that process. The
+    module's docstring gives the details.
     """
     global _doomed, _held, _kept  # noqa: PLW0603
     outer = _held, _kept
@@ -121,9 +124,9 @@ def close_rest_at_end() -> None:
 def unmount_at_end(path: str, *, itself: bool) -> None:
     """When ``handing_over`` ends, unmount a file system that this process has mounted in its own namespace.
 
-    By default, the process that closes the removed files also ends the mount. With ``itself``, this process
-    first waits at most ``LONG_PATIENCE`` seconds until the other process has closed the files. Then this
-    process unmounts the file system.
+    By default, the process that closes the removed files also ends the mount. If ``itself`` is true, this
+    process ends the mount. It first waits until the removed files are closed, but at most ``LONG_PATIENCE``
+    seconds.
 
     ``itself`` is for an overlay with the option ``index=on``. While a removed file of this overlay is open,
     the kernel refuses another overlay with the same upper layer.
@@ -136,9 +139,10 @@ def unmount_at_end(path: str, *, itself: bool) -> None:
 def _unmount(path: str, itself: bool, held: "list[int]") -> None:
     """Detach a file system from this process's namespace.
 
-    If ``itself`` is false, another process does the slow part: add the file system's open root directory to
-    ``held``. The kernel unmounts the file system when the last process closes this directory. If ``itself``
-    is true, first wait until the other process has closed the removed files.
+    If ``itself`` is true, first wait until another process has closed the removed files.
+
+    If ``itself`` is false, leave the slow part to that process: add the file system's open root directory to
+    ``held``. The kernel unmounts the file system when the last process closes this directory.
     """
     if not itself:
         try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
@@ -290,15 +294,17 @@ def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
     The other process closes the files later, so the kernel frees their blocks at the end of that process.
 
     ``patience`` is the number of seconds to wait for the end of the other process. Callers give ``patience``
-    only at the end of their work. If the other process ends later, the next call reaps that process. Until
-    then, the process counts towards limits on processes.
+    only at the end of their work. If the other process ends later, the next call of this function reaps that
+    process. Until the next call, that process counts towards limits on processes.
 
-    At the end of the work, the other process also removes the directories of ``remove_directory``, unless a
-    container can trace the other process. An earlier removal could lock a directory that this process needs.
+    If no container can trace the other process, that process also removes the directories of
+    ``remove_directory``. It does so only at the end of the work. An earlier removal could lock a directory
+    that this process needs.
 
-    The other process closes all other descriptors, because some runtimes read the output of a hook until
-    every process has closed the output. If the other process can't be started, the kernel frees the blocks
-    before this function returns.
+    Some runtimes read the output of a hook until every process has closed the output. So the other process
+    closes every descriptor that it does not need.
+
+    If the other process can't be started, the kernel frees the blocks before this function returns.
     """
     files = _taken(held)
     directories = _taken(_doomed)[::-1] if _doomed and patience is not None else []
@@ -351,9 +357,9 @@ def _taken(held: "list[Item]") -> "list[Item]":
 def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]", highest: int) -> None:
     """Keep the files in ``kept`` open until the parent process has closed them, and then end.
 
-    This function runs in the process that ``_hand_over`` starts. It closes all other descriptors up to
-    ``highest``, and waits until the parent process has closed the other end of the pipe. Then it removes the
-    directories, and ends the process, so that the kernel closes the files.
+    This function runs in the process that ``_hand_over`` starts. First, it closes all descriptors up to
+    ``highest`` that are not in ``kept``. When the parent process closes its end of the pipe, the function
+    removes the directories and ends the process. The kernel then closes the files.
     """
     keep_functions()
     os.setsid()  # a SIGKILL for the group of the parent process does not end this process early

@@ -67,8 +67,7 @@ class Directory(Closing):
     def names_with(self, prefix: str, most: int) -> "tuple[list[str], int]":
         """Return the names that begin with a prefix. Read at most ``most`` names of the directory.
 
-        The second result is ``most`` minus the number of all names that were read. This number includes the
-        names without the prefix.
+        The second result is ``most`` minus the number of names that were read, with or without the prefix.
         """
 
         def names() -> "tuple[list[str], int]":
@@ -100,7 +99,7 @@ class Directory(Closing):
     def read(self, name: str, limit: int, check: "Callable[[int], None] | None" = None) -> bytes:
         """Read a regular file with ``read_regular``.
 
-        Raises RefusedError for anything else, including a symlink.
+        Raises RefusedError for every other file type, including symlinks.
         """
         return read_regular(lambda flags: self._opened(name, flags), limit, self.path_of(name), check)
 
@@ -109,7 +108,7 @@ class Directory(Closing):
     ) -> bool:
         """Return whether a regular file has this content, see ``descriptor_has_content``.
 
-        Raises RefusedError for anything else, including a symlink.
+        Raises RefusedError for every other file type, including symlinks.
         """
         return regular_has_content(
             lambda flags: self._opened(name, flags), content, self.path_of(name), before_piece
@@ -152,7 +151,7 @@ class Directory(Closing):
             return None
 
     def open(self, name: str, *, write: bool = False) -> int:
-        """Open a regular file of any size. Raises RefusedError for anything else, including a symlink.
+        """Open a regular file of any size. Raises RefusedError for every other file type, including symlinks.
 
         Close the descriptor with ``close_in_another_process.close``.
         """
@@ -177,7 +176,7 @@ class Directory(Closing):
         return os.open(name, flags, mode, dir_fd=self.fd)
 
     def unlink_left(self, name: str) -> None:
-        """Remove a file that a killed process may have left. Do nothing if the file is missing."""
+        """Remove a file if it exists. A killed process can have left the file."""
         if self.lstat(name) is not None:
             self.unlink(name)
 

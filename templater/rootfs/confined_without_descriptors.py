@@ -1,8 +1,8 @@
 """Read access below a directory on systems without directory descriptors, such as Windows.
 
 Every component of a path is checked by name. Another process can replace a directory by a link after the
-check, and before the module uses the directory. So this module only reads. The module is for previews on
-Windows, where containers never run from the directory.
+check, and before the module uses the directory. So this module never writes. It is for previews on Windows,
+where containers never run from the directory.
 """
 
 import os

@@ -143,10 +143,11 @@ class DirectoryRootfs(Closing):
     def while_reading(
         self, read: "Callable[[Callable[[], None]], Result]", require_time: "Callable[[], None] | None" = None
     ) -> "Result":
-        """Call ``read`` with a time check, which ``read`` must call before each piece of a file.
+        """Call ``read`` with a function that checks the time.
 
-        The time check first calls ``require_time``, which can raise an error. Then it raises SlowError if the
-        time of ``limit_reading`` is over.
+        ``read`` must call that function before each piece of a file. The function first calls
+        ``require_time``, which can raise an error. If the time of ``limit_reading`` is over, the function
+        then raises SlowError.
         """
         self.begun = monotonic()
 

@@ -1,8 +1,8 @@
 """Functions that sync files to the disk.
 
 Each fsync waits for the disk, so ten thousand small files would take a minute. syncfs writes all changes of a
-file system at once. But syncfs also waits for the data of other processes: half a minute, if another
-container writes without pause. So templater uses syncfs only for many files.
+file system at once. But syncfs also waits for the data of other processes. If another container writes
+without pause, this takes half a minute. So templater uses syncfs only for many files.
 
 **fsync on btrfs.** fsync writes a file or directory with a name to a log of btrfs. After a power cut, btrfs
 can restore the file from this log. All processes share the log, so fsync waits until other processes have
@@ -18,19 +18,23 @@ files, and give them gigabytes of attributes. No limit ends these system calls. 
 name does not avoid the log, because newer kernels also log such files.
 
 **Order on btrfs.** btrfs commits all changes of names in their order. So before a file gets its name,
-templater only writes the file's content to the disk, by the request FIEMAP with a flag. btrfs then writes no
-log. After a power cut, a file with this name is complete. If a later change is on the disk, such as the state
-of an instance, the names are on the disk, too. For hooks, this order suffices.
+templater writes only the file's content to the disk. The request FIEMAP with a flag does this, and btrfs then
+writes no log.
+
+After a power cut, a file with this name is complete. If a later change is on the disk, such as the state of
+an instance, the names are on the disk, too. For hooks, this order suffices.
 
 **Commits on btrfs.** ``commit`` also waits until the names are on the disk: two ioctls commit the current
 transaction. Unlike syncfs, these ioctls do not write the content of other processes' files, but they wait for
 the metadata of all processes. The command ``apply`` commits before the first file gets its name, so that no
-file is in the log. It commits again after the last file.
+file is in the log. It commits again after the last file has its name.
 
-**Overlays.** An overlay over btrfs passes on FIEMAP, but not the other ioctls. So templater opens the upper
-layer, whose path is in /proc/self/mountinfo. If that fails, templater uses syncfs. The overlay of a hook has
-the option ``volatile``, with which fsync and syncfs do nothing. But a hook has the upper layer open, so it
-can commit this layer.
+**Overlays.** An overlay over btrfs passes the request FIEMAP on to btrfs, but not the ioctls of ``commit``.
+So templater opens the upper layer, whose path is in /proc/self/mountinfo. If templater can't open the layer,
+templater uses syncfs.
+
+The overlay of a hook has the option ``volatile``, with which fsync and syncfs do nothing. But a hook has the
+upper layer open, so it can commit this layer.
 """
 
 import errno

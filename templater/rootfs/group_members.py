@@ -18,9 +18,9 @@ def has_other_members(gid: int, users: "Collection[int]") -> bool:
 
     If a member's name belongs to no user, the member counts as another user.
 
-    Users with this primary group are members, too, and so are the members of other groups with the same
-    number. This function searches for these members in /etc/passwd and /etc/group only, because a directory
-    service can have too many users and groups.
+    Users with this primary group count as members. If several groups have this number, the members of all
+    these groups count. This function searches for these members in /etc/passwd and /etc/group only, because a
+    directory service can have too many users and groups.
     """
     names: list[str | bytes]
     try:

@@ -128,7 +128,8 @@ class MemoryRootfs:
     def write(self, path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
         """Create or replace a file. Other hard links of a replaced file keep the old content.
 
-        A mount point can't be replaced. So the mounted file gets the content, and keeps its owner and mode.
+        If a file is mounted at the path, the file can't be replaced. Only its content changes: the owner and
+        the mode stay.
         """
         directory, name = self._parent(path)
         old = directory.children.get(name)

@@ -65,9 +65,9 @@ def read_descriptor(
 def descriptor_has_content(fd: int, content: bytes, before_piece: "Callable[[], None] | None" = None) -> bool:
     """Return whether a descriptor has exactly this content from its offset to its end.
 
-    The function reads pieces of at most 1 MiB, and stops at the first piece that differs. ``before_piece`` is
-    called before each piece. It can raise an error to end a slow comparison: the kernel may need minutes to
-    decompress a file.
+    The function reads pieces of at most 1 MiB, and stops at the first piece that differs. It calls
+    ``before_piece`` before each piece. The kernel may need minutes to decompress a file, so ``before_piece``
+    can raise an error to end a slow comparison.
     """
     done = 0
     piece = 1 << 16  # most files are small, and a large file usually differs soon
@@ -107,7 +107,7 @@ def read_regular(
 
     Another program can notice that this process opens a file, and then remove the file's name. If the file is
     huge, the last close then takes minutes. So this function does not open a file above the limit. It reads
-    only the file's status, which no program can notice.
+    only the status of such a file, which no program can notice.
 
     The last close of a small file can also take long, because the file can have a million extended
     attributes. So this function closes every file with ``close_in_another_process.close``.
@@ -164,8 +164,8 @@ def open_regular(
     """Open a regular file, and return its descriptor. ``opened(flags)`` opens it by its name.
 
     Opening a device can have side effects, and so can opening a file above the limit (see ``read_regular``).
-    So this function checks the type and size first. Then it opens the checked file, even if another process
-    has replaced the name by a device.
+    So this function checks the type and size first. If another process then replaces the name by a device,
+    this function still opens the checked file.
 
     Raises BusyError if another process holds a lease (a kind of lock) on the file.
     """

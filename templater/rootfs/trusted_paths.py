@@ -28,9 +28,9 @@ def open_folder(path: str, *, follow: bool = True, fixed: bool = False) -> Root:
     opened only once, and its owner is read from the open descriptor. So replacing a directory by a link has
     no effect. Without ``follow``, the last component may not be a link.
 
-    With ``fixed``, each directory on the way must belong to root or this process's user, because the owner of
-    a directory could replace the directories in it. There is one exception: the path may end with directories
-    that all belong to one other user, such as a container's root. In a sticky directory such as ``/tmp``,
+    With ``fixed``, each directory on the path must belong to root or this process's user. Any other owner of
+    a directory could replace the directories in it. There is one exception: the last directories of the path
+    may all belong to one further user, such as a container's root. In a sticky directory such as ``/tmp``,
     users can replace only their own files and directories.
 
     Raises RefusedError for a link or a directory of another user, and InputError if the directory can't be
@@ -137,7 +137,7 @@ def clean_path(path: str) -> str:
 
 
 def is_same_place(first: str, second: str) -> bool:
-    """Return whether two paths lead to the same file or directory. Return False if one of them is missing."""
+    """Return whether two paths lead to the same file or directory. Return False if a path is missing."""
     found = _identity(first)
     return found is not None and found == _identity(second)
 

@@ -75,7 +75,8 @@ def _has_another_number_outside(gid: int, users: "Rows", groups: "Rows") -> bool
     group. Groups in a range of subordinate ids have no members.
 
     The numbers outside belong to the surrounding namespace, which can itself be the namespace of a rootless
-    runtime. There, 0 can be any group. So also return True if the number outside is 0.
+    runtime. In such a namespace, the number 0 can mean any group. So the result is also True if the number
+    outside is 0.
     """
     return any(
         first == gid and count == 1 and (disk == 0 or (first, disk, count) not in users)
@@ -102,7 +103,7 @@ _named_owner = 0
 def name_owner(uid: int) -> None:
     """Store the user whom the hook's option ``--owner`` names.
 
-    ``namespace_owner`` returns this user if this user created the user namespace, else 0.
+    If this user created the user namespace, ``namespace_owner`` returns this user. If not, it returns 0.
     """
     global _named_owner  # noqa: PLW0603 - the option holds for every directory that the hook opens
     _named_owner = uid

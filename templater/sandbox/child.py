@@ -162,7 +162,9 @@ def start(
     """Fork a child that runs ``prepare`` (imports), locks itself down, and then runs ``work``.
 
     ``prepare`` runs with the parent's rights, so it must not parse untrusted bytes. ``work`` can read from
-    the descriptors ``inputs``, which keep their numbers, and from the descriptors that ``prepare`` returns.
+    two groups of descriptors: ``inputs``, which keep their numbers, and the descriptors that ``prepare``
+    returns.
+
     ``work`` can wait for programs that ``prepare`` started. If one of ``inputs`` is a directory, ``work`` can
     also open files for reading, with the permissions of an unprivileged user.
     """

@@ -138,7 +138,7 @@ def start(
     """Start a program that reads an open file as ``INPUT``, with limits on processor time and memory.
 
     ``path`` is only the name of the file in messages. This function does not open the path again, because the
-    path can lead to another file now.
+    path can meanwhile lead to a different file.
 
     The program may need only the beginning of the file. In this case, ``content`` is a function that returns
     the number of needed bytes.

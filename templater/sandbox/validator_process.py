@@ -5,8 +5,8 @@ of 16 MiB in memory. The program can write only to that folder. The program has 
 limits on processes, time, memory and output. If the program ends, the kernel ends all its child processes,
 too.
 
-If templater runs as root, the program gets a user id that owns nothing. Otherwise, the sandbox needs user
-namespaces.
+If templater runs as root, the program gets a user id that owns nothing. If templater does not run as root,
+the sandbox needs user namespaces.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def run(
     confined: bool = True,
     limits: Limits | None = None,
 ) -> Result:
-    """Run the program at the path ``program``. Its working directory is a folder that contains ``files``.
+    """Run the program at the path ``program``, in a working directory that contains ``files``.
 
     ``stdin`` is the name of one of the files. If ``confined`` is false, the program has limits but no
     sandbox, and can read all files that its user can read. Raises NotConfinedError if this process can't

@@ -331,16 +331,17 @@ class _Listener:
         return min(waiting, min(stalled, default=math.inf)) > before
 
     def _close_one(self, newcomer: str = "") -> None:
-        """Close one connection, so that the server can accept another one.
+        """Close one connection, so that the server can accept a new one.
 
         A connection is idle while its client sends no complete request, or does not read an answer. The
-        busiest address is the address with the most connections. Close the first of these that exists:
+        busiest address is the address with the most connections. Close the first of these connections that
+        exists:
 
         1. the longest-idle connection of the busiest address, if that address has more than ``_CROWD``
            connections
         2. the longest-idle connection of all, if it has been idle for at least ``Bounds.stalled`` seconds
-        3. the newest connection of the busiest address, if the address ``newcomer`` has fewer connections
-           than the busiest address, and at least two addresses have connections
+        3. the newest connection of the busiest address, if at least two addresses have connections, and the
+           address ``newcomer`` has fewer connections than the busiest address
         4. the longest-idle connection of all
         """
         address, number = self._clients.most_common(1)[0] if self._clients else ("", 0)

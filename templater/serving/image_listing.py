@@ -26,8 +26,10 @@ _FIRST_WITH_MACHINES = (3, 19)
 class Listing:
     """All public images. ``documents`` maps paths to generated files of a simplestreams catalog.
 
-    If several images have the same name, the image API shows only one of them. The server prefers containers,
-    then images of its own architecture. Raises LimitError if the lists for clients are too large.
+    If several images have the same name, the image API shows only one of them. The server prefers a container
+    to a virtual machine. Among images of one type, it prefers its own architecture.
+
+    Raises LimitError if the lists for clients are too large.
     """
 
     def __init__(

@@ -165,7 +165,7 @@ def _add_profile(simulation: Simulation, name: str, file: str) -> str:
 def _instance_of_published(instance: Instance, name: str) -> Instance:
     """Return the description of a new instance for a published image.
 
-    The image does not contain the configuration of ``instance``. So the new instance has only the same type,
-    architecture and profiles.
+    The image does not contain the configuration of ``instance``. So the new instance gets only the type,
+    architecture and profiles of ``instance``.
     """
     return Instance(name, instance.type, instance.architecture, profiles=instance.profiles)

@@ -216,7 +216,10 @@ class Life:
         return self._with(pending=pending_after(self.pending, "rename"))
 
     def copied(self, snapshot: str = "") -> "Life":
-        """Return the state of a copy. Its pending trigger is ``copy``, even if the original never started."""
+        """Return the state of a copied instance.
+
+        The pending trigger is ``copy``, even if the original instance never started.
+        """
         if snapshot:
             self._known(snapshot)
         return Life(pending_after(self.pending, "copy"), False, {} if snapshot else self.snapshots)
@@ -270,5 +273,5 @@ class Life:
 
 
 def created() -> Life:
-    """Return the state of a new instance. It is stopped, and the trigger ``create`` is pending."""
+    """Return the state of a new, stopped instance. The trigger ``create`` is pending."""
     return Life("create")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Rootfs(Protocol):
-        """A root filesystem that can be copied into memory. It is on disk, or in an image."""
+        """A root filesystem, on disk or in an image, that can be copied into memory."""
 
         @property
         def name(self) -> str: ...

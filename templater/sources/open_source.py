@@ -145,8 +145,8 @@ class OpenedSource(NamedTuple):
     def open_below(self, path: str, *, cross_mounts: bool = False) -> DirectoryRootfs:
         """Open a root filesystem.
 
-        If the path is inside SRC, check that SRC is still the directory that was opened: a user who owns the
-        directory above SRC can replace SRC with another instance. Raises RefusedError if SRC was replaced.
+        If the path is inside SRC, check that SRC is still the opened directory. The owner of the directory
+        above SRC can replace SRC with a different instance. Raises RefusedError if SRC was replaced.
         """
         view = DirectoryRootfs(path, cross_mounts=cross_mounts)
         identity = getattr(self.image, "identity", None)
@@ -314,10 +314,11 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
 def _read_description(top: Root | ByName, path: str, name: str, limit: int) -> tuple[Source | None, bool]:
     """Read the description of SRC's instance from its file.
 
-    Also return whether another user may have moved the file into SRC. A moved file can contain a secret.
+    The second result is True if another user may have moved the file into SRC. A moved file can contain a
+    secret.
 
-    This function also reads a file that may have been moved, because a daemon's backup.yaml looks like a
-    moved file. Only root can read backup.yaml, but its directory belongs to the container's root.
+    This function reads even such a file, because a daemon's backup.yaml looks like a moved file: only root
+    can read backup.yaml, but its directory belongs to the container's root.
     """
     try:
         return _read_file(top, path, name, limit, public=True), False

@@ -96,7 +96,8 @@ C_MODULES = ("_ctypes", "resource")
 def write(place: str) -> None:
     """Write the modules in ``GROUPS`` to the file ``place``.
 
-    Then compile all modules of the packages that hooks import, into their ``__pycache__`` directories.
+    Then compile all modules of the packages that hooks import. Each compiled module goes to the
+    ``__pycache__`` directory of its package.
 
     Failures are ignored, because a hook without the file only starts more slowly. Possible causes are a
     read-only directory, a full disk, and a source that another process is replacing.
@@ -257,8 +258,8 @@ def _without_late_imports(
 ) -> "Iterator[ast.stmt]":
     """Yield the statements that replace the statement ``node`` of the module ``name``.
 
-    ``from origin import thing`` is replaced if the module ``origin`` has late definitions: at run time, a
-    ``from`` import looks for ``origin.__path__``, and so calls the ``__getattr__`` of ``origin``.
+    If the module ``origin`` has late definitions, ``from origin import thing`` is replaced. At run time, this
+    import would look for ``origin.__path__``, and so call the ``__getattr__`` of ``origin``.
 
     The replacement imports ``origin`` itself. If ``thing`` is a late definition, it is added to ``names``. If
     not, the replacement also assigns ``origin.thing`` to a variable.
@@ -394,10 +395,15 @@ def separable(
 ) -> "Iterator[tuple[list[Any], int, str, bytes]]":
     """Yield each function of a module or class that can be loaded at its first call.
 
-    For each function, yield the list of statements that contains it, its index in this list, its qualified
-    name, and its marshalled code and defaults. Skip special methods, because Python treats some of them
-    differently when it makes a class. Also skip generators, functions with decorators, and functions that use
-    names of an outer scope.
+    For each function, yield these values:
+
+    * the list of statements that contains the function
+    * the function's index in this list
+    * the function's qualified name
+    * the marshalled code and defaults of the function
+
+    Skip special methods, because Python treats some of them differently when it makes a class. Also skip
+    generators, functions with decorators, and functions that use names of an outer scope.
     """
     inner = [each for each in code.co_consts if isinstance(each, type(code))]
     names = [each.co_name for each in inner]

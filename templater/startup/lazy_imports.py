@@ -110,7 +110,10 @@ class _CodeInMemory:
 
 
 def read_code(name: str) -> None:
-    """Read the code of a postponed module, so that the module can run in a process that can't open files."""
+    """Read the code of a postponed module.
+
+    The module can then run even if the process can't open files any more.
+    """
     from importlib import import_module
 
     module: Any = import_module(name)
@@ -127,9 +130,9 @@ def _ready(name: str) -> "dict[str, Any]":
     * dataclasses of Python 3.13 call ``inspect.get_annotations`` for every class.
     * pkgutil calls ``inspect.getmodulename`` for every file.
 
-    PyYAML's C module also reads error classes from several modules of PyYAML. The C module gets the base
-    class ``YAMLError`` instead. This makes no difference, because the C parser raises only ``ReaderError``,
-    and templater catches every ``YAMLError``.
+    PyYAML's C module also reads error classes from several modules of PyYAML. Instead of these classes, the C
+    module gets their base class ``YAMLError``. This makes no difference, because the C parser raises only
+    ``ReaderError``, and templater catches every ``YAMLError``.
     """
     if name == "inspect":
         return {each.__name__: each for each in (cleandoc, get_annotations, getmodulename)}

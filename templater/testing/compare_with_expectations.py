@@ -150,7 +150,7 @@ class Judge:
                 yield from self.validity(file, result, expected.valid)
 
     def errors(self, expected: Expected, result: Result, handled: set[str], span: Span) -> Iterator[Failure]:
-        """Yield a failure for each error that is not expected, and for an expected error that is missing."""
+        """Yield a failure for each unexpected error, and for an expected error that did not occur."""
         waiting = {path: error for path, error in result.errors.items() if path not in handled}
         whole = result.error if not result.errors or waiting or expected.error is not None else None
         errors = [*waiting.values(), *([] if whole is None else [whole])]

@@ -1,4 +1,4 @@
-"""Test coverage of an image: which rules tests run, and which lines, branches and variables they reach."""
+"""Test coverage of an image: the rules, lines, branches and variables that tests reach."""
 
 from __future__ import annotations
 

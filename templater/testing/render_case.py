@@ -245,7 +245,7 @@ def of_plan(plan: Plan) -> Result:
 
 
 def due_of(plan: Plan) -> tuple[Change, ...]:
-    """Return the changes whose templates the host renders. This includes changes whose rendering fails."""
+    """Return the changes whose templates the host renders, even if a rendering fails."""
     return tuple(change for change in plan.changes if change.action != SKIP)
 
 

@@ -45,7 +45,7 @@ class Redaction(SecretKeys):
         self._parts = Parts(parts - found)
 
     def scrub(self, text: str) -> str:
-        """Return a text in which MARK replaces secret values, and lines of secret values.
+        """Return a text in which MARK replaces each secret value, and each line of a secret value.
 
         If the search takes too long, return MARK instead of the whole text.
 

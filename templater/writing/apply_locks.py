@@ -2,8 +2,10 @@
 
 The lock of a root filesystem is an flock on the root directory itself, so the lock needs no file. Every
 process that can open that directory can hold the lock. So a running container can make ``apply`` time out,
-but can do no other harm with the lock. Several containers can share mounted directories and files, which are
-locked in the same way.
+but can do no further harm with the lock.
+
+Several containers can share mounted directories and files. A run locks these directories and files with
+flock, too.
 """
 
 import fcntl
@@ -91,10 +93,11 @@ def _has_waited(root: Root, path: str, end: float) -> bool:
 def _lock_directories(root: Root, paths: "list[str]", held: "list[int]", end: float) -> bool:
     """Lock the directories in the order of their inodes, which is the same for every run.
 
-    Another container can mount only a subdirectory of a volume. So the lock of the mount point is not enough.
+    Another container can mount only a subdirectory of a volume. So a lock of the mount point alone is not
+    enough.
 
-    The first item of ``held`` is the locked descriptor of the root directory. This directory can also be
-    mounted below itself, but it is not locked again. Add each new descriptor to ``held``.
+    The first item of ``held`` is the locked descriptor of the root directory. If the root directory is also
+    mounted below itself, do not lock it again. Add each new descriptor to ``held``.
     """
     below_mounts: set[str] = set()
     found: dict[tuple[int, int], tuple[int, str]] = {}

@@ -120,7 +120,7 @@ def apply(
 def _require_content(unchanged: "list[Change]", rootfs: "DirectoryRootfs") -> None:
     """Raise RefusedError if an unchanged file no longer has the planned content.
 
-    During planning, the file may have had content that another run wrote and then rolled back.
+    For example, another run had written the content before this plan was made, and rolled it back afterwards.
     """
     for change in unchanged:
         try:

@@ -36,8 +36,10 @@ class CopiedAttributes:
 
     Before a directory of a lower layer changes, overlayfs copies this directory and all directories above it,
     with all attributes. Before a mounted file of a lower layer changes, overlayfs copies this file. No time
-    limit can end these system calls. A file or directory can have 9,000 attributes of up to 64 KiB each. So
-    this class limits the total size of all attributes.
+    limit can end these system calls.
+
+    A file or directory can have 9,000 attributes of up to 64 KiB each. So this class limits the total size of
+    all attributes.
     """
 
     __slots__ = ("room",)
@@ -103,7 +105,7 @@ class CopiedAttributes:
 def drop_inherited_acl(fd: int) -> None:
     """Remove the ACL that a new file has inherited from its directory.
 
-    Otherwise, a user who owns the directory could read and write files that belong to other users.
+    With this ACL, the owner of the directory could read and write the files of other users.
     """
     if not hasattr(os, "removexattr"):
         return

@@ -4,8 +4,8 @@
 before it changes any file. Every run takes these locks in the same order.
 
 **Copies.** The run then copies the old content of all mounted files to files without names, in a directory of
-``Journal.old_contents``. It overwrites the first file only after all copies are complete. So if the kernel
-kills the process during the copying, for example for its use of memory, no file has changed.
+``Journal.old_contents``. It overwrites the first file only after all copies are complete. If the kernel kills
+the process before that, for example because the process uses too much memory, no file has changed.
 
 **Rollback.** A rollback writes the old content. The rollback must not need space that another container could
 have taken. So templater cuts each file to the size of its new content only after everything else has
@@ -21,9 +21,9 @@ Later runs keep no copy of such a mixture, until another process changes the fil
 templater sets the modification time of the old content's copy. templater computes this time from the file's
 own modification time, see ``_mark_of``.
 
-The modification time of a copy also shows to which file the copy belongs. The name does not suffice: if a
-user duplicates a disk image, the copies for the files of both disk images have the same name. So a run that
-writes the whole file removes only a copy with the computed modification time.
+The modification time of a copy also shows to which file the copy belongs. The name of a copy does not
+suffice. If a user duplicates a disk image, the copies of a file have equal names for both disk images. So a
+run that writes the whole file removes a copy only if the copy has the computed modification time.
 """
 
 from ..model.errors import RefusedError, WriteError
@@ -99,7 +99,9 @@ class MountedFile(StagedFile):
 
         If the file is in a lower layer, the kernel copies the file when templater opens it to write. No time
         limit ends this system call. The kernel may also have to decompress far more data than the size of the
-        file. So this method first reads the file in pieces, within the time limit. The kernel then copies the
+        file.
+
+        So this method first reads the file in pieces, within the time limit. The kernel then copies the
         content from memory.
         """
         assert self.old is not None
@@ -146,8 +148,8 @@ class MountedFile(StagedFile):
         """Copy the old content, for a rollback. Raises RefusedError if the file was replaced.
 
         ``places`` are directories for the copy. Use the first directory in which templater can write the
-        copy. If ``places`` is empty, or if the file system of the last directory does not support files
-        without names, keep the copy in memory.
+        copy. Keep the copy in memory in two cases: ``places`` is empty, or the file system of the last
+        directory does not support files without names.
         """
         self.directories.check(self.change)
         if not self.parent.is_same(self.name, self.fd):
@@ -178,7 +180,7 @@ class MountedFile(StagedFile):
         """Overwrite the start of the file with the new content.
 
         If the old content is longer, ``cut`` removes its rest later. Raises RefusedError if another process
-        has changed the file since ``save``: a rollback would restore content that is older than that change.
+        has changed the file since ``save``. A rollback would undo that change.
         """
         if os.fstat(self.fd).st_size != os.fstat(self.saved).st_size or not self._has_old(0):
             raise self._changed("was changed")
@@ -291,8 +293,8 @@ class MountedFile(StagedFile):
     def _mark(self) -> None:
         """Give the named copy the modification time that ``_marked_in`` expects.
 
-        Sync the copy before setting its time. Otherwise, after a power cut, an empty copy could count as the
-        old content. If the sync fails, set the time anyway, because no other file has the old content.
+        Sync the copy before setting its time. Without the sync, an empty copy could count as the old content
+        after a power cut. If the sync fails, set the time anyway, because no other file has the old content.
         """
         if self.kept_in is not None:
             attempt(again, os.fsync, self.saved)
@@ -360,10 +362,12 @@ def _names(fd: int) -> "list[str]":
 def _mark_of(fd: int) -> int:
     """Return the modification time that marks a copy as the old content of an incomplete file.
 
-    The time depends on every nanosecond of the incomplete file's own modification time. It is a number of
-    whole seconds, because some file systems store nothing else, such as ext4 with inodes of 128 bytes. If a
-    user restores the file with ``cp -a``, the file's own modification time changes. The time of the copy is
-    then not the result of this function any more.
+    The result depends on every nanosecond of the incomplete file's own modification time. The result is a
+    number of whole seconds, because some file systems store only whole seconds, such as ext4 with inodes of
+    128 bytes.
+
+    If a user restores the file with ``cp -a``, the file's own modification time changes. The result of this
+    function then differs from the time of the copy.
     """
     return os.fstat(fd).st_mtime_ns % MARKS
 
@@ -381,7 +385,7 @@ def _identity(fd: int) -> str:
 
 
 def require_space(mounted: "list[MountedFile]") -> None:
-    """Raise WriteError if btrfs may have too little space to overwrite the files, and to restore them.
+    """Raise WriteError if btrfs may have too little space to overwrite and restore the files.
 
     btrfs writes each overwritten block to a new place. As long as btrfs has not written the saved contents to
     the disk, it still reports their space as free.

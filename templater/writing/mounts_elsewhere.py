@@ -116,8 +116,8 @@ def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[s
     dict has only the places whose last path component is in ``names``. The second result lists the ids of the
     processes whose mount tables were read only in part.
 
-    Each mount table gets an equal share of the remaining time. So long tables of one user don't use up the
-    time for the tables of other users. Stop after ``MOST_INCOMPLETE`` tables that take too long.
+    Each mount table gets an equal share of the remaining time. This way, one user's long tables don't use up
+    the time for another user's tables. Stop after ``MOST_INCOMPLETE`` tables that take too long.
     """
     found: dict[Place, str] = {}
     end = time.monotonic() + MAX_WAIT
@@ -253,8 +253,8 @@ def _other_threads() -> Iterator[tuple[str, str]]:
     """Yield the process and the directory in /proc of one thread for each different mount table.
 
     A mount table lists only the mounts below the root directory of its thread. So this function yields one
-    thread for each root directory in each other mount namespace. It searches all threads of a process: each
-    thread can have a namespace of its own, and the first thread can end before the others.
+    thread for each root directory in each other mount namespace. It searches all threads of a process. Each
+    thread can have a namespace of its own, and the first thread can end before the rest.
 
     The result begins with one thread for each namespace, because the search for other root directories can
     take long. A user can have thousands of threads whose root directories are below thousands of mounts. The

@@ -3,21 +3,24 @@
 **Places.** A run gives each old file a temporary name in the root directory of the root filesystem. If the
 target is on another file system or btrfs subvolume, the temporary name is in the target's directory. If
 another user owns the chosen directory, the run makes a private directory in it for the temporary name. So no
-process of a container with a user namespace can open the old file. A new file has a temporary name for a
-moment, in the directory of the target.
+process of a container with a user namespace can open the old file.
 
-**Names.** A temporary file has the name ``.templater-TOKEN-INODE-N``. templater treats a file with such a
-name as its own in two cases: the file has the inode number INODE, or INODE is 0 and the file is empty. No
-other file meets one of these conditions by accident. A forged name does no harm: a process that can give a
-file this name could also remove the file. In the temporary name of a directory, INODE is 0. If the tokens of
-the unfinished runs are known, TOKEN in the name of a directory must be one of them.
+A new file has a temporary name for a moment, in the directory of the target.
+
+**Names.** A temporary file has the name ``.templater-TOKEN-INODE-N``. A file with such a name counts as a
+file of templater in two cases: it has the inode number INODE, or INODE is 0 and the file is empty. A foreign
+file does not meet these conditions by accident. A forged name does no harm: a process that can give a file
+this name could also remove the file.
+
+In the temporary name of a directory, INODE is 0. If templater knows the tokens of the unfinished runs, a
+directory counts only if its TOKEN is one of these tokens.
 
 **Shared directories.** Several root filesystems can share a mounted directory, and each root filesystem has a
 lock of its own. So outside of the mount of the root directory, a run removes only files and directories with
 a TOKEN of its own journal.
 
 Another container can mount a directory of this root filesystem as a volume. In this root filesystem, that
-directory is not on another mount. A hook of the other container can be writing to the directory. So a run
+directory is not on another mount. A hook of that container can write to the directory at any time. So a run
 locks each directory while it searches the directory, and skips a directory that another process has locked.
 
 **Lock.** Only one run is active at a time, because each run holds the lock. So the next run can remove
@@ -28,25 +31,27 @@ file itself.
 So the next run finds every leftover, even if its plan has other targets, or if inode numbers have changed.
 For example, an overlay over two file systems assigns new inode numbers.
 
-A finished run removes its journal. Without a journal file, the next run searches nothing, because a user of
-the container could have filled a directory with millions of names.
+A finished run removes its journal. Without a journal file, the next run searches no directory. A search could
+take long, because a user of the container can fill a directory with millions of names.
 
 **Overlays.** On an overlay, a run searches no directory. overlayfs reads the directories of all layers before
-it returns the first name, and it reports the size of the upper layer only. So a lower layer with millions of
-names in a directory would delay each start.
+it returns the first name, and it reports the size of the upper layer only. If a directory of a lower layer
+has millions of names, a search would delay each start.
 
 Instead, a run with a journal uses 0 as INODE in its names on an overlay. The next run tries each name that
-the earlier run can have made. For each change, there are two names in the root directory or in a private
-directory. There are also two names in the directory of each target. A run without a journal removes no
-leftovers on an overlay. If another user owns the journal and the upper layer is on btrfs, an empty directory
-of a killed run can remain. Such a directory looks like a directory in several layers.
+the earlier run can have made. For each change, four names are possible: two in the root directory or in a
+private directory, and two in the directory of the target.
+
+A run without a journal removes no leftovers on an overlay. If another user owns the journal and the upper
+layer is on btrfs, an empty directory of a killed run can remain. To templater, such a directory looks like a
+directory in several layers.
 
 **Limits.** After a killed run, a search stops after ``MOST_NAMES`` names, ``MOST_LEFTOVERS`` removals or
 ``MOST_SECONDS``, and skips directories above ``MOST_BYTES``. The next run continues the search.
 
 **Slow removals.** Removing even an empty directory can take seconds. If processes have looked up missing
 names in the directory, the kernel must free a record of each name. So another process removes the directories
-at the end of a hook or command, see ``close_in_another_process``. Empty directories can remain if this
+at the end of a hook or command, see ``close_in_another_process``. Empty directories can remain if that
 process is killed, or if a hook in a PID namespace has many directories to remove.
 
 **Rejected alternatives.** templater uses neither a marker in a trusted.* xattr nor names without inode
@@ -108,8 +113,8 @@ MOST_REMOVED = 8 << 20
 class Journal:
     """A record, outside the root filesystem, of the temporary files that a killed run would leave.
 
-    ``open_lasting`` opens a directory that outlives the instance, or returns None. Its argument tells whether
-    to create a missing directory.
+    ``open_lasting`` opens a directory that outlives the instance, or returns None. The argument of
+    ``open_lasting`` tells whether to create a missing directory.
     """
 
     __slots__ = ("directory", "lasting", "name", "open_lasting", "staged")
@@ -316,8 +321,9 @@ class Search:
     def _is_free(self, fd: int) -> bool:
         """Lock a directory. Return False if another run has the lock.
 
-        The other run still needs its temporary files in the directory. If the directory is also a volume of
-        another container, a run on that container does not use the lock of this root filesystem.
+        The run with the lock still needs its temporary files in the directory. It can be a run on another
+        container that has the directory as a volume. Such a run does not use the lock of this root
+        filesystem.
         """
         import fcntl
 
@@ -349,10 +355,11 @@ class Search:
     def _clear_in_overlay(self, directory: Directory, place: str) -> bool:
         """Remove the leftovers in a directory of an overlay. Return True if no leftover remains.
 
-        This method tries the possible names, and does not list the directory. If a file of a lower layer has
-        such a name, overlayfs copies the directory before it removes the file. The copy includes all extended
-        attributes. No time limit can end this copy, so this method first checks the total size of the
-        attributes.
+        This method tries the possible names, and does not list the directory.
+
+        If a file of a lower layer has such a name, overlayfs copies the directory before it removes the file.
+        The copy includes all extended attributes. No time limit can end this copy, so this method first
+        checks the total size of the attributes.
         """
         from .attributes import CopiedAttributes
 

@@ -3,8 +3,8 @@
 All targets of a plan are compared with each other, even targets that already have the planned content. If
 only the changed targets were compared, two rules could overwrite each other's text at every start.
 
-Hard links of one inode count as different files here: templater replaces an ordinary target, and the other
-hard links keep the old content.
+Hard links of one inode count as different files. If templater replaces a target with several hard links, the
+remaining hard links keep the old content.
 """
 
 from ..model.errors import InputError, RefusedError, WriteError
@@ -24,8 +24,8 @@ def find_repeated(changes: "list[Change]", unchanged: "list[Change]", root: "Roo
     """Return the changes that are not needed, because another change writes the same file.
 
     The result maps each of these changes to the change that writes the file. If only one of the two targets
-    is a mounted file, the change of that target writes the file. The change of the other target would replace
-    the file, but the mount would still show the old file.
+    is a mounted file, the change of that target writes the file. If the change of the second target wrote the
+    file, it would replace the file, and the mount would still show the old file.
 
     Raises RefusedError if two contents differ. For a new file, also raises RefusedError if the owners or
     modes differ.

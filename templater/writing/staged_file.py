@@ -5,14 +5,17 @@ If the run fails, templater restores the old file.
 
 **Renames.** Every rename is inside of the target's directory. A rename between two directories would take a
 lock of the whole file system. Any user with a directory on this file system can hold that lock without end.
+
 So a file first gets a temporary name in the target's directory. A process that opens the file by this name
 can delay the rename, so the file has this name only for a few microseconds.
 
 **Overlays.** Several containers can share a file of a lower layer. Before such a file gets a second name, the
 kernel copies the file. On btrfs and xfs, the kernel then takes a lock of the file. Any user who may read the
-file can hold this lock without end. So on an overlay, templater gives the old file no second name. Instead,
-templater reads the old file, and writes a copy for a rollback. When a rename replaces the old file by the new
-file, the kernel copies only directories.
+file can hold this lock without end.
+
+So on an overlay, templater gives the old file no second name. Instead, templater reads the old file, and
+writes a copy for a rollback. When a rename replaces the old file by the new file, the kernel copies only
+directories.
 
 **Project ids.** A directory can give its project id (for a quota of ext4 or XFS) to its new files. The kernel
 then refuses to link or move a file with another project id into this directory. So a rollback could not give
@@ -80,7 +83,7 @@ class StagedFile:
 
     @property
     def names(self) -> "list[tuple[Directory, str]]":
-        """The temporary names (directory and name) that files of this change have or may have."""
+        """All possible temporary names of this change's files, as pairs of a directory and a name."""
         return [name for name in (self.staged, self.backup, self.passing) if name]
 
     def close(self) -> None:
@@ -174,8 +177,8 @@ class StagedFile:
 
         The kernel shows an unmapped owner as ``nobody``. The new file would then belong to ``nobody``.
 
-        To check the owner, this method opens the file with the flag O_NOATIME. The kernel allows this to the
-        owner of the file. It also allows this to root, but only if the namespace maps the owner.
+        To check the owner, this method opens the file with the flag O_NOATIME. The kernel allows this flag to
+        the owner of the file. It allows the flag to root only if the namespace maps the owner.
         """
         try:
             os.close(os.open(f"/proc/self/fd/{old}", os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC))
@@ -200,7 +203,7 @@ class StagedFile:
     def _count_old(self, *, is_copied: bool) -> None:
         """Count the size of the target towards the limit on the sizes of all replaced files.
 
-        This limit is lower if templater or the kernel copies the target before it is replaced.
+        This limit is lower if templater or the kernel copies the target before templater replaces it.
         """
         assert self.old is not None
         self.directories.count_replaced(bytes_of(self.old), self.change, is_copied=is_copied)

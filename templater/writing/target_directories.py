@@ -151,7 +151,7 @@ class TargetDirectories:
         return temporary_name(self.token, 0, 0)
 
     def passing_name(self, inode: int) -> str:
-        """Return the temporary name that a file has for a moment, beside the target that it replaces."""
+        """Return a temporary name beside a target. The target's new file has this name only for a moment."""
         return temporary_name(self.token, 0 if self.without_inode else inode, 0)
 
     def next_name(self, inode: int) -> str:
@@ -236,8 +236,9 @@ class TargetDirectories:
         """Return the directory for temporary names: ``directory`` itself, or a private directory in it.
 
         If the root directory belongs to another user, the container has a user namespace. The container's
-        processes then can't open files in a private directory of this process's user. So they can neither
-        read nor change the new files. They also can't make the kernel wait when templater changes a new file.
+        processes then can't open files in a private directory of this process's user. So these processes can
+        neither read nor change the new files. They also can't make the kernel wait while templater changes a
+        new file.
         """
         found = self.places.get(directory.path)
         if found is None:
@@ -258,7 +259,7 @@ class TargetDirectories:
         return private
 
     def remove_private(self) -> bool:
-        """Remove the private directories. Return False if one of them remains.
+        """Remove the private directories. Return False if a private directory remains.
 
         A user of the container can have renamed a private directory, so that this method can't find it. Count
         such a directory as removed, because an empty directory does no harm.

@@ -17,9 +17,11 @@ on the disk before the run ends. A mount point already has its final name, so it
 with the names. On btrfs, a hook does not wait until the names are on the disk, see ``disk_sync``.
 
 **Time.** Each system call can wait for the disk. A user of the container can set flags (``chattr +S +D``)
-that make the kernel sync each new name. If there is a deadline, templater can use a quarter of the time to
-prepare the files. It can then use a third of the remaining time to put the files in place. So at least half
-of the time remains for a rollback.
+that make the kernel sync each new name.
+
+If there is a deadline, templater limits each step. Preparing the files can take a quarter of the time.
+Putting the files in place can take a third of the remaining time. So at least half of the time remains for a
+rollback.
 
 **Attributes.** An existing file keeps its owner, mode, ACLs and extended attributes, except for two groups.
 The first group certifies the content: ``security.capability``, which the kernel also drops at each write, and
@@ -290,9 +292,11 @@ class Transaction:
     def _is_ordered(self, fd: int) -> bool:
         """Return whether a directory need not be synced.
 
-        This is the case if btrfs keeps the order of all changes of names. Each file system has an order of
-        its own. So a directory on another mount must be on the same btrfs as the root directory. Comparing
-        two mounts of overlays takes long if the host has many mounts. So each mount is compared only once.
+        btrfs commits all changes of names in their order, but each file system has an order of its own. So
+        the directory must be on the same btrfs as the root directory.
+
+        Comparing two mounts of overlays takes long if the host has many mounts. So each mount is compared
+        only once.
         """
         if self.directories.waits:
             return False
@@ -332,8 +336,8 @@ class Transaction:
 
         A file remains if its removal fails, or after the deadline.
 
-        ``keep`` lists targets whose rollback failed. Their backups stay, because nothing else has the old
-        content.
+        ``keep`` lists targets whose rollback failed. The backups of these targets stay, because no other file
+        has the old content.
         """
         search = Search(self.directories.root, {self.directories.token: 0})
         places = [place for target in self.targets for place in target.names]

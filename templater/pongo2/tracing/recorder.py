@@ -147,8 +147,8 @@ class Trace:
 
         The returned frame also gets the reads of the later frames.
 
-        In pongo2 v4, a render continues after a macro has failed. The failed macro leaves frames, and items
-        in the lists that ``lists()`` returns. This method removes these frames and items.
+        In pongo2 v4, a render continues after a macro has failed. This method then also removes the frames of
+        the failed macro, and the macro's items in the lists that ``lists()`` returns.
         """
         frame = self.frames[depth]
         for other in self.frames[depth + 1 :]:
@@ -484,8 +484,8 @@ def open_branches(render: Render) -> None:
 def decided(render: Render, depth: int, value: Any) -> Any:
     """Record the names on which a condition depends.
 
-    The condition affects its own branch and all later branches, because a later branch runs only if
-    this condition is false.
+    The text of the condition's own branch depends on these names. The text of each later branch depends on
+    them, too, because a later branch runs only if this condition is false.
     """
     trace = trace_of(render)
     reads = trace.take(depth).reads
@@ -526,9 +526,10 @@ def close_branches(
 ) -> None:
     """Record the end of a condition or loop.
 
-    ``names`` are the names that the branches have bound. They now also depend on the condition or on the
-    iterated value. ``number`` is the index of the condition or loop in ``trace.runs``, or -1 in a captured
-    body.
+    ``names`` are the names that the branches have bound. From now on, the values of these names also depend
+    on the condition, or on the value over which the loop iterates.
+
+    ``number`` is the index of the condition or loop in ``trace.runs``, or -1 in a captured body.
     """
     trace = trace_of(render)
     count, because = trace.counts.pop(), tuple(trace.conditions())

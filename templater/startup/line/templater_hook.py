@@ -101,7 +101,8 @@ def belongs_to_this_user() -> bool:
     """Return whether this process belongs to root or to the owner of the package.
 
     Only these users may write compiled modules, because the owner of the package will run them. The root user
-    of a user namespace does not count as root here: files that it writes belong to a user of a container.
+    of a user namespace does not count as root here. Files that this root user writes belong to a user of a
+    container.
     """
     try:
         if posix.stat(PACKAGE).st_uid == posix.geteuid():

@@ -1,4 +1,4 @@
-"""The JSON schemas of an installed cloud-init. They are read as files; cloud-init itself is never imported.
+"""The JSON schemas of an installed cloud-init, read as files. templater never imports cloud-init itself.
 
 The schemas mark deprecated parts, but a JSON Schema validator ignores these marks. So templater does not
 report deprecated parts.
