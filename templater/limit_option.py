@@ -85,7 +85,7 @@ NAMES: "Mapping[str, tuple[str, str, str, str]]" = {
         "processor",
         SECONDS,
         "processor time for a command that reads an image;"
-        " the default grows by one second for each MiB that the command reads,"
+        " for each MiB that the command reads, the default grows by one second,"
         " or by ten seconds if the command packs the image",
     ),
     "command-memory": (COMMAND, "memory", SIZE, "memory for a command that reads an image"),

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ..model.plan import Change, Plan
 
 LEGEND = """\
-'differs': this host writes a different text, owner or mode than the first host. This is not a finding:
-change the template or the rule only if the file must be the same on each host.
+'differs': this host writes a different text, owner or mode than the first host. A difference is not a
+finding: change the template or the rule only if the file must be the same on each host.
 """
 
 #: maximum number of expressions of one template that are compiled

@@ -45,7 +45,8 @@ def undetected_archives(image: ScannedImage) -> Iterator[Refusal]:
     for path in image.undetected:
         yield Refusal(
             f"the daemons don't recognise '{printable(path)}' as a tar archive, and refuse to import the"
-            " image: its first header lacks the magic bytes 'ustar', or begins like a compressed file",
+            " image: the first header of the archive lacks the magic bytes 'ustar', or begins like a"
+            " compressed file",
             None,
             "compress the file, or pack the image again in another format, such as pax",
         )

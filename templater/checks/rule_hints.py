@@ -11,8 +11,8 @@ def hint_of_mode(image: ScannedImage, rule: Rule) -> str:
     """Return a hint that tells the author how to give the file of a rule the mode 0600."""
     if image.definition is not None:
         return (
-            "also create the file with the generator 'dump' and the mode 0600: the daemon keeps this mode"
-            " (LXD 6.8 and newer keep the mode only in containers)"
+            "add an entry for this file with the generator 'dump' and the mode 0600: the daemon keeps this"
+            " mode (LXD 6.8 and newer keep the mode only in containers)"
         )
     if image.kept_mode(rule) is not None:
         return "give the file in rootfs the mode 0600, because the daemon keeps the mode of an existing file"

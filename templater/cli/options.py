@@ -194,8 +194,8 @@ def instance_options(function: Command) -> Command:
             "file",
             metavar="FILE[#NAME]",
             help="File that describes the instance: backup.yaml, templater's short form, or the output of "
-            "`incus config show` (also --expanded), `incus query` or `incus list -f json`. #NAME selects one "
-            "instance of a list. [default: SRC if SRC is an instance, else a new container `c1`]",
+            "`incus config show` (with or without --expanded), `incus query` or `incus list -f json`. #NAME "
+            "selects one instance of a list. [default: SRC if SRC is an instance, else a new container `c1`]",
             shell_complete=completers.instance,
         ),
         click.option("--name", help="Instance name."),

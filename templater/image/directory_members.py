@@ -55,9 +55,9 @@ class Tree:
     root: Root
     limits: Limits
     latest: int | None = None
-    """Latest modification time to store (SOURCE_DATE_EPOCH). It replaces all later times.
+    """Latest modification time to store (SOURCE_DATE_EPOCH). None means no limit.
 
-    None means no limit.
+    Members with a later modification time get this time.
     """
     uid: Unshift = int
     gid: Unshift = int

@@ -84,7 +84,7 @@ def _doubts(instance: "Instance", pending: str) -> "tuple[str, ...]":
     if pending and instance.status in ("Running", "Frozen"):
         notes += (
             f"the description has the status '{instance.status}' and the pending trigger"
-            f" '{printable(pending)}', which a start clears: a user has set the trigger by hand, or the"
-            " description mixes older and newer data",
+            f" '{printable(pending)}', but a start clears this trigger: a user has set the trigger by hand,"
+            " or the description mixes older and newer data",
         )
     return notes

@@ -518,8 +518,8 @@ class _Description:
             _devices(self.value.get("expanded_devices"), (*self.path, "expanded_devices")),
         )
         notes = tuple(
-            f"profile '{name}' overrides all other profiles, because the description has only the merged keys"
-            f" of its profiles; a key that was removed from '{name}' keeps its merged value"
+            f"the description has only the merged keys of its profiles, so profile '{name}' overrides every"
+            f" other profile; if a key was removed from '{name}', the key keeps its merged value"
             for name in (printable(profile.name) for profile in given)
         )
         return (below, *given), notes

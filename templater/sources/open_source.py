@@ -122,9 +122,9 @@ class OpenedSource(NamedTuple):
             )
         if self.kind == INSTANCE_FOLDER and PENDING_KEY in instance.config:
             notes.append(
-                "the pending trigger in backup.yaml may have run already: a start does not remove it from"
-                " backup.yaml; for the current state, save `incus query /1.0/instances/NAME` to a file, and"
-                " add -i FILE"
+                "the pending trigger in backup.yaml may have run already, because a start leaves the trigger"
+                " in backup.yaml; for the current state, save the output of `incus query"
+                " /1.0/instances/NAME` to a file, and add -i FILE"
             )
         if self.state is None and self.kind == INSTANCE_DIRECTORY and PENDING_KEY not in instance.config:
             notes.append("'.templater' records no start: the next start counts as the first")

@@ -119,7 +119,7 @@ def test_the_check_command_prints_the_host_table_for_directories_and_archives(tm
     assert shown[0].splitlines()[0].split() == ["file", "on", "incus", "lxd"]
     assert ': "a" + "b" (templates/t:1:4)\n' in shown[0]
     legend = "'differs': this host writes a different text, owner or mode than the first host."
-    assert f"{legend} This is not a finding" in shown[0]
+    assert f"{legend} A difference is not a\nfinding: " in shown[0]
     (tmp_path / "image/templater.toml").write_text('hosts = ["incus", "lxd"]\n')
     assert main(["check", "image"]) == 0
     assert capsys.readouterr().out == shown[0]

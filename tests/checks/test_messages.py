@@ -99,7 +99,7 @@ CASES = [
     ("member-twice", an_image(names=["rootfs/a", "rootfs/a"]), "medium", "'rootfs/a' occurs twice in the root filesystem", ''),
     ("member-twice", an_image(names=["rootfs/a", "rootfs/a", "rootfs/b", "rootfs/b", "rootfs/b"]), "medium", "2 names occur twice in the root filesystem, for example 'rootfs/a'", ''),
     ("member-twice", an_image(names=[a_folder("rootfs/a"), a_folder("rootfs/a"), "rootfs/a"]), "medium", "'rootfs/a' occurs twice in the root filesystem", ''),
-    ("disk-image", an_image(names=["rootfs/a"], heads={"rootfs.img": QCOW2}), "critical", "the image contains both 'rootfs.img' and files of a root filesystem: a daemon may pass 'rootfs.img' to qemu-img, although other tools treat the image as a container image", ''),
+    ("disk-image", an_image(names=["rootfs/a"], heads={"rootfs.img": QCOW2}), "critical", "the image contains both 'rootfs.img' and files of a root filesystem: a daemon may pass 'rootfs.img' to qemu-img, although the root filesystem suggests a container image", ''),
     ("disk-image", an_image(names=["rootfs/a"], heads={"rootfs.img": QCOW2}), "critical", "'rootfs.img' has the backing file '/base', which qemu-img reads on the host", ''),
     ("disk-image", an_image(heads={"rootfs.img": QCOW2[:20]}), "critical", "'rootfs.img' has the backing file, which qemu-img reads on the host", ''),
     ("disk-image", an_image(heads={"rootfs.img": QCOW2[:20]}), "high", "'rootfs.img' is cut short: its qcow2 header is incomplete", ''),

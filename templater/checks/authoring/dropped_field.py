@@ -43,8 +43,8 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
                 hint = ""
                 if field in _FILE and entry.generator == "template":
                     hint = (
-                        "add an entry with the generator 'dump' that creates the file with the owner and"
-                        " mode: the daemon keeps the owner and mode of an existing file"
+                        "to set the owner and mode of this file, add an entry with the generator 'dump': the"
+                        " daemon keeps the owner and mode of an existing file"
                     )
                 severity = "info" if field == "name" else ""
                 message = f"the generator '{entry.generator}' ignores '{field}'"

@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"\s*[+-]?([0-9]*)", re.ASCII)
 @check(
     "accounts",
     "high",
-    "a system file that users other than root can write, a target that such users can replace,"
+    "a system file that users other than root can write, a target that these users can replace,"
     " or a second account with uid 0",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:

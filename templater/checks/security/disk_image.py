@@ -24,7 +24,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     if any(name.path.startswith(f"{ROOTFS}/") for name in image.names):
         yield Observation(
             f"the image contains both '{DISK}' and files of a root filesystem: a daemon may pass"
-            f" '{DISK}' to qemu-img, although other tools treat the image as a container image",
+            f" '{DISK}' to qemu-img, although the root filesystem suggests a container image",
             DISK,
         )
     if not head.startswith(MAGIC):

@@ -46,8 +46,8 @@ ACTED_ON_PREFIXES = (
 @check(
     "layout",
     "critical",
-    "a file or directory outside the root filesystem with an unexpected kind, a duplicate name,"
-    " or a name that the daemons use for their own files",
+    "outside the root filesystem, a file or directory of an unexpected kind, with a duplicate name,"
+    " or with a name that the daemons use for their own files",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     kinds: dict[str, list[str]] = {}

@@ -22,8 +22,10 @@ not touched and keeps its modification time.
 
 If `.templater` exists beside ROOTFS or in SRC, templater records there which files it has written. If SRC
 contains a root filesystem other than ROOTFS, the `.templater` in SRC is ignored. A `.templater` of another
-user in a directory such as `/tmp` is ignored, too. With `--keep-modified`, templater keeps files that were
-changed by hand after templater wrote them, writes the other files, and exits with 1.
+user in a directory such as `/tmp` is ignored, too.
+
+With `--keep-modified`, templater does not overwrite files that were changed by hand after templater wrote
+them. Templater still writes all other files, and exits with 1 if it did not overwrite a file.
 
 \b
 Examples:

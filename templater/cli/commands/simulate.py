@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 HELP = """Show what each step of an instance's life changes, and why.
 
-Nothing is started and nothing is written. If SRC is an image, the instance is created first. If SRC is an
-instance, or -i describes an instance, the simulation begins with the current state of this instance. If the
-first step is `create`, the simulation begins with a new instance instead. The steps behave as on the chosen
-host. After a failed start, the simulation continues with the files that the failed start leaves. Random
-results are shown as unknown.
+Nothing is started and nothing is written. The steps behave as on the chosen host. After a failed start, the
+simulation continues with the files that the failed start leaves. Random results are shown as unknown.
+
+If SRC is an instance, or -i describes an existing instance, the simulation begins with the current state of
+this instance. In all other cases, and if the first step is `create`, the simulation begins with a new
+instance.
 
 A step is [NAME:]VERB[=ARGUMENT]. Without NAME, the step applies to the first instance, even if an earlier
 step has renamed this instance.

@@ -22,7 +22,9 @@ HELP = """Run the tests of the image SRC.
 
 A test compares the rendered files with expectations. Tests are the files tests/*.yaml beside metadata.yaml.
 The tests of a definition DIR/NAME.yaml are in the folder DIR/tests/NAME or DIR/tests. The exit code is 1 if a
-test fails. With several SRC, the command lists images without tests, and runs the tests of the other images.
+test fails.
+
+If there are several SRC, the command lists the images without tests.
 
 \b
 Examples:

@@ -33,10 +33,12 @@ MOST_NAMED = 5
 HELP = """Preview and check SRC again after every change.
 
 The command watches templates, metadata.yaml and the files that describe the instance. The first output shows
-everything. After a change, the output shows only differences: files, findings of `templater check`, and with
---test each test that now fails, or that passes again. With ROOTFS, the output is a patch like that of
-`templater diff`. If SRC is a running instance, templater follows the daemon's events, and shows the output of
-`templater diff`. Stop the command with Ctrl-C.
+everything. After a change, the output shows only the changes in the files and in the findings of
+`templater check`. With --test, the output also shows each test that now fails or passes again. Stop the
+command with Ctrl-C.
+
+With ROOTFS, the output is a patch like that of `templater diff`. If SRC is a running instance, templater
+follows the daemon's events, and shows the output of `templater diff`.
 
 With --web, the output is a page in the browser. The page shows the files, the origins of values, and the
 findings. On the page, you can edit keys of the instance, and compare hosts, instances and triggers. Only you

@@ -337,8 +337,9 @@ def refuse_later_mounts(path: str, found: "list[tuple[str, str]]") -> None:
         raise RefusedError(
             "lxc.hook.pre-mount runs after the pre-start hook, and may hide files that the pre-start hook"
             f" writes to '{printable(path)}'",
-            hint="if lxc.hook.pre-mount hides no files, add --stage pre-start to the hook line; otherwise add"
-            " --stage mount to the hook line, and set lxc.hook.mount to the same command",
+            hint="if lxc.hook.pre-mount hides no files, add --stage pre-start to the command in"
+            " lxc.hook.pre-start; if lxc.hook.pre-mount hides files, add --stage mount to the command in"
+            " lxc.hook.pre-start, and set lxc.hook.mount to the same command as lxc.hook.pre-start",
         )
 
 

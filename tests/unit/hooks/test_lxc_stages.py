@@ -120,7 +120,7 @@ def test_a_pre_mount_hook_that_may_hide_the_written_files_is_refused(lines, refu
         " writes to '/c/rootfs'"
     )
     assert caught.value.hint.startswith(
-        "if lxc.hook.pre-mount hides no files, add --stage pre-start to the hook line; otherwise"
+        "if lxc.hook.pre-mount hides no files, add --stage pre-start to the command in lxc.hook.pre-start; if"
     )
 
 

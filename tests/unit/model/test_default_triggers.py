@@ -76,8 +76,8 @@ def test_a_note_says_that_no_daemon_sets_the_pending_trigger_of_the_description(
 def test_a_note_says_that_a_running_instance_has_a_pending_trigger():
     (note,) = first_start(instance("copy", "Running")).notes
     assert note == (
-        "the description has the status 'Running' and the pending trigger 'copy', which a start clears: a"
-        " user has set the trigger by hand, or the description mixes older and newer data"
+        "the description has the status 'Running' and the pending trigger 'copy', but a start clears this"
+        " trigger: a user has set the trigger by hand, or the description mixes older and newer data"
     )
     assert first_start(instance("copy", "Frozen")).notes == (note.replace("Running", "Frozen"),)
     assert not first_start(instance("copy", "Stopped")).notes

@@ -529,8 +529,8 @@ def test_a_profile_is_applied_to_an_instance_from_a_list():
         "user.site": "new", "user.own": "1", "limits.cpu": "2", "user.more": "x",
     }  # fmt: skip
     assert (
-        "profile 'web' overrides all other profiles, because the description has only the merged keys"
-        " of its profiles; a key that was removed from 'web' keeps its merged value"
+        "the description has only the merged keys of its profiles, so profile 'web' overrides every other"
+        " profile; if a key was removed from 'web', the key keeps its merged value"
     ) in instance.notes
 
 

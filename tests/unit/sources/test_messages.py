@@ -14,8 +14,9 @@ BACKUP = (
 )
 PENDING = "volatile.apply_template: copy"
 OUT_OF_DATE = (
-    "the pending trigger in backup.yaml may have run already: a start does not remove it from backup.yaml; "
-    "for the current state, save `incus query /1.0/instances/NAME` to a file, and add -i FILE"
+    "the pending trigger in backup.yaml may have run already, because a start leaves the trigger in "
+    "backup.yaml; for the current state, save the output of `incus query /1.0/instances/NAME` to a "
+    "file, and add -i FILE"
 )
 
 

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 HELP = """Pack a directory into an image and print its fingerprint.
 
-DIR contains metadata.yaml, templates/ and rootfs/. Builds are reproducible: the same directory gives the same
-bytes. If SOURCE_DATE_EPOCH is set, it replaces all later modification times. KEY=VALUE sets a property in
-the packed metadata.yaml, but not in the directory. The command prints warnings for the problems that `audit`
-reports, and fails for an image that every daemon refuses.
+DIR contains metadata.yaml, templates/ and rootfs/. KEY=VALUE sets a property in the packed metadata.yaml, but
+not in DIR. The command prints a warning for each problem that `audit` reports. If every daemon would refuse
+the image, the command fails.
+
+Builds are reproducible: the same directory gives the same bytes. If SOURCE_DATE_EPOCH is set, files with a
+later modification time get this time in the image.
 
 A split image is two files, FILE and FILE.root. If -o names a directory, the files get the names that the
 daemons use. No file appears under its final name before all files are complete.

@@ -17,8 +17,9 @@ from ...packing import pack, packing_options, report, source_date_epoch, warn_of
 HELP = """Convert an image to another format or compression.
 
 SRC is a directory, a unified tarball, or a split image's metadata tarball followed by its ROOTFS.
-In a directory DIR, the files get the names that the daemons use: FINGERPRINT.tar.xz, or
-meta-FINGERPRINT.tar.xz and FINGERPRINT.squashfs. Otherwise, the second file of a split image is FILE.root.
+If the last argument is a directory DIR, the files get the names that the daemons use: FINGERPRINT.tar.xz, or
+meta-FINGERPRINT.tar.xz and FINGERPRINT.squashfs. If the last argument is a FILE, the second file of a split
+image is FILE.root.
 
 \b
 Examples:

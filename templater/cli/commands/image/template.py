@@ -25,7 +25,7 @@ HELP = """List, show, create, edit and delete an image's templates.
 
 The commands also change the templates' rules in metadata.yaml.
 
-SRC is a directory or a tarball. Everything else in a tarball stays unchanged.
+SRC is a directory or a tarball. In a tarball, the commands change only templates and metadata.yaml.
 """
 
 name_argument = click.argument("name", metavar="TEMPLATE", shell_complete=completers.templates)

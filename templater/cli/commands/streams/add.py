@@ -14,13 +14,14 @@ HELP = """Add an image to a tree.
 
 Both Incus and LXD can download the image.
 
-META is a unified image, or the metadata tarball of a split image followed by its root filesystems:
-a squashfs file or a tarball for containers, a qcow2 disk for virtual machines.
+META is a unified image, or the metadata tarball of a split image. The root filesystems of a split image
+follow META: a squashfs file or a tarball for containers, a qcow2 disk for virtual machines.
 
 The product gets its name from the properties os, release and variant. The version gets its name from
-creation_date, in UTC. Every image gets the alias OS/RELEASE/VARIANT, and OS/RELEASE if its variant is
-'default'. Files of a version are never replaced. To publish new content, build an image with a new
-creation_date.
+creation_date, in UTC. Every image gets the alias OS/RELEASE/VARIANT. If the variant of an image is 'default',
+the image also gets the alias OS/RELEASE.
+
+Files of a version are never replaced. To publish new content, build an image with a new creation_date.
 
 \b
 Examples:

@@ -29,16 +29,17 @@ _LATE = "no table: earlier images used all of the processor time; --limit time=5
 HELP = """Republish another server's images.
 
 Incus can't list a stream that is made for LXD, such as Ubuntu's, and LXD can't list a stream for Incus. This
-command writes the stream at URL into TREE, so that Incus and LXD can read it. Files and hashes stay the same.
-Aliases become OS/ALIAS. Run the command again to update the tree.
+command writes the stream at URL into TREE, so that both Incus and LXD can read the stream. The files of the
+images and their hashes stay the same. Aliases become OS/ALIAS. Run the command again to update the tree.
 
 With --redirect, the files stay at the origin, and the command writes redirect rules into DIR: for nginx, for
 Caddy, and as JSON. With --copy, the command downloads and checks the files.
 
 The command prints a table for each image, as `templater preview --as all` does. The table shows how each
 release of Incus and LXD would render the templates. For these tables, the command downloads the metadata of
-the images. --no-tables omits the tables. All tables together get 6 seconds of processor time; --limit
-time=5m changes this limit.
+the images. --no-tables omits the tables.
+
+All tables together get 6 seconds of processor time; --limit time=5m changes this limit.
 
 \b
 Examples:

@@ -25,8 +25,8 @@ CLIENTS = ("incus-6.0", "incus-7", "lxd")
 HELP = """Check a stream as Incus and LXD read it.
 
 Clients silently skip entries that they don't understand. If a single value has the wrong type, a client lists
-nothing. This command reports each of these mistakes, with the affected clients and the reason. It also
-compares sizes, hashes and fingerprints with the files.
+nothing. The command reports each skipped entry and each wrong type, with the affected clients and the reason.
+The command also compares the sizes, hashes and fingerprints in the stream with the files.
 
 The exit code is 1 if there is an error for one of the chosen clients.
 
