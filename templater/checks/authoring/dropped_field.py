@@ -1,11 +1,12 @@
 """A field of an entry in a definition has no effect, because the entry's generator does not read the field.
 
-`mode`, `uid` and `gid` apply only to files that the generators `dump` and `copy` write. These fields never
-reach metadata.yaml. So a `template` entry can't set the owner or the mode of the file that the daemon writes.
+`mode`, `uid` and `gid` apply only to files that the generators `dump` and `copy` write. The build does not
+write these fields to metadata.yaml. So a `template` entry can't set the owner or the mode of a file that the
+daemon writes.
 
 The generator `cloud-init` always uses the triggers `create` and `copy`, and ignores `template.when`.
 
-Many authors use the field `name` as a comment. So a finding about `name` has only the severity `info`.
+Many authors use the field `name` as a comment, so a finding about `name` has only the severity `info`.
 """
 
 from __future__ import annotations

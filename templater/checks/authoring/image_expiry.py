@@ -1,8 +1,9 @@
 """The `expiry` of a definition gives no duration, or a duration that the author probably did not intend.
 
-distrobuilder and lxd-imagebuilder read a number with one unit: `s`, `m`, `h`, `d` or `w`. They read `1d12h`
-as 12 hours, because they ignore all numbers except the last. Other texts, such as `1y`, give no duration: the
-image is expired as soon as it is built.
+distrobuilder and lxd-imagebuilder read a number with one unit: `s`, `m`, `h`, `d` or `w`. If a text has
+several numbers, the build uses only the last number. For example, `1d12h` means 12 hours.
+
+Any other text, such as `1y`, gives no duration: the image is expired as soon as it is built.
 """
 
 from __future__ import annotations

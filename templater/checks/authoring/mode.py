@@ -1,7 +1,11 @@
 """The mode of a rule is invalid or probably unintended, or does not let the owner read the file.
 
-The daemons read a mode of three digits as octal. They also read a longer mode as octal if it begins with `0`.
-The daemons read all other numbers as decimal.
+The daemons read these modes as octal numbers:
+
+* a mode of three digits
+* a longer mode that begins with `0`
+
+The daemons read any other mode as a decimal number.
 
     mode: 4755        wrong: the daemons read a decimal number, and the file gets 0223
     mode: 0755        right
@@ -69,9 +73,9 @@ def is_plausible(mode: int) -> bool:
 
 
 def corrected(text: str) -> Fix | None:
-    """Return a fix if exactly one interpretation of the mode is plausible, else None.
+    """Return a fix if exactly one meaning of the mode is plausible, else None.
 
-    The mode can be meant as octal, as decimal, or as letters such as rw-r--r--.
+    The author can have meant an octal number, a decimal number, or letters such as rw-r--r--.
     """
     readings = set()
     if re.fullmatch("(?:[r-][w-][x-]){3}", text):

@@ -5,8 +5,8 @@
       ethernets:
         eth0: {dhcp4: true}
 
-If netplan is installed, the check also runs netplan's generator on the file. Otherwise, the check compares
-the keys of interfaces with templater's own list of the keys that netplan knows.
+If netplan is installed, the check also runs netplan's generator on the file. If netplan is not installed, the
+check compares the keys of interfaces with templater's own list of netplan's keys.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The network configuration of a NoCloud seed has a top-level key `network`.
 
 cloud-init before 22.2 rejects the key `network` in a NoCloud seed. At the top level, write `version`, and
-either `config` or `ethernets`. This form works in every release.
+either `config` or `ethernets`. Every release of cloud-init accepts these keys.
 """
 
 from __future__ import annotations

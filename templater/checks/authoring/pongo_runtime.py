@@ -1,10 +1,11 @@
 """In a definition, a `template` entry with `pongo: true` reads a variable of the instance.
 
-With `pongo: true`, the build renders the entry's content, and the image gets the result. The build knows no
-instance. So `{{ container.name }}` becomes empty text, and an `if` chooses one branch for all instances.
+With `pongo: true`, the build renders the entry's content, and the image gets the result. During the build, no
+instance exists. So `{{ container.name }}` becomes empty text, and an `if` about the instance chooses the same
+branch for all instances.
 
-With `pongo: true`, an expression cannot be escaped so that the daemon renders it. The build renders its own
-result again, until the result contains neither `{{` nor `{%`.
+With `pongo: true`, an author can't escape an expression so that the daemon renders it. The build renders the
+content repeatedly, until the result contains neither `{{` nor `{%`.
 
 Without `pongo: true`, the build copies the entry's content unchanged into the template.
 """

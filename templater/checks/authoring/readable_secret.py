@@ -5,7 +5,7 @@ the rule:
 
     mode: 0600
 
-LXD ignores the mode of a rule, so on LXD, every user can still read the file.
+LXD ignores the mode of a rule. On LXD, every user can still read the file.
 
 The daemon keeps the mode of an existing file. If the root filesystem contains the file, give this file the
 mode 0600. If several rules write the file, set the mode in each rule.
@@ -16,11 +16,13 @@ with the right mode.
 In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file to 0644. No mode in the image
 can change that.
 
-A template can also reveal a secret by conditions that print different texts. The check ignores a condition
-that tests only whether the secret is set. It reports any other condition about a secret in these cases:
+A template can also reveal a secret without printing the secret: conditions about the secret can print
+different texts. The check reports conditions in these cases:
 
-* A condition compares the secret with a value that can change: a variable, or a value that a loop sets.
+* A condition compares the secret with a variable, or with a value that a loop sets.
 * The templates of the image contain more than eight different conditions about the secret.
+
+The check ignores a condition that tests only whether the secret is set.
 """
 
 from __future__ import annotations

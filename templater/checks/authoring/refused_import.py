@@ -17,9 +17,9 @@ neither `.//metadata.yaml` nor `././rootfs`. Programs that unpack the archive tr
 The daemons detect an uncompressed archive by the magic bytes `ustar` in its first header. An archive in the
 old format v7 has no magic bytes, so the daemons read such an archive only if it is compressed.
 
-If a directory has no root filesystem, and its metadata.yaml has only templates, a later step of a build may
-add the missing fields. So for such a directory, the finding about missing fields has only the severity
-`info`.
+A build can begin with a directory that has no root filesystem, and has only templates in metadata.yaml. A
+later step of the build can add the missing fields. For such a directory, the finding about missing fields has
+only the severity `info`.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def is_part(image: AuthoredImage) -> bool:
-    """Return whether the image is a directory to which a later step of a build may add the missing fields.
+    """Return whether the image is a directory to which a later step of a build can add the missing fields.
 
-    Such a directory has neither a root filesystem nor a disk. Its metadata.yaml has no architecture, no
-    creation date and no properties.
+    Such a directory has no root filesystem and no disk. The metadata.yaml in this directory has no
+    architecture, no creation date and no properties.
     """
     facts = image.metadata
     described = facts is None or facts.architecture or facts.creation_date or facts.properties

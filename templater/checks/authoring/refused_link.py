@@ -1,7 +1,9 @@
 """A target is a symlink that some daemons refuse, or a path below such a symlink.
 
-The check also reports a target that is a directory, a device or another special file. It also reports a path
-in which `..` or a slash follows a name that is not a directory.
+The check also reports these targets:
+
+* a directory, a device or another special file
+* a path with `..` or a slash after a name that is not a directory
 
 Newer releases of LXD and Incus refuse absolute links, and links that leave the root filesystem, so the start
 fails. Incus 7 also refuses a link whose target does not exist. All releases refuse a path below a link whose
@@ -26,8 +28,8 @@ class _OddStep(NamedTuple):
 
     ``place`` is the path at which the host expects the directory.
 
-    If ``for_all`` is true, all hosts that use Go's os.Root refuse the path. Otherwise, only Incus 7 refuses
-    it.
+    If ``for_all`` is true, all hosts that use Go's os.Root refuse the path. If ``for_all`` is false, only
+    Incus 7 refuses the path.
     """
 
     what: str
@@ -108,12 +110,12 @@ def _is_dangling(image: AuthoredImage, link: str, steps: Steps) -> bool:
 def _odd_step(image: AuthoredImage, path: str, steps: Steps) -> _OddStep | None:
     """Return the first step of a path that a host cannot follow.
 
-    The function follows the whole path if the path ends in a slash. Otherwise, it follows the path only up to
-    the last ``..``.
+    If the path ends in a slash, the function follows the whole path. For any other path, the function stops
+    after the last ``..``.
 
-    Hosts that use Go's os.Root look up the names of a path one after the other. So a ``..`` after a link
-    leads to the directory above the link's target. Other hosts first remove each ``..`` from the text of the
-    path.
+    Hosts that use Go's os.Root follow a link before they follow the ``..`` after the link. So the ``..``
+    leads to the directory above the link's target. All other hosts remove each ``..`` from the text of the
+    path, before they follow a link.
     """
     names = path.split("/")
     last = len(names) - 1

@@ -1,7 +1,7 @@
 """The archive has a member that the daemons can't unpack, so they can't create an instance of the image.
 
-The daemons can still import such an image, because they unpack the archive only when they create an
-instance. They unpack it with GNU tar, which fails in these cases:
+The daemons can still import such an image, because they unpack the archive only when they create an instance.
+The daemons use GNU tar, which fails in these cases:
 
 * a member is below a file, or below a symlink that is absolute or contains `..`;
 * a hard link comes before its target, or leads to a directory or to a missing member;
@@ -10,7 +10,7 @@ instance. They unpack it with GNU tar, which fails in these cases:
 Incus omits the members below `rootfs/dev/` of a tarball, and the members below `dev/` of the second file of a
 split image. A hard link to such a member therefore fails in Incus. LXD unpacks these members.
 
-The check `unreadable` reports headers that GNU tar can't read, and names that GNU tar can't store.
+GNU tar also fails if it can't read a header or store a name. The check `unreadable` reports such members.
 """
 
 from __future__ import annotations
