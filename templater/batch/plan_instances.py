@@ -44,8 +44,10 @@ _HOLE = re.compile(r'"\\u0000\d+\\u0000"')
 class Result:
     """One instance's plan as text.
 
-    If the instance has no plan, ``skipped`` is the reason. Otherwise, ``skipped`` is empty. ``notes`` have
-    the reasons for the chosen triggers. ``triggers`` are the triggers that run.
+    * ``skipped`` is the reason why the instance has no plan. If the instance has a plan, ``skipped`` is
+      empty.
+    * ``triggers`` are the triggers that run.
+    * ``notes`` have the reasons for the chosen triggers.
     """
 
     name: str
@@ -60,7 +62,9 @@ class Result:
 
 
 class Fleet:
-    """An image whose instances are planned one after the other. Similar instances share a plan.
+    """A planner for the instances of one image. It plans one instance at a time.
+
+    If two instances are similar, the planner adapts the plan of the first instance for the second instance.
 
     * ``show`` is ``json``, ``summary`` or ``patch``.
     * ``triggers`` are the triggers to run. If ``triggers`` is empty or has only ``next``, templater chooses
@@ -108,9 +112,9 @@ class Fleet:
         return chosen.passes, (reason, *chosen.notes)
 
     def _compared(self, instance: Instance, passes: tuple[str, ...]) -> Result:
-        """Plan an instance with its own root filesystem.
+        """Plan an instance, and compare the files with the instance's own root filesystem.
 
-        Skip the instance if its root filesystem is unreadable.
+        If the instance's root filesystem is unreadable, skip the instance.
         """
         if instance.is_vm:
             return Result(instance.name, "", 0, 0, skipped="skipped (virtual machine)")
@@ -207,7 +211,7 @@ class Example:
     def adapt(self, name: str, renderings: list[Rendering]) -> Result:
         """Return the result for the instance ``name``, whose files have the contents in ``renderings``.
 
-        Raises _DiffersError if the instance needs its own plan.
+        Raises _DiffersError if this example's plan cannot be adapted for the instance.
         """
         texts = [self.start, _json(name), self.parts[0]]
         for (number, before, equal), part in zip(self.shown, self.parts[1:], strict=True):
@@ -221,11 +225,11 @@ class Example:
 def _signature(renderings: list[Rendering]) -> Iterator[object]:
     """Yield the parts of a cache key for the rendered files of one instance.
 
-    The key has a part for each file. If the file has an error, the part is this error. Otherwise, the part is
-    the number of the first file with the same content.
+    The key has a part for each file. If the file has an error, the part is this error. If the file has no
+    error, the part is the number of the first file with the same content.
 
     If two instances have equal keys, their plans differ only in the instance's name and the contents of the
-    files. So the second instance can reuse the plan of the first instance.
+    files. The plan of one instance can then be adapted for the other instance.
     """
     numbers: dict[bytes, int] = {}
     for number, rendering in enumerate(renderings):

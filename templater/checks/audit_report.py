@@ -29,8 +29,8 @@ def audit_report(
 ) -> dict[str, Any]:
     """Audit an image and return a JSON object.
 
-    ``findings`` lists findings of severity ``at_least`` and above. ``hidden`` counts the other findings by
-    severity.
+    ``findings`` lists findings of severity ``at_least`` and above. ``hidden`` has the number of less severe
+    findings, for each severity.
 
     If the parameter ``sarif`` is a pair of templater's version and the image's URI, the key ``sarif`` holds a
     SARIF document. If the parameter is None, the key ``sarif`` holds None.

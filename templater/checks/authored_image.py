@@ -79,11 +79,14 @@ class Template:
 
 @dataclass(frozen=True)
 class AuthoredImage(ScannedImage):
-    """A scanned image, the hosts on which it must work, and the instances for which to render its templates.
+    """A scanned image for the checks of authors. Its templates are rendered for ``hosts`` and ``instances``.
 
-    Without ``instances``, the templates are rendered for these instances: a container without keys, each
-    instance in ``added``, and a container with a value for every key that templates read. If a template
-    reads the type of the instance, the templates are also rendered for a virtual machine.
+    If ``instances`` is empty, the templates are rendered for these instances:
+
+    * a container without keys
+    * each instance in ``added``
+    * a container with a value for every key that templates read
+    * a virtual machine, if a template reads the type of the instance
     """
 
     hosts: tuple[Host, ...] = (INCUS,)
@@ -331,7 +334,7 @@ class AuthoredImage(ScannedImage):
 
 
 def _only(text: str, within: Span) -> Span | None:
-    """Return the span of a text if it occurs exactly once in ``within``, else None."""
+    """Return the span of ``text`` in ``within``. Return None unless ``text`` occurs exactly once."""
     whole = within.source.text
     start = whole.find(text, within.start, within.end)
     if start < 0 or whole.find(text, start + 1, within.end) >= 0:

@@ -63,7 +63,7 @@ def check_report(
 
     * If ``trusted`` is true, the image's templater.toml is read.
     * ``hosts`` and ``instances`` replace the hosts and instances of templater.toml.
-    * If the image is a definition, ``choice`` is the build to check. Otherwise, ``choice`` is None.
+    * If the image is a definition, ``choice`` is the build to check. For any other image, ``choice`` is None.
     * If ``all_variants`` is true, one build is checked for each combination of the values in the
       definition's filters.
     * ``memo`` has the texts that earlier checks have rendered.

@@ -79,8 +79,9 @@ def texts_with_power(image: ScannedImage, rules: Iterable[Rule]) -> Iterator[tup
     With each rule, yield the dangerous text and a severity. The text is a key, a line, a tag or an
     expression. All ``rules`` write files for cloud-init.
 
-    Any list of dangerous keys is incomplete, and YAML has many spellings of a key. So each line of a template
-    counts as dangerous unless it matches one of a few patterns. The values of the instance are not examined.
+    A list of dangerous keys would be incomplete, and YAML has many spellings of a key. So each line of a
+    template counts as dangerous unless it matches one of a few harmless patterns. The values of the instance
+    are not examined.
 
     If the text comes from the rule's properties, the severity is low. Real images set a default user-data in
     the properties, and users can replace this default.
@@ -124,8 +125,8 @@ def _shown(text: str) -> str:
 def _printed(part: Part) -> str:
     """Return the text of a part of a template. For a tag or an expression, return a placeholder.
 
-    The value of a property can end with a line break. So after an expression with a property, the placeholder
-    also marks the possible start of a new line.
+    The value of a property can end with a line break. So if an expression reads a property, the placeholder
+    also marks a possible start of a new line.
     """
     kind, tokens = part
     if kind == "{{":
@@ -136,8 +137,8 @@ def _printed(part: Part) -> str:
 def _found_in(parts: list[Part], printed: str, in_braces: bool) -> Iterator[str]:
     """Yield the dangerous texts of a template. Some of the texts may be empty.
 
-    A condition can omit the text before a tag from the rendered file. So the lines are examined twice: as
-    if the tags were removed, and as if each tag began a new line.
+    If a condition omits the text before a tag, the text after the tag can begin a new line. So the function
+    examines the lines twice: once without the tags, and once with a new line at each tag.
     """
     tokens = [token for _, part in parts for token in part]
     yield _known_in("".join(token.value for token in tokens if token.kind == TEXT))
@@ -151,7 +152,7 @@ def _found_in(parts: list[Part], printed: str, in_braces: bool) -> Iterator[str]
 
 
 def _is_harmless(part: list[Token]) -> bool:
-    """Return whether an expression prints only its own strings, and values of the instance or properties."""
+    """Return whether an expression uses only its own strings, values of the instance, and properties."""
     for before, token, after in zip(part, part[1:], [*part[2:], part[-1]], strict=False):
         if token.kind != IDENTIFIER:
             known = token.kind in ("}}", ".", "(", ")", ",", "|", ":", STRING)

@@ -1,11 +1,13 @@
 """An upper bound of the work and the memory that a daemon needs to render a template.
 
 The daemons do not limit a render, and no list of slow templates can be complete. So ``bound`` accepts only
-parts of the language whose cost is easy to bound, and raises NoBoundError for all other parts. Real templates
-rarely contain other parts. ``bound`` never renders the template, so conditions can't hide a part.
+parts of the language whose cost is easy to bound. For any other part, ``bound`` raises NoBoundError. Real
+templates rarely contain such a part.
+
+``bound`` never renders the template, so conditions can't hide a part.
 
 The bound assumes that each text of an instance has 1,000 characters, and each map has 20 keys. The image's
-author chooses the properties and the paths of rules. So the bound uses the real lengths of these texts.
+author chooses the properties and the paths of rules. For these texts, the bound uses the real lengths.
 """
 
 from __future__ import annotations
@@ -99,8 +101,8 @@ class Texts(NamedTuple):
 
     * ``number`` is the number of the image's properties, plus the highest number of properties of one rule.
     * ``longest`` is the length of the longest name or value of a property.
-    * ``total`` is the length of all names and values of the image's properties, plus the length of
-      the names and values of the rule with the longest properties.
+    * ``total`` is the total length of the names and values of properties: the sum for the image, plus the
+      highest sum for one rule.
     * ``path`` is the length of the longest path of a rule.
     """
 
@@ -150,8 +152,8 @@ class _Measure(NamedTuple):
     """Upper bounds for an expression: the characters of the value, and the work to compute it.
 
     * ``variables`` is the number of variables in the expression.
-    * ``pieces`` has the variables of loops over texts, if the value is computed from these variables. Such a
-      loop gives its variable one piece of the text at a time.
+    * ``pieces`` has the variables of loops over texts, if the value is computed from these variables. In each
+      iteration, the variable of such a loop contains one piece of the text.
     * ``changed`` has the variables that a loop changes and that the value can contain.
     * ``copies`` is the number of copies of these changed variables in the value.
     """
@@ -174,8 +176,8 @@ class _Position(NamedTuple):
     * ``escaped`` is true if autoescape is on at the position.
     * ``pieces`` has the variables that contain only a piece of a text.
 
-    A loop over a text gives its variable one piece of the text in each iteration. So all values of the loop
-    variable together are only as long as the text.
+    In each iteration, the variable of a loop over a text contains one piece of the text. The pieces of all
+    iterations together are only as long as the text.
 
     A key of ``pieces`` is the name of a loop variable, or of a variable that contains a loop variable. The
     value is a pair: the name of the loop variable, and the length of the key's variable in one iteration.
@@ -553,8 +555,8 @@ class _Bound:
     def _square(self, node: tree.Filtered, number: int, at: _Position) -> int:
         """Return the additional work for each character if a filter's time is quadratic in the text's length.
 
-        Such a filter decodes the whole text again for each character of the text. Return 0 for any other
-        filter, and for ``join`` if its value is a list.
+        A filter with quadratic time decodes the whole text again for each character of the text. Return 0 for
+        a filter without quadratic time, and for ``join`` if its value is a list.
         """
         use = node.filters[number]
         if use.name not in SQUARED or (

@@ -1,4 +1,4 @@
-"""Filters that count the work of the same filters in pongo2, so that a render can find slow templates.
+"""Filters that count the work that pongo2 does for them. A render with these filters can find slow templates.
 
 pongo2's filter ``join`` decodes the whole text again for each character. The filters ``truncatechars_html``
 and ``truncatewords_html`` of pongo2 read the rest of the text again for each "<". `CountedLibrary` has the

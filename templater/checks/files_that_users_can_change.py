@@ -342,9 +342,11 @@ class FilesOfUsers:
     def _belongs_to(self, entry: Entry, first: int, path: str = "") -> bool:
         """Return whether a user or a group with an id of at least ``first`` can write a file.
 
-        The owner counts as a user who can write the file, except for a crontab or another job file below
-        ``/var/spool``: each user may own such files. If ``first`` is 1000, the users and groups of
-        services, such as www-data, do not count: their ids are below 1000.
+        The owner counts as a user who can write the file, with one exception. Below ``/var/spool``, the owner
+        of a crontab or another job file does not count, because each user may own such files.
+
+        If ``first`` is 1000, the users and groups of services, such as www-data, do not count. Their ids are
+        below 1000.
         """
         image = self.image
         by_group = entry.mode & 0o020 and (entry.gid >= first or entry.gid == USERS)

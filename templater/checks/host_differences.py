@@ -182,9 +182,9 @@ class DifferenceCauses:
 def _probes(source: Source) -> Iterator[tuple[Span, str]]:
     """Yield each expression of a template with its probe, a template that prints only this expression.
 
-    The probe keeps all tags of the template. So in the probe, the expression has the variables and the loops
-    that it has in the template. If the expression is a condition, the probe prints the expression before the
-    ``if``.
+    The probe keeps all tags of the template, except tags that only print. So the variables and the loops of
+    the template also exist in the probe. If the expression is a condition, the probe prints the expression
+    before the ``if``.
     """
     parts = list(_tags(source.text))
     if any(part["name"] in _OPAQUE for part in parts):
@@ -224,5 +224,5 @@ def _tags(text: str) -> Iterator[re.Match[str]]:
 
 
 def _prints(part: re.Match[str]) -> bool:
-    """Return whether a tag prints a value and does nothing else."""
+    """Return whether a tag only prints a value."""
     return part["name"] in _PRINTING and " as " not in part["rest"]

@@ -1,4 +1,4 @@
-"""A reader of whole images for checks. It obeys limits, follows no links and rejects no names."""
+"""A reader of whole images for checks. It obeys limits, follows no links, and accepts any file name."""
 
 from __future__ import annotations
 
@@ -57,9 +57,10 @@ def scan_image(
 ) -> ScannedImage:
     """Read an image: a directory, a unified tarball, or a split image whose second file is ``rootfs``.
 
-    ``rendering`` sets limits for the checks that render templates. These checks also render each template for
-    ``instance``. ``heads`` names further files to read: it maps the path of each file to the number of bytes
-    to read.
+    Some checks render the templates. ``rendering`` sets limits for these checks, and ``instance`` is an
+    additional instance for which they render each template.
+
+    ``heads`` names further files to read: it maps the path of each file to the number of bytes to read.
 
     The image has one part, or two if ``rootfs`` is given. If an error occurs before the first file name of a
     part is read, raise the error. If an error occurs later, only record it in ``ScannedImage.errors``.
@@ -78,7 +79,7 @@ def scan_image(
 def scanned_definition(
     image: DefinitionImage, yaml: YamlLimits | None = None, rendering: RenderLimits | None = None
 ) -> ScannedImage:
-    """Return the image that a build of a definition would make, in the form that checks read."""
+    """Return the image that a build would make from a definition, as a ``ScannedImage`` for checks."""
     templates = image.read_to_end()
     metadata = image.read_metadata()
     names = [Name(METADATA, Entry(FILE, size=len(metadata.data))), Name(TEMPLATES, Entry(DIRECTORY, 0o755))]
@@ -166,8 +167,8 @@ class _Scanner:
     def _attributes(self, directory: int, entry: str, shown: str) -> frozenset[str]:
         """Return the names of a file's extended attributes.
 
-        If the names can't be listed, record the error. Then look up only the attributes that give rights,
-        such as capabilities, by their names.
+        If the names can't be listed, record the error. In this case, return only the attributes that give
+        rights, such as capabilities: these attributes can be looked up without a list.
         """
         try:
             return xattr_names(directory, entry, shown)
@@ -370,7 +371,8 @@ class _Spelling:
     """The names of metadata.yaml, the root filesystem and the disk, as the archive spells them.
 
     Before the daemons unpack an archive, they look for names such as ``metadata.yaml`` and
-    ``./metadata.yaml``. They do not find other spellings, such as ``.//metadata.yaml``.
+    ``./metadata.yaml``. The daemons do not find names with a different spelling, such as
+    ``.//metadata.yaml``.
     """
 
     def __init__(self) -> None:

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
 
 class LinkedNames:
-    """A search from a file back to the symlinks that lead to it.
+    """A search from a file back to the symlinks that lead to the file.
 
-    A program may read a sensitive file through a link, such as a link from ``/etc/sudoers.d`` to
-    ``/srv/rules``. Then a target such as ``/srv/rules/x`` is sensitive, although its path contains no link.
+    A program can read a sensitive file through a link. For example, ``/etc/sudoers.d`` is a link to
+    ``/srv/rules``. In this case, a target such as ``/srv/rules/x`` is sensitive, although this path contains
+    no link.
 
     ``links`` has the path and the target of each symlink in ``rootfs``. Most images have thousands of links.
-    So the search skips a link if the last name of its target does not occur in the searched path. The search
-    never skips a link to ``/`` or ``..``, because such a target has no last name.
+
+    To save time, the search skips a link if the last name of the link's target does not occur in the searched
+    path. The search never skips a link to ``/`` or ``..``, because such a target has no last name.
     """
 
     def __init__(self, rootfs: RootfsView, links: Iterable[tuple[str, str]]) -> None:

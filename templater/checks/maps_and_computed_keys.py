@@ -1,6 +1,6 @@
-"""Uses of the maps that daemons pass to a template, and of keys whose names a template computes.
+"""Uses of the maps that daemons pass to a template, and uses of keys with computed names.
 
-The check ``readable-secret`` also finds a use if the template first assigns the map or name to a variable.
+If a template first assigns the map or the name to a variable, ``readable-secret`` also finds the use.
 """
 
 from __future__ import annotations
@@ -125,9 +125,9 @@ _MOST_TOKENS = 50
 
 
 class ComputedKeys:
-    """A search for configuration keys whose names a template computes, so that no string shows the names.
+    """A search for configuration keys with computed names, such as ``"user.paXssword"|cut:"X"``.
 
-    The search follows the variables of the template.
+    No string in the template shows such a name. The search follows the variables of the template.
     """
 
     def __init__(self) -> None:
@@ -165,7 +165,7 @@ class ComputedKeys:
     def bind(self, kind: str, part: list[Token], names: list[str]) -> None:
         """Record the variables that a tag sets.
 
-        Also record which of these variables have a computed value, and which can refer to the function
+        For each variable, also record whether its value is computed, and whether it can refer to
         ``config_get``.
         """
         if names:

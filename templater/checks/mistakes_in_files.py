@@ -86,9 +86,9 @@ def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line:
     Each pair in ``others`` has the file as rendered for one of these instances, and the mistakes in that
     rendering. The mistake remains in a rendering in two cases:
 
-    * The line with this number also has a mistake in the rendering.
-    * The line has the same text in both files, and any line of the rendering has a mistake. A validator may
-      report only the first mistake of a file.
+    * In the rendering, the line with the same number has a mistake.
+    * In the rendering, this line has the same text, and any line has a mistake. A validator may report only
+      the first mistake of a file, and not the mistake in this line.
 
     Return True if the mistake remains in every rendering. Return False if ``others`` is empty, or if a
     configuration value fills the whole line.
@@ -130,7 +130,7 @@ def observation(
     The message names the file's instance, unless it is the first instance of the image.
 
     If ``search`` is true, the observation has the position of the exact template line, which is slow to find.
-    Otherwise, the observation has the position of the rule.
+    If ``search`` is false, the observation has the position of the rule.
     """
     words = line_of(file, line)
     instance = "" if file.instance.name == image.probes[0].name else f" for '{printable(file.instance.name)}'"
@@ -155,7 +155,10 @@ def validated(image: AuthoredImage, id: str, file: File, name: str) -> list[Mist
 
 
 def yaml_root(file: File) -> Node | Mistake | None:
-    """Parse a rendered file as YAML. Return the first mistake, or else the root of the first document."""
+    """Parse a rendered file as YAML. Return the first mistake in the file.
+
+    If the file has no mistake, return the root of the first document.
+    """
     try:
         return parse(file.source)
     except LimitError as error:

@@ -3,11 +3,13 @@
 The search does not render the template, for two reasons:
 
 * A render finds only the panics for the values that the render computes.
-* An error in one part of an expression hides the panics in the other parts of the expression.
+* If one part of an expression fails, the render does not reach the panics in the rest of the expression.
 
 The search knows each place in ``templater/pongo2`` that raises Panic. It finds all parts of a template whose
-render may reach such a place. The search uses the kinds of the values that a template can compute, and the
-variables that a tag has certainly set.
+render may reach such a place. To decide this for a part, the search uses:
+
+* the kinds of the values that a template can compute
+* the variables that a tag has certainly set
 """
 
 from __future__ import annotations
@@ -325,9 +327,9 @@ def _all(kinds: Collection[str], steps: _Kinds) -> set[str]:
 def set_variables(document: tree.Document) -> set[int]:
     """Return the ``id()`` of each ``tree.Path`` whose variable is certainly set when the template reads it.
 
-    A tag in a branch sets no name if the branch does not run. A name that a loop, ``with`` or a macro sets
-    exists only in the body of that tag. In the body of a macro, each name that was set before the macro's
-    definition is also set.
+    If a branch does not run, the tags in the branch set no names. If a loop, ``with`` or a macro sets a name,
+    the name exists only in the body of that tag. In the body of a macro, each name that was set before the
+    macro's definition is also set.
     """
     walk = _Walk(document)
     walk.body(document.body)
@@ -407,7 +409,7 @@ class _Walk:
         self.forget(before)
 
     def one_of(self, bodies: Iterable[Iterable[tree.Statement]]) -> None:
-        """Walk through the alternative bodies of a tag: a render runs only one of them.
+        """Walk through the alternative bodies of a tag. A render runs only one of these bodies.
 
         Afterwards, a name counts as set only if each body sets it.
         """

@@ -58,8 +58,8 @@ def distinct_files(
     Each rule is rendered for the first host of each dialect, and for each instance in ``probes`` and
     ``awkward_probes``. ``compiled_for`` returns the compiled templates for a host.
 
-    The ``awkward_probes`` come last. So a file counts as awkward only if no instance in ``probes`` renders
-    the same text.
+    The ``awkward_probes`` come last. If an instance in ``probes`` renders the same text as one of the
+    ``awkward_probes``, the file does not count as awkward.
 
     Raises LimitError if the rendering takes too long, or if all texts together are too long.
     """

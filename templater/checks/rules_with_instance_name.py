@@ -1,4 +1,4 @@
-"""Rules that write the name of the instance, and rules that write the name again after a copy or a rename."""
+"""Rules that write the instance's name, and rules that update the name after a copy or a rename."""
 
 from __future__ import annotations
 

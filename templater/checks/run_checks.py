@@ -66,7 +66,7 @@ def run_check(check: Check, image: ScannedImage) -> Iterator[Finding]:
 def _observations(check: Check, image: ScannedImage) -> Iterator[Observation]:
     """Run a check. If the check exceeds a limit or has a bug, the last observation says so.
 
-    After a bug in one check, the other checks still run.
+    A bug in one check does not stop the other checks.
     """
     try:
         yield from check.run(image)

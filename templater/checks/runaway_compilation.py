@@ -91,11 +91,11 @@ def count_copy(render: Render, steps: int, variables: int, value: Any = None) ->
 class EveryBranchCompilation(CountedCompilation):
     """A template that runs every branch of its conditions, and each loop at least once.
 
-    If an expression fails, it has no value, and the render continues. So the render still runs the other
-    branches after an error in a branch that no host runs.
+    If an expression fails, the expression has no value, and the render continues. So an error in a branch
+    that no host runs does not hide the remaining branches.
 
-    A loop fails if a tag has given ``forloop`` another value. So a tag that would set ``forloop`` sets the
-    name ``forloop_`` instead.
+    A loop fails if a tag has given ``forloop`` another value. To prevent this error, tags set the name
+    ``forloop_`` in place of ``forloop``.
     """
 
     def parsed(self) -> tree.Document:

@@ -74,8 +74,8 @@ class Place(NamedTuple):
     * ``keys`` is the number of keys around the token. A key is the first argument of ``config_get``, or a
       subscript of a map.
     * ``is_argument`` is true for a token in a list, and in the brackets of a call or a subscript.
-    * ``is_selection`` is true for the opening bracket of a list. It is also true for the opening bracket of a
-      call or a subscript that contains no key.
+    * ``is_selection`` is true for the opening bracket of a list. If a call or a subscript contains no key,
+      ``is_selection`` is also true for its opening bracket.
     """
 
     keys: int

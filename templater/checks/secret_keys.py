@@ -1,4 +1,4 @@
-"""The secret keys that instances set, and the findings about templates that may read a secret key."""
+"""The secret keys of instances, and the findings about templates that may read these keys."""
 
 from __future__ import annotations
 
@@ -78,11 +78,13 @@ class SecretKeys:
 
 
 def without_values(image: AuthoredImage, findings: Sequence[Finding]) -> list[Finding]:
-    """Return the findings without texts that a template may have made from a secret.
+    """Return the findings without texts that may contain a secret.
 
-    A message can quote a part of a rendered file, in any encoding that the template chooses. Some templates
-    may read a secret of one of the given instances. A finding about such a template, or about a file that
-    such a template renders, gets only fixed texts: the summary and the hint of the check.
+    A message can quote a part of a rendered file, and a template can encode a secret in any way. So a finding
+    gets only the summary and the hint of its check, which are fixed texts, in these cases:
+
+    * The finding is about a template that may read a secret of one of the given instances.
+    * The finding is about a file that such a template renders.
     """
     templates = _templates_with_secrets(image)
     files = set(templates.values())

@@ -67,7 +67,8 @@ def has_word(token: Token) -> bool:
 def _contains_word(token: Token) -> bool:
     """Return whether a string that a template joins to other texts with ``+`` contains one of ``WORDS``.
 
-    This function ignores words such as ``pw``, which must be at the end of a name: other texts can follow.
+    Some words, such as ``pw``, count only at the end of a name. This function ignores these words, because
+    the template can add a text after the string.
     """
     return any(word in token.value.lower() for word in WORDS)
 

@@ -28,9 +28,9 @@ _MOST_ROUNDS = 5
 def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
     """Yield the parts of a template (texts, expressions and tags), in one or more rounds.
 
-    The caller adds the names that it finds to the collections ``names``. A macro, a loop and some other tags
-    can read values that a later part sets. So if a collection has grown during a round, yield all parts
-    again. If a collection still grows after a few rounds, yield ``UNFOLLOWED`` at the end.
+    The caller adds names to the collections ``names`` while it reads the parts. A macro, a loop and some
+    other tags can read values that a later part sets. So if a collection has grown during a round, yield all
+    parts in another round. If a collection still grows after a few rounds, yield ``UNFOLLOWED`` at the end.
 
     If LXD and Incus read different parts, yield the parts of both. After each round, also yield a line break
     as a text, so that the next round begins on a new line.

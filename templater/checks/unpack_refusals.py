@@ -24,9 +24,10 @@ def unpack_refusals(names: Collection[Name]) -> Iterator[UnpackRefusal]:
 
     Incus unpacks no member below ``rootfs/dev``, so a hard link to such a member fails.
 
-    Yield nothing about a member that GNU tar would unpack through a symlink, or outside of the image: checks
-    of ``templater audit`` report such members. Raises LimitError if too many directories have no member of
-    their own.
+    Checks of ``templater audit`` report members that GNU tar would unpack through a symlink, or outside of
+    the image. Yield nothing about such members.
+
+    Raises LimitError if too many directories have no member of their own.
     """
     lxd = dict(_failures(enumerate(names)))
     incus = lxd

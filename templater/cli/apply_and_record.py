@@ -41,8 +41,8 @@ def state_folder(src: str, rootfs: str | None) -> str:
 
     Skip the third directory if a hook has recorded a different root directory at the machine's last start.
 
-    Every user can create ``.templater`` in a directory such as ``/tmp``. So ignore ``.templater`` unless it
-    belongs to root, to the current user, or to the owner of its parent directory.
+    Every user can create ``.templater`` in a directory such as ``/tmp``. So ignore ``.templater`` unless its
+    owner is root, the current user, or the owner of its parent directory.
     """
     folders = [] if rootfs is None else [os.path.dirname(os.path.abspath(rootfs))]
     own = os.path.join(src, ROOTFS)
@@ -130,7 +130,8 @@ def apply_recorded(
 ) -> tuple[Mapping[str, str], list[Change]]:
     """Apply a plan and update the record.
 
-    Return the files that were kept because they were changed by hand, and the changes that were written.
+    Return two values: the files that were not overwritten because a user had changed them, and the written
+    changes.
     """
     from ..pongo2.dialect import DIALECTS
     from ..pongo2.names_read import config_keys

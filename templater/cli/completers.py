@@ -181,7 +181,7 @@ def _rules(ctx: click.Context) -> tuple[Rule, ...]:
 
 
 def _local(ctx: click.Context) -> str | None:
-    """Return the path of the SRC on the command line if it is a directory or a small file, else None."""
+    """Return the SRC of the command line if SRC is a path of a directory or a small file, else None."""
     # click assigns no arguments while an option has no value yet
     src = ctx.params.get("src") or next(iter(ctx.args), None)
     if not isinstance(src, str):

@@ -68,8 +68,8 @@ def many(*_: Any, **__: Any) -> None:
 def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Command:
     """Return a command with limits. The command must have a parameter ``limits`` or ``request``.
 
-    ``images`` is a function of the command's arguments. It returns the number of images that the command
-    reads, or None for any number.
+    ``images`` gets the command's arguments. It returns the number of images that the command reads, or None
+    if the command can read any number of images.
     """
 
     @wraps(function)
@@ -179,8 +179,8 @@ def guard(
 ) -> Iterator[None]:
     """Raise LimitError if the ``with`` block exceeds a limit. At the end, restore signal handlers and limits.
 
-    The limit on processor time also covers child processes that have ended, and running programs that read or
-    pack images. When the block begins to pack an image, the limits grow.
+    The limit on processor time covers this process, child processes that have ended, and programs that are
+    still running to read or pack images. When the block begins to pack an image, the limits grow.
 
     The arguments describe the block:
 
@@ -349,8 +349,8 @@ def paused() -> Iterator[None]:
 def over_limit(name: str, bounds: CommandLimits, error: BaseException | None = None) -> LimitError:
     """Return the error for a command that exceeds the limit ``name``.
 
-    ``error`` is the exception that ended the command. The returned error has the notes of ``error``. These
-    notes can name files that a rollback could not restore.
+    ``error`` is the exception that ended the command. The returned error has the notes of ``error``. For
+    example, a note can name a file that a rollback could not restore.
     """
     notes = tuple(getattr(error, "__notes__", ()))
     if name == "command-memory":

@@ -196,8 +196,8 @@ def columns(
 
     The explanations of all columns share one time limit, which begins with the first explanation.
 
-    This function stores the limit in the list ``time``, which is empty at first. Several calls with the same
-    list share the limit.
+    The list ``time`` stores the limit, and is empty at first. If several calls get the same list, these calls
+    share the limit.
     """
     from ..model.render_options import RenderOptions
     from ..planning.every_host import plan_every_host

@@ -85,7 +85,8 @@ def _watch(
 def _look(request: options.Request, *, first: bool = False) -> frozenset[str]:
     """Show the verdicts, and return the names of the instance's profiles.
 
-    If ``first`` is true, raise each error. Otherwise, only report errors: a later event may correct them.
+    If ``first`` is true, raise each error. If ``first`` is false, only report each error, because a later
+    event may correct the error.
     """
     from .live_diff import judge_one, show
 

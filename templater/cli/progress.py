@@ -71,7 +71,7 @@ def of_packed(contents: Contents, show: Progress) -> Progress:
 
 
 class _Bar:
-    """A progress bar. It uses the library ``rich``, which is imported only for a long operation."""
+    """A progress bar of the library ``rich``. Only long operations import ``rich``."""
 
     def __init__(self, action: str, unit: str, total: Callable[[], int] | None) -> None:
         self.action, self.unit, self.total = action, unit, total

@@ -66,7 +66,8 @@ def read_image(
     ``work`` may import all modules of ``packages``.
 
     If templater runs as root on Linux and no path is a directory, ``work`` runs in a child process. The child
-    has another user id, and receives open files. It can't open files, connect or start programs.
+    process has another user id, and receives open files. The child process can't open further files, connect
+    to servers or start programs.
 
     If a path is a directory, ``work`` runs in this process, because files in the directory can belong to any
     user. Links in the directory are not followed.

@@ -96,8 +96,11 @@ def end(code: int) -> None:
     """End the process with an exit code.
 
     At a normal exit, the interpreter frees each object, which takes milliseconds. This function skips that
-    step, unless something else must run at exit: a function of ``atexit``, another thread, a debugger or a
-    profiler.
+    step, except in these cases:
+
+    * A function is registered with ``atexit``.
+    * Another thread is running.
+    * A debugger or a profiler is active.
     """
     threads = sys.modules.get("threading")
     is_watched = sys.gettrace() or sys.getprofile() or "_lsprof" in sys.modules  # cProfile imports _lsprof

@@ -20,7 +20,7 @@ LESS = "FRX"
 
 
 class _State:
-    """This process's options for colours and the pager, and the running pager."""
+    """The terminal state of this process: the options for colours and the pager, and the running pager."""
 
     color = "auto"
     pages = True

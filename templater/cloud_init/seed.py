@@ -59,7 +59,7 @@ class Seed:
         """The instance-id that cloud-init compares with the instance-id of its last boot.
 
         The value is "" if no meta-data has an instance-id. For this comparison, cloud-init reads only
-        meta-data. So the seed folder need not have user-data.
+        meta-data, so the seed folder can lack user-data.
         """
         roots = (root_of(self.files.get(f"{folder}/{META}")) for folder in FOLDERS)
         found = (text_at(root, "instance-id") for root in roots)

@@ -23,7 +23,7 @@ def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Cho
 
     Each field has these values:
 
-    * the value in ``choice``, or else the value in the definition
+    * the value in ``choice``, or the value in the definition if ``choice`` has no value
     * all values in the filters of the section ``files``
 
     If a filter names a type, use both types: container and virtual machine. Raises LimitError for too many

@@ -20,7 +20,7 @@ class Choice(NamedTuple):
 
     * a directory
     * the text ``none`` for an empty root filesystem
-    * None: the root filesystem is assumed to have every path that the build looks up
+    * None: every path that the build looks up is assumed to exist
 
     ``files`` has the paths and contents of the files in the root filesystem, or is None. If ``files`` is not
     None, ``rootfs`` is ignored.

@@ -170,7 +170,7 @@ class Results:
 
 
 def entries_of(definition: Definition, chosen: Callable[[dict[str, Any]], bool]) -> list[FileEntry]:
-    """Return the entries of ``files`` that ``chosen`` selects. Their fields are not rendered yet."""
+    """Return the entries of ``files`` that ``chosen`` selects, before a rendering of their fields."""
     return [
         FileEntry(
             number,

@@ -1,4 +1,4 @@
-"""A YAML emitter that writes texts as Go's yaml.v2 does, and the order in which yaml.v2 writes keys.
+"""YAML output as in Go's yaml.v2: an emitter for texts, and the order of keys.
 
 The emitter follows emitterc.go. PyYAML's emitter differs in three points:
 

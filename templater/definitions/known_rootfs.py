@@ -17,7 +17,7 @@ MAX_FILE = 1 << 20
 
 
 class KnownRootfs:
-    """The root filesystem that a build unpacks, with the changes that entries of ``files`` have made so far.
+    """The root filesystem of a build, as changed by the entries of ``files`` that have run so far.
 
     ``assume`` matters only if ``view`` is None. If ``assume`` is true, every path is assumed to exist before
     the first entry. If ``assume`` is false, no path is assumed to exist.

@@ -57,9 +57,12 @@ class GeneratedSource(Source):
 def _ranges(pieces: tuple[Piece, ...]) -> tuple[list[int], list[Piece]]:
     """Divide a text into ranges, at each position where a piece begins or ends.
 
-    Return two lists. The first list has the start of each range. The second list has, for each range, the
-    piece that gives the range its origin: the last piece that contains the range. A range outside all pieces
-    gets the span of the first piece.
+    Return two lists:
+
+    * the start of each range
+    * for each range, the last of the pieces that contain the range; this piece gives the range its origin
+
+    A range outside all pieces gets the span of the first piece.
     """
     rest = pieces[0]._replace(scalar=None)
     starts, last = [-1], [rest]

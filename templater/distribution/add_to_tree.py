@@ -103,8 +103,8 @@ def add(
     Raises:
         UsageError: the files or aliases are not a valid request.
         InputError: the image is invalid, or its metadata.yaml lacks a required value.
-        RefusedError: a file is private, the tree has a different image with this product and version, or the
-            tree has this image in another version or product.
+        RefusedError: a file is private. This error is also raised if the tree already has a different image
+            for this product and version, or already has this image in another version or product.
         LimitError: with the new image, the catalog would exceed a limit of templater.
     """
     for alias in aliases:
@@ -422,7 +422,7 @@ def version_name(seconds: int) -> str:
 def _word(text: str) -> str:
     """Convert a text for use in a product name or an alias.
 
-    The result is in lower case. It has no spaces, commas, slashes, colons or characters outside ASCII.
+    The result has only ASCII characters in lower case, without spaces, commas, slashes and colons.
     """
     return re.sub(r"[\s,:/]+|[^ -~]", "", text.lower()) or "unnamed"
 

@@ -162,8 +162,8 @@ def parse_json(data: bytes, name: str, repeated: list[tuple[str, str]] | None = 
 
     Raises InputError for invalid JSON and for repeated keys, and LimitError for a file that is too large.
 
-    If ``repeated`` is given, a repeated key is allowed if its values are strings, numbers or booleans. Its
-    last value wins, as in Go's clients. The pair of the file's name and the key is added to ``repeated``.
+    If ``repeated`` is given, a key may be repeated if its values are strings, numbers or booleans. The last
+    value is used, as in Go's clients. The pair of the file's name and the key is added to ``repeated``.
     """
     if not data:
         raise InputError(f"'{printable(name)}' is empty")
@@ -210,8 +210,8 @@ _SHOWN = 80
 def decode_json(text: str, repeated: list[str] | None = None) -> Any:
     """Decode a JSON text of a server. Raises ValueError for invalid JSON and for repeated keys.
 
-    If ``repeated`` is given, a repeated key is allowed if its values are strings, numbers or booleans. Its
-    last value wins, and the key is added to ``repeated``.
+    If ``repeated`` is given, a key may be repeated if its values are strings, numbers or booleans. The last
+    value is used, and the key is added to ``repeated``.
     """
     if text.startswith("\ufeff"):
         raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
@@ -244,7 +244,7 @@ _SCALARS = (str, int, float)
 def _object_as_in_go(pairs: list[tuple[str, Any]], repeated: list[str] | None = None) -> dict[str, Any]:
     """Return an object with these keys and values. In the keys, replace each lone surrogate with U+FFFD.
 
-    Go's package also replaces lone surrogates. So two keys that are equal for Go are equal here, too.
+    Go's JSON package makes this replacement. So if two keys are equal in Go, the keys are also equal here.
     """
     return _object([(whole_characters(key), value) for key, value in pairs], repeated)
 
@@ -264,8 +264,8 @@ def _decoder(hook: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> json.JS
 class CatalogSize:
     """The size of all files of one catalog. Raises LimitError if together they are too large.
 
-    ``is_wide`` is True if a file has a character above U+FFFF, such as an emoji. Such a character lowers the
-    limit on the bytes to a quarter.
+    ``is_wide`` is True if a file has a character above U+FFFF, such as an emoji. Each byte of such a file
+    counts as four bytes.
     """
 
     def __init__(self) -> None:

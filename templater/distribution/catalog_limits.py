@@ -3,8 +3,8 @@
 Commands that change a tree refuse catalogs above these limits. Without this rule, `streams reindex` could add
 so many images of another server that `templater serve` refuses the whole tree.
 
-`streams add` computes the bounds while it reads the catalog. This takes a fifth of the time that listing the
-images would take.
+`streams add` computes the bounds while it reads the catalog. Computing the bounds takes a fifth of the time
+of listing the images.
 """
 
 from __future__ import annotations
@@ -144,7 +144,8 @@ class UpperBounds:
     * ``texts``: total length of these images' texts in JSON
     * ``lists``: size of a server's image lists in bytes
 
-    ``is_known`` is False if a product exceeds a limit, or if clients would combine two of its values.
+    ``is_known`` is False if a product exceeds a limit, or if clients would combine the values of a repeated
+    key.
     """
 
     def __init__(self) -> None:
@@ -205,10 +206,10 @@ class UpperBounds:
         self.lists += min(named, _MOST_WITH_ALIASES) * aliases
 
     def are_within_limits(self, catalog: Catalog) -> bool:
-        """Add the products that may have changed. Return whether the bounds are within all limits.
+        """Add the possibly changed products to the bounds. Return whether the bounds are within all limits.
 
-        If the result is True, readers and servers accept the catalog. If the result is False, they may still
-        accept it.
+        If the result is True, readers and servers accept the catalog. If the result is False, the exact
+        numbers can still be within the limits.
         """
         size, values = catalog.size.bytes, catalog.size.values
         is_wide = catalog.size.is_wide

@@ -1,4 +1,4 @@
-"""A prediction of the images that a client lists from a catalog, and of the entries that it silently drops.
+"""A prediction of the images that a client lists from a catalog, and of the entries that the client drops.
 
 The rules come from shared/simplestreams/{products,simplestreams,sort}.go in Incus and LXD.
 """
@@ -24,8 +24,8 @@ Type = Literal["container", "virtual-machine"]
 class RootKind:
     """The properties of a root filesystem's ``ftype``.
 
-    ``combined`` lists keys of a metadata item. Their values are the fingerprint of the image that consists of
-    the metadata and this root filesystem. Clients prefer earlier keys.
+    ``combined`` lists keys of a metadata item. The value of each key is the fingerprint of one image: the
+    metadata together with this root filesystem. Clients prefer the keys at the beginning of ``combined``.
 
     Among the images of one version, the image with the lowest ``rank`` gets the aliases.
     """
@@ -127,14 +127,14 @@ def day(text: str, layout: Literal["%Y-%m-%d", "%Y%m%d"]) -> date | None:
 class Unsorted:
     """The parts of a stream that clients list in a random order.
 
-    There are three kinds of parts. Clients sort each kind by a different property:
+    A stream has three kinds of parts. Clients sort the products of each part by one property:
 
-    * all products, which clients sort by os
-    * the products of one os, which clients sort by release
-    * the products of one release, which clients sort by variant
+    * all products: by os
+    * the products of one os: by release
+    * the products of one release: by variant
 
-    If a product lacks the property, clients treat it as equal to every other product of the part. So if only
-    some products of a part have the property, the result depends on Go's random order of maps.
+    If a product lacks this property, clients treat the product as equal to every other product of the part.
+    So if only some products of a part have the property, the order depends on Go's random order of maps.
     """
 
     def __init__(self) -> None:

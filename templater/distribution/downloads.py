@@ -1,11 +1,12 @@
 """Downloaded image files in a directory of the user. Each file is named by its SHA-256 hash.
 
 A file gets its final name only after its content matched the hash. An interrupted download continues after
-the last byte on the disk. If the complete content has another hash, the whole download begins again, because
-another server may have sent the first part.
+the last byte on the disk. If the complete content has a wrong hash, the whole download begins again, because
+the first part can be from another server.
 
 Separate threads write the files, and bypass the kernel's page cache. For a download of a gigabyte, the page
-cache would cost as much processor time as the hash. It would also displace the data of other programs.
+cache would cost as much processor time as the hash. The download would also displace the data of other
+programs from the page cache.
 """
 
 from __future__ import annotations
@@ -84,8 +85,8 @@ def _open_range(
     """Request a file from byte ``start`` on. ``headers`` name this range.
 
     Yield the answer, and the position of the answer's first byte. If the server does not send this range,
-    request the whole file. This can happen if the part on the disk came from another server, which has
-    another version of the file.
+    request the whole file. For example, the part on the disk can be from a server with another version of the
+    file.
     """
     with ExitStack() as opened:
         try:
@@ -266,7 +267,7 @@ def _append(
     """Append pieces to a file and update the hash objects, while more pieces arrive.
 
     The calling thread updates the first hash object, because the piece is still in the processor's cache.
-    Other threads update the other hash objects and write the file.
+    Additional threads update the remaining hash objects and write the file.
     """
     first, *others = digests
     with DirectWrites(fd, size, others) as written:
@@ -327,7 +328,7 @@ class DirectWrites:
             view = view[len(taken) :]
 
     def _hand_over(self) -> None:
-        """Give the filled block to the other threads. Wait until the next block is free."""
+        """Pass the filled block to the threads that hash and write it. Wait until the next block is free."""
         block = self._blocks[0][: self._filled]
         self._used.append([thread.submit(task, block) for thread, task in self._threads])
         self._blocks.rotate(-1)

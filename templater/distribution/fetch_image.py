@@ -234,7 +234,7 @@ class _Fetcher:
         """Fetch a unified image.
 
         If the headers of the server's answer contain the hash and URL of an image, fetch that image, as Incus
-        does. Otherwise, fetch the file at ``url``.
+        does. If the headers lack the hash or the URL, fetch the file at ``url``.
         """
         stream, address = _split(url)
         self._source = address

@@ -79,10 +79,13 @@ class UrlStream:
             self._connections.close()
 
     def imitate_clients(self) -> None:
-        """From now on, act like the clients of Incus and LXD, and accept only responses that they accept.
+        """From now on, act like the clients of Incus and LXD, and accept the same responses.
 
-        These clients require TLS 1.3 and status 200. They decompress responses with
-        ``Content-Encoding: gzip``. After a redirect to a full URL, they send no password.
+        The clients of Incus and LXD follow these rules:
+
+        * They require TLS 1.3 and status 200.
+        * They decompress responses with ``Content-Encoding: gzip``.
+        * After a redirect to a full URL, they send no password.
         """
         self._imitates = self._connections.only_newest_tls = self._authorize.only_relative = True
 

@@ -107,8 +107,9 @@ def refuse_unreadable(tree: Tree, catalog: Catalog, bounds: UpperBounds | None =
 
     Without this check, one image could make all images of a tree unreadable.
 
-    ``bounds`` are upper bounds on the catalog before the change. Add the changed products to them. If the
-    result is within the limits, return at once. Otherwise, list all images, which takes longer.
+    ``bounds`` are upper bounds on the catalog before the change. Add the changed products to the bounds. If
+    the new bounds are within the limits, return at once. If the new bounds exceed a limit, list all images,
+    which takes longer.
     """
     if bounds is not None and bounds.are_within_limits(catalog):
         return

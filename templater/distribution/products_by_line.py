@@ -1,7 +1,7 @@
-"""Products files with one product per line, as templater writes them, and the other JSON files of a stream.
+"""The JSON files of a stream, and the form of products files that templater writes: one product per line.
 
-A products file is decoded product by product, and a diff shows only changed products. To change such a file,
-templater parses only the products that it needs. It copies the lines of all other products.
+A products file in this form is decoded product by product, and a diff shows only changed products. To change
+such a file, templater parses only the products that it needs, and copies all other lines.
 """
 
 from __future__ import annotations
@@ -116,13 +116,13 @@ RawProduct = dict[str, Any]
 
 
 def ignore(name: str, product: Any) -> None:
-    """Do nothing. This is the default for ``visit``."""
+    """Do nothing. This function is the default for the parameter ``visit``."""
 
 
 class ProductLines(MutableMapping[str, RawProduct]):
     """The products of a products file with the content ``data``.
 
-    A caller may change a product after a look-up. So after a look-up, ``text`` encodes the product again.
+    A caller may change a product that it has looked up. So ``text`` encodes each looked-up product again.
 
     ``document`` has all values of the file except the products. ``visit`` is called once for each product,
     with the product's name and either its value or a ``PlainProduct``. Raises ValueError if the file does not
@@ -283,7 +283,7 @@ def _text(name: str, product: RawProduct) -> bytes:
 
 
 def cache_problem(path: str, basenames: dict[str, str]) -> str:
-    """Return why clients may use a wrong file in place of a products file, or else an empty text.
+    """Return the reason why clients may use a wrong file in place of a products file, or "".
 
     Clients cache each catalog file by its base name. If two files have the same base name, clients use only
     the file that they request first. The order of their requests is random. ``basenames`` maps the base name

@@ -63,8 +63,12 @@ class Remote:
 def read_remotes() -> dict[str, Remote]:
     """Return the remotes by name. Raises InputError if a configuration file is invalid.
 
-    If several sources define a name, the first of these wins: templater's own file, the Incus client's file,
-    the LXD client's file, the built-in list.
+    If several of these sources define a name, templater uses the first of them:
+
+    1. templater's own file
+    2. the Incus client's file
+    3. the LXD client's file
+    4. the built-in list
     """
     remotes: dict[str, Remote] = {}
     for remote in (*_own(), *_of_clients(), *_built_in()):

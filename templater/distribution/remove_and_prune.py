@@ -1,8 +1,8 @@
 """Removal of images, old versions and unused files: first from a tree's catalog, and later from the disk.
 
-Clients cache a catalog for up to an hour, and download the files that it names. So `prune` deletes a file
-only after the catalog has not named the file for the whole grace period. The record `.templater/removed.json`
-has the time when the catalog dropped each file.
+Clients cache a catalog for up to an hour, and download the files that the cached catalog names. So `prune`
+deletes a file only after a grace period, which begins when the catalog drops the file. The record
+`.templater/removed.json` has the time when the catalog dropped each file.
 """
 
 from __future__ import annotations

@@ -84,8 +84,8 @@ def republish(
 ) -> Reindexed:
     """Write the origin's products into a separate products file. Replace the file if it exists.
 
-    If ``copying`` is true, copy the image files into the tree. Otherwise, ``redirects`` names a directory for
-    web server rules that redirect to the origin.
+    If ``copying`` is true, copy the image files into the tree. If ``copying`` is false, ``redirects`` names a
+    directory for web server rules that redirect to the origin.
 
     Raises UsageError unless exactly one of ``copying`` and ``redirects`` is given.
     """
@@ -276,8 +276,8 @@ def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnin
 def _leave_aliases(catalog: Catalog, path: str, products: dict[str, Any], warnings: list[str]) -> None:
     """Remove each alias that another products file already uses for the same architecture and type.
 
-    If both files had the alias, a client that asks for the alias could get the origin's image instead of the
-    image in the other products file.
+    If both files had the alias, a client could get the origin's image instead of the image in the other
+    products file.
     """
     owners = {
         owned: name

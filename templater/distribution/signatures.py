@@ -25,7 +25,7 @@ def signed_path(path: str) -> str:
 
 
 class Signatures:
-    """Checks of the files of one stream. They share a limit on the processor time of gpgv."""
+    """Signature checks of the files of one stream. They share a limit on the processor time of gpgv."""
 
     def __init__(self, keyring: str) -> None:
         self._keyring = keyring

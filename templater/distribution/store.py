@@ -3,8 +3,8 @@
 Imported images stay until the user deletes them. Fetched images expire ten days after their last use, like
 the images in a daemon's cache.
 
-A file is complete on disk before a record names the file. templater removes the record before the file. So a
-killed process leaves at most an unused file.
+A file is complete on disk before a record names the file. templater removes the record before the file. If
+the process is killed between these steps, only an unused file remains.
 """
 
 from __future__ import annotations

@@ -68,7 +68,8 @@ class TlsSocket:
 
     This class has two advantages over ``ssl.SSLSocket``:
 
-    * It receives many TLS records at once. ``ssl.SSLSocket`` needs two system calls for each record of 16 KB.
+    * TlsSocket receives many TLS records at once. ``ssl.SSLSocket`` needs two system calls for each record of
+      16 KB.
     * A read ends at the deadline, even if the server sends only TLS messages without content.
     """
 
@@ -223,7 +224,7 @@ class RemoteBounds:
 
 
 class RemoteSocket(TlsSocket):
-    """A TLS connection to a remote's daemon. It has only the socket methods that templater calls."""
+    """A TLS connection to a remote's daemon, with only the socket methods that templater calls."""
 
     #: number of bytes to receive at once; small, because ``recv`` must return everything that has arrived
     block_size = 1 << 15

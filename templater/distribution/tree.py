@@ -2,9 +2,10 @@
 
 A tree has only plain files, so any web server can serve the tree, even during changes.
 
-Image files are named by their content and never overwritten. They are on disk before the catalog names them.
-Clients cache a catalog for up to an hour, so files stay on disk after the catalog has dropped them. JSON
-files are replaced atomically: first the products files, then the index.
+An image file is named by its content, and never overwritten. The file is on disk before the catalog names the
+file. Clients cache a catalog for up to an hour, so the file stays on disk after the catalog has dropped it.
+
+JSON files are replaced atomically: first the products files, then the index.
 """
 
 from __future__ import annotations
@@ -158,9 +159,11 @@ class Tree:
 
         The yielded path stays valid if another process moves directories.
 
-        Raises RefusedError if the path contains a symlink: another user who owns the tree could create a
-        symlink that leads out of the tree. If the tree is locked, look up the path from the locked directory,
-        because another user could replace the tree by a symlink.
+        Raises RefusedError if the path contains a symlink. If another user owns the tree, this user could
+        create a symlink that leads out of the tree.
+
+        If the tree is locked, look up the path from the locked directory, because another user could replace
+        the tree by a symlink.
         """
         names = path.split("/") if path else []
         if len(names) > MOST_NESTED:

@@ -21,7 +21,7 @@ from .products_by_line import ProductLines, dump_products
 
 @dataclass(slots=True)
 class Catalog:
-    """The index and every products file that the index names, as JSON objects that keep unknown keys."""
+    """The index and its products files, as JSON objects. Unknown keys are kept."""
 
     index: dict[str, Any]
     #: the products files by path, without files that clients skip
@@ -85,7 +85,7 @@ class Catalog:
             yield from ((path, name, product) for name, product in each)
 
     def loaded_products(self) -> Iterator[dict[str, Any]]:
-        """Yield the content of each products file, with only the products that may have changed."""
+        """Yield the content of each products file, without the products that are certainly unchanged."""
         for document in self.files.values():
             products = document.get("products") or {}
             loaded = products.loaded() if isinstance(products, ProductLines) else products

@@ -1,4 +1,4 @@
-"""A check that a root filesystem or disk is complete, for files that come without a hash."""
+"""A check that a root filesystem or disk is complete. Only files without a known hash need this check."""
 
 from __future__ import annotations
 

@@ -80,10 +80,10 @@ def verify(
 
 
 class _Verifier:
-    """The check of all products. It reads one product at a time, so that a long catalog needs little memory.
+    """The check of all products. It reads one product at a time, to save memory.
 
-    The check compares two products only if they share a file, fingerprint or alias. Other products can't
-    cause problems for each other.
+    The check compares two products only if they share a file, a fingerprint or an alias. Two products that
+    share none of these can't conflict.
     """
 
     def __init__(

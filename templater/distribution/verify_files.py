@@ -86,7 +86,8 @@ class ContentReader:
         """Hash a file. Raises InputError for a file of more than ``most`` bytes, and for a hostile file.
 
         If the file is a root filesystem, also compute the fingerprints of the split images that contain it.
-        Such a fingerprint is one hash over two files: the metadata file, then the root filesystem.
+        The fingerprint of a split image is one hash over two files: the metadata file, then the root
+        filesystem.
 
         Each key of ``starts`` is the hash of a metadata file. Each value is a hash object that was updated
         with that metadata file. At most ``MOST_COMBINED`` fingerprints are computed.

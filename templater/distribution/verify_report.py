@@ -1,4 +1,4 @@
-"""The problems that `verify` finds in a stream, and the texts that name a product, version or item."""
+"""The problems that `verify` finds in a stream, and texts for messages about a product, version or item."""
 
 from __future__ import annotations
 

@@ -20,7 +20,10 @@ _MOST_BYTES = 1 << 20
 
 
 def prefix_of(base: str) -> str:
-    """Return the tree's directory for an origin's files. It is named after the origin's host and path."""
+    """Return the tree's directory for an origin's files.
+
+    The directory is named after the origin's host and path.
+    """
     if not _SAFE.fullmatch(base) or ".." in base:
         raise UsageError(f"'{printable(base)}' can't be written into a web server's configuration")
     return re.sub(r"[:\[\]]", "_", base.removeprefix("https://"))

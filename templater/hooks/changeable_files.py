@@ -40,8 +40,8 @@ def places_on_the_way(path: str) -> Iterator[str]:
 def is_changeable(place: str) -> bool:
     """Return whether a user other than root and the caller can change or replace this file.
 
-    A sticky directory of root, such as /tmp, does not count as changeable: in a sticky directory, other users
-    can replace only their own files.
+    A sticky directory of root, such as /tmp, does not count as changeable, because users can replace only
+    their own files in such a directory.
 
     A file or link in a sticky directory counts as changeable, even if root owns the file or link. For
     example, if root writes a file to a user's directory, this user can move the file to /tmp.

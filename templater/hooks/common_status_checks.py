@@ -65,8 +65,10 @@ def runs(runtime: str, line: str, install: str, namespace: Sequence[str] = ()) -
     """Run the hook with ``--probe``, which only prints versions, and report whether the hook runs.
 
     ``line`` is the hook line in the configuration. The hook is run only if ``line`` has the form of a line
-    that this installation writes. The function builds the command itself, and does not run the words of
-    ``line``: an untrusted image or a container can have supplied ``line``.
+    that this installation writes.
+
+    An untrusted image or a container can have supplied ``line``. So the function builds the command itself,
+    and does not run the words of ``line``.
 
     ``install`` is the command that writes the line again. ``namespace`` has the words of a command that
     enters the container's user namespace and then runs the hook.

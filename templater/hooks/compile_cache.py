@@ -91,7 +91,7 @@ def _require_private(fd: int) -> None:
 
 
 def instance_cache(state_directory: StateDirectory) -> "CompileCache | None":
-    """Open the directory ``cache`` in ``.templater``. Return None if another user may have made ``cache``.
+    """Open the directory ``cache`` in ``.templater``. Return None if ``cache`` may be from another user.
 
     The owner of the instance's directory could move a directory of root to the path of ``cache``. If root has
     unpacked an image in the moved directory, the image's files would count as cache entries.
@@ -188,7 +188,7 @@ def _package_age(name: str) -> bytes:
 def same_packages(packages: bytes) -> bool:
     """Return whether a cache entry was written with the installed packages: same paths, mtimes and sizes.
 
-    The entry can be forged. So this function looks up only packages on ``sys.path``.
+    Another user may have forged the entry, so this function looks up only paths of packages on ``sys.path``.
     """
     lines = packages.split(b"\0")
     return len(lines) == len(PACKAGES) and all(map(_is_installed, lines, PACKAGES))

@@ -18,8 +18,9 @@ _BTRFS_ROOT = 256
 def make_state_folder(path: str) -> str:
     """Create a directory for the state of one container, and return its path.
 
-    Other users can't read the parent directories that this function creates. Otherwise, another user could
-    open and lock a parent directory. No other container could then get a state directory there.
+    The parent directories that this function creates are private. If another user could open a parent
+    directory, this user could also lock it. No other container could then get a state directory in the locked
+    directory.
 
     Raises WriteError if the directory can't be created.
     """
@@ -65,9 +66,10 @@ def open_old_contents(*, make: bool) -> "Directory | None":
 def directory_identity(path: str) -> str:
     """Return the inode number and the time of creation of a directory, or "" if it can't be read.
 
-    The number of the device is left out, because it can change when the host boots. On btrfs, a snapshot has
-    the inode number and the time of its original. So for a subvolume of btrfs, the result also contains the
-    id of the file system, which differs between subvolumes.
+    The result does not contain the number of the device, because this number can change when the host boots.
+
+    On btrfs, a snapshot has the inode number and the time of its original. So for a subvolume of btrfs, the
+    result also contains the id of the file system. This id differs between subvolumes.
     """
     try:
         found, time = os.stat(path), birth_time(path)

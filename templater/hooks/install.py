@@ -149,7 +149,7 @@ def shell_line(words: list[str]) -> str:
 
 
 def require_utf8(words: list[str], place: str) -> None:
-    """Raise UsageError if a hook line that is stored in JSON has bytes that are not UTF-8.
+    """Raise UsageError if a hook line for a JSON file has bytes that are not UTF-8.
 
     Programs that read JSON replace such bytes, so the hook would get a different path.
     """

@@ -149,12 +149,12 @@ def has_index(found: "Iterable[tuple[str, str]]") -> "bool | None":
 def or_identity(ids: "IdMap | None") -> "IdMap | None":
     """Return ``ids``, or the identity map for a container without lxc.idmap.
 
-    Without lxc.idmap, the container has the ids of the host. Do not guess the map from the owner of the
-    container's root directory. ``lxc-start -s`` can give the container an id map that is not in the file, and
-    the container's root can then change the owner.
+    Without lxc.idmap, the container has the ids of the host. The owner of the container's root directory does
+    not show the map. With ``lxc-start -s``, a user can give the container an id map that is not in the file,
+    and the container's root can then change the owner.
 
-    If ``ids`` is None and this process does not run as root, return None. Such a process can't give files to
-    other users anyway.
+    If ``ids`` is None and this process does not run as root, return None. A process without root's rights
+    can't give files to other users anyway.
     """
     from ..rootfs.id_map import IDENTITY
 
@@ -162,10 +162,11 @@ def or_identity(ids: "IdMap | None") -> "IdMap | None":
 
 
 def of_other_directory(ids: "IdMap | None", path: str) -> "IdMap | None":
-    """Return the id map of the directory that ``--rootfs`` names, or None if the host's root owns it.
+    """Return the id map of the directory that ``--rootfs`` names.
 
-    If the host's root owns the directory, its files have the ids of the host. The owner is reliable, because
-    a container's root can give the directory to any id of the container, but not to the host's root.
+    If the host's root owns the directory, return None: the files in the directory have the ids of the host.
+    A container's root can give the directory to any id of the container, but not to the host's root. So the
+    owner is reliable.
     """
     try:
         return None if os.stat(path).st_uid == 0 else ids

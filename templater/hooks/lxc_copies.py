@@ -49,9 +49,11 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
     * For any other new directory, record the trigger ``copy``. If the destroy hook later detects a rename,
       the destroy hook corrects this record.
 
-    Also copy the image, the description and the record of written files from the original container. If it is
-    not certain which container is the original, raise InputError. There is one exception: if the hook line
-    has ``--source``, and the likely original has neither an image nor a description, record only the trigger.
+    Also copy the image, the description and the record of written files from the original container.
+
+    If the hook can't be certain which container is the original, raise InputError. In one case, record only
+    the trigger and raise no error: the hook line has ``--source``, and the likely original has neither an
+    image nor a description.
 
     ``rootfs`` is the copy's ``lxc.rootfs.path``.
     """
@@ -233,7 +235,7 @@ def may_rename() -> bool:
 
 
 def copying_program() -> str:
-    """Return ``lxc-copy`` or ``lxc-snapshot`` if that program runs this hook, else ""."""
+    """Return ``lxc-copy`` or ``lxc-snapshot``, if one of these programs runs this hook, else ""."""
     programs = {split(words[0])[1] for words in map(_words_of, ancestors(DEPTH)) if words}
     return next((name for name in ("lxc-copy", "lxc-snapshot") if name in programs), "")
 
@@ -396,8 +398,8 @@ def with_hostname(written: "bytes | None", staged: "bytes | None", name: str) ->
     When LXC copies a container, it writes the name of the copy to /etc/hostname, without a line feed. With
     the option ``--keepname`` of lxc-copy, LXC leaves /etc/hostname unchanged.
 
-    The next start compares /etc/hostname with two records: ``written``, which has the old content, and the
-    returned record. So neither the old content nor the content from LXC counts as a change by hand.
+    The next start compares /etc/hostname with two records: ``written``, which has the original's content, and
+    the returned record. If /etc/hostname matches one of these records, it does not count as changed by hand.
     """
     both = [entries_of(text_of(data or b"")) or {} for data in (written, staged)]
     of_copy = both[1]

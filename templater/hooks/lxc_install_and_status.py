@@ -32,7 +32,10 @@ STAGES = ("pre-start", "clone", "destroy")
 
 
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
-    """Return the lines for a container's configuration. They also work in overlay copies of the container."""
+    """Return the lines for a container's configuration.
+
+    The lines also work in overlay copies of the container.
+    """
     from .install import Snippet, argv, shell_line
     from .options import END
 
@@ -57,7 +60,7 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
 
 
 def namespace_words(config: str) -> str:
-    """Return the command that enters the container's user namespace, or "" for a container that root starts.
+    """Return the command that enters the container's user namespace. Return "" if root starts the container.
 
     Only processes in the container's user namespace can write the files of an ordinary user's container.
     """
@@ -209,7 +212,7 @@ def rootfs_status(given: str, found: "list[tuple[str, str]]", folder: str) -> "I
 
 
 def line_status(line: str, config: str, install: str) -> "Finding":
-    """Check a hook line. It can begin with a command that enters the container's user namespace."""
+    """Check a hook line. The line can begin with a command that enters the container's user namespace."""
     from contextlib import suppress
 
     from .common_status_checks import Finding, option_of, runs
@@ -242,8 +245,10 @@ def line_status(line: str, config: str, install: str) -> "Finding":
 def way_status(path: str, folder: str) -> "Iterator[Finding]":
     """Report if another user can exchange the root filesystem, or the upper layer of its overlay.
 
-    The container's own directory ``folder`` is checked separately. The hook of an ordinary user's container
-    can't make this check: in the container's user namespace, all other users of the host have the same id.
+    The container's own directory ``folder`` is checked separately.
+
+    The hook of an ordinary user's container runs in the container's user namespace. In this namespace, all
+    other users of the host have the same id, so the hook can't make this check.
     """
     from .common_status_checks import Finding
 

@@ -1,7 +1,7 @@
 """Checks of the paths that annotations name.
 
 An image author chooses the image's annotations. Older versions of podman pass these annotations on to the
-hook, which runs as root. So the hook accepts a path only under these conditions:
+hook, which runs as root. So the hook accepts a path only if all these conditions are true:
 
 * The path is below a directory that the operator's hook line allows.
 * Every directory on the path belongs to root or the hook's user.
@@ -158,7 +158,7 @@ def _refuse_private(below: str, shown: str) -> None:
 def _require_trusted_way(top: str) -> None:
     """Raise RefusedError if another user can change a directory above ``top``.
 
-    A sticky directory such as /tmp may be writable, because users cannot replace each other's files in it.
+    Other users may write to a sticky directory such as /tmp: they can replace only their own files there.
     """
     while top != "/":
         top = os.path.dirname(top)
@@ -196,8 +196,8 @@ def _require_trusted(
     """Raise RefusedError if another user can change a file or directory.
 
     * ``or_sticky``: Other users may write to ``directory`` if it is sticky.
-    * ``named``: The hook line names ``directory`` or a path below ``directory``. So ``directory`` may also
-      belong to the owner of ``/``, unless other users can write to the parent of ``directory``.
+    * ``named``: The hook line names ``directory`` or a path below ``directory``. In this case, ``directory``
+      may also belong to the owner of ``/``, unless other users can write to the parent of ``directory``.
     * ``at``: If given, this is the descriptor of the directory in which to look up ``name``.
     """
     try:

@@ -143,7 +143,10 @@ def open_image_of(request: HookRequest, folder: Root) -> "Root | None":
 
 
 def description_of(request: HookRequest, image: InstanceDirectory, folder: Root) -> "Source | None":
-    """Read the instance's description: the requested file, or else instance.yaml."""
+    """Read the instance's description from the request.
+
+    If the request has no description, read instance.yaml.
+    """
     if request.instance_file:
         return _read_file(request)
     if request.description is not None:

@@ -11,12 +11,12 @@ the trigger `copy`, a rule with `create_only: true` does not change a file that 
     when: [create, copy]            right
     when: [create, copy, rename]    right: also updates the name after a rename
 
-cloud-init also sets the hostname of a copy if a rule with `copy` writes the NoCloud file `meta-data`. The
-check then reports only `/etc/hosts`.
+If a rule with `copy` writes the NoCloud file `meta-data`, cloud-init sets the hostname of the copy. The check
+then reports only `/etc/hosts`.
 
-If only `/etc/hosts` keeps the original's name, the finding has the severity `info`. The copy then has its
-own hostname. But programs in the copy look up this hostname on the network, because `/etc/hosts` does not
-contain it.
+If only `/etc/hosts` keeps the original's name, the copy has the right hostname, and the finding has the
+severity `info`. But `/etc/hosts` does not contain this hostname, so programs in the copy look up the hostname
+on the network.
 
 A finding about a file has only the severity `info` if the image's system does not take its hostname from this
 file:

@@ -1,7 +1,7 @@
 """The first line of a file does not say what the file is, so programs ignore the file or cannot run it.
 
-The kernel and cloud-init run a script only if its first two bytes are `#!`. A tag or comment of pongo2 that
-is alone on a line leaves an empty line:
+The kernel and cloud-init run a script only if its first two bytes are `#!`. If a tag or comment of pongo2 is
+alone on a line, this line is empty in the rendered file:
 
     {# the greeting #}                       wrong: the script begins with an empty line
     #!/bin/sh

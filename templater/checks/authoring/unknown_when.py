@@ -42,7 +42,7 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def corrected(rule: Rule | None) -> Fix | None:
-    """Return a fix if every misspelled trigger of a rule can be corrected, else None."""
+    """Return a fix for all misspelled triggers of a rule, or None if one of them can't be corrected."""
     if rule is None or len(rule.when) > MAX_TRIGGERS:
         return None
     when = tuple(

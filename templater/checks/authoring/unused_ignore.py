@@ -41,8 +41,8 @@ def unused(ignores: Ignores) -> Iterator[Finding]:
 
     After ``MAX_FINDINGS`` comments, one more warning states the number of further comments.
 
-    If a validator did not run, skip the comments and entries for all checks that use validators. These
-    comments and entries may match findings on a machine that has the validator.
+    If a validator did not run, skip the comments and entries for all checks that use validators. On a machine
+    with the validator, these comments and entries can match findings.
     """
     known = known_ids()
     validators = ignores.image.validators

@@ -1,1 +1,1 @@
-"""The checks of `templater audit`, which look for signs that an image attacks the host or its users."""
+"""The checks of `templater audit`. They look for signs of attacks on the host or on users of the image."""

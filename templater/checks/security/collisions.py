@@ -42,9 +42,11 @@ def colliding_rules(image: ScannedImage | AuthoredImage) -> Iterator[tuple[Rule,
 def collisions(placed: list[Placed]) -> Iterator[tuple[Placed, Placed]]:
     """Yield pairs of rules that share a trigger and collide.
 
-    Two rules collide if their paths are equal, or if one path is a parent of the other path. For each
-    trigger, a rule is paired with at most one earlier rule: the rule with the same path, or else the rule for
-    the nearest parent. ``placed`` is sorted by path, so parents precede their children.
+    Two rules collide if their paths are equal, or if one path is a parent of the other path.
+
+    For each trigger, a rule is paired with at most one earlier rule. This is the rule with the same path. If
+    no rule has the same path, it is the rule for the nearest parent. ``placed`` is sorted by path, so parents
+    precede their children.
     """
     parents: dict[str, list[Placed]] = {}
     for pair in placed:

@@ -192,8 +192,8 @@ def is_inside_text(part: list[Token], inner: Collection[str], *names: Collection
     """Return whether an expression writes text before the value of a name, as in ``"key=" + config.a``.
 
     Only the names in ``names`` count. ``inner`` has variables whose values already have text before a
-    configuration value. A string in a template can't contain a line break. So the text and the configuration
-    value are on the same line.
+    configuration value. A string in a template can't contain a line break, so the configuration value is on
+    the same line as the text before it.
     """
     follows = adds_prefix(part)
     for number, token in enumerate(part[1:], 1):

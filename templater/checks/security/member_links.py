@@ -78,8 +78,8 @@ def _compared_names(image: ScannedImage) -> int:
 
     * The first list has the delayed symlinks. GNU tar searches this list for each hard link.
     * The second list has the directories above the delayed symlinks. Any other directory is in this list only
-      while GNU tar unpacks the contents of the directory. GNU tar searches this list for each directory. It
-      also searches this list for each delayed symlink whose directory is not the newest entry.
+      while GNU tar unpacks the contents of the directory. GNU tar searches this list for each directory, and
+      for some delayed symlinks: the symlinks whose directory is not the newest entry.
     """
     links = compared = 0
     made, kept = {""}, set[str]()

@@ -80,16 +80,16 @@ PROBES = (
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Render each rule within limits, for the user's instance, an ordinary container and an ordinary VM.
 
-    The check renders each template as Incus 7 does. If a template fails, or can give another result on Incus
-    6.0 or LXD, the check also renders the template as Incus 6.0 and LXD do. All renders count the operations
-    that take longer in pongo2 than in templater.
+    The check renders each template as Incus 7 does. It also renders a template as Incus 6.0 and LXD do, if
+    the template fails, or can give another result on Incus 6.0 or LXD. All renders count the operations that
+    take longer in pongo2 than in templater.
 
     Some loops do not run in such a render. So the check adds three steps for each template:
 
-    * It runs all branches of each condition, one after the other, and each loop at least once.
-    * It repeats this special render for an instance that sets every key.
-    * It computes an upper bound of the work without a render, because an error can end a render before a
-      loop. The check reports a large bound, and a template without a bound.
+    * A special render runs all branches of each condition, one after the other, and each loop at least once.
+    * The special render is repeated for an instance that sets every key.
+    * Without a render, the check computes an upper bound of the work, because an error can end a render
+      before a loop. The check reports a large bound, and a template without a bound.
 
     The check also adds up the bounds of all rules with the same trigger.
 

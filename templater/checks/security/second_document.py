@@ -31,7 +31,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def error_behind_first_document(image: ScannedImage) -> TemplaterError | None:
-    """Return the error of yaml.v4 if it occurs after the first document of metadata.yaml, else None."""
+    """Return the error that yaml.v4 reports after the first document of metadata.yaml, or None."""
     if image.metadata is None or image.metadata.source is None:
         return None
     error, source = image.by_v4, image.metadata.source

@@ -80,7 +80,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def secrets_of(source: Source, tested: Tests | None = None) -> Iterator[Token]:
     """Yield each string with one of ``WORDS``, such as ``"user.token"``, in the printed expressions.
 
-    * A sum of strings, such as ``"user.to" + "ken"``, counts as one string.
+    * Strings that are joined with ``+``, such as ``"user.to" + "ken"``, count as one string.
     * For a printed variable, the search includes the tag that sets the variable.
     * A loop over a secret counts as printing the secret, because conditions in the loop can show each
       character.
@@ -96,10 +96,10 @@ def secrets_of(source: Source, tested: Tests | None = None) -> Iterator[Token]:
     * The template tests the secret in more than ``MOST_TESTS`` ways. Calls with the same ``tested`` count the
       tests of all their templates together.
 
-    A condition, or a tag that sets variables, can pass a secret to a macro. Then the parameters of all macros
+    If a condition, or a tag that sets variables, passes a secret to a macro, the parameters of all macros
     count as this secret.
 
-    Yield a token of another kind in two cases:
+    Two more kinds of tokens are possible:
 
     * ``COMPUTED``: no string is found, but the template computes the name of a configuration key, such as
       ``"user.paXssword"|cut:"X"``.
@@ -173,8 +173,8 @@ def _can_print(kind: str, part: list[Token], *, has_macros: bool) -> bool:
     """Return whether a tag or an expression can print the values that it reads.
 
     In pongo2 4 (LXD), an error in a macro does not fail the render: the macro returns the text of the error.
-    This text can quote the argument of a filter. So if the template has macros, each tag or expression that
-    contains a filter with an argument can print values.
+    The text of an error can quote the argument of a filter. So in a template with macros, a tag or an
+    expression can print values if it contains a filter with an argument.
     """
     return kind in PRINTING or (has_macros and any(token.kind == ":" for token in part))
 

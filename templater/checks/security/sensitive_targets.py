@@ -260,11 +260,12 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
     * a path through symlinks of the root filesystem
     * a path in a running system
 
-    A virtual machine's agent writes files in the running system. There, ``/proc`` also has links to the root
-    directory.
+    A virtual machine's agent writes files in the running system, in which links in ``/proc`` also lead to the
+    root directory.
 
-    cloud-init runs commands at the first boot. So also report a template for cloud-init if its own text
-    contains more than harmless keys (such as ``hostname``), comments and values of the instance.
+    cloud-init runs commands at the first boot. A template for cloud-init is harmless if its own text has only
+    harmless keys (such as ``hostname``), comments and values of the instance. Report every other template for
+    cloud-init.
     """
     for_cloud_init: dict[Rule, str] = {}
     table = (OF_KERNEL, *SENSITIVE) if image.may_be_virtual_machine else SENSITIVE
@@ -307,11 +308,11 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _writers(image: ScannedImage, rule: Rule, name: str) -> str:
-    """Return a text that names the users who can write the new file of a rule, or an empty text.
+    """Return a text about the users who can write the new file of a rule, or an empty text.
 
-    A user may own a file with settings in a home directory, such as ``/home/u/.bashrc``. For such a file,
-    return a text only if every user can write the file. A hidden file in a directory of the
-    system, such as ``/etc/skel``, does not belong to one user.
+    A user may own a hidden file with settings, such as ``/home/u/.bashrc``. For such a file, return a text
+    only if every user can write the file. A hidden file in a directory of the system, such as ``/etc/skel``,
+    does not belong to one user.
     """
     uid, gid = (_id(rule, what) for what in ("uid", "gid"))
     mode = mode_of(rule)

@@ -118,8 +118,8 @@ def about(text: str) -> str:
 class CommandLine(NamedTuple):
     """The words before the cursor, without quotes. The last word can be incomplete or empty.
 
-    If the last word has an open quote, ``quote`` is the quote character. Otherwise, ``quote`` is empty. The
-    shell replaces the characters of the last word from the index ``start`` on.
+    If the last word has an open quote, ``quote`` is the quote character. If no quote is open, ``quote`` is
+    empty. The shell replaces the characters of the last word from the index ``start`` on.
     """
 
     words: tuple[str, ...]

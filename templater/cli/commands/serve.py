@@ -150,7 +150,10 @@ class AccessLog:
         self.open()
 
     def open(self) -> None:
-        """Open the log. If it is open already, open it again: another program may have renamed the file."""
+        """Open the log. If the log is already open, open its path again.
+
+        Another program, such as logrotate, can have renamed the open file.
+        """
         if self.path == "-":
             return
         try:

@@ -1,4 +1,4 @@
-"""The edits that a user makes to an instance in the page, and functions that apply these edits."""
+"""A user's edits of an instance in the page of `watch --web`, and functions that apply these edits."""
 
 from __future__ import annotations
 

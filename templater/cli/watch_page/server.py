@@ -1,4 +1,4 @@
-"""The server of `watch --web`. It answers requests from the page, and announces changes of files."""
+"""The server of `watch --web`. It answers requests from the page, and tells the page about changed files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A child process that renders views, one after the other. It ends if a view takes too long."""
+"""A child process that renders one view at a time. If a view takes too long, the child process ends."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def command() -> list[str]:
 
     The worker has the same search path for modules as this process, which may run from a zipapp.
 
-    Without ``-I``, the worker would also import modules from the working directory. This directory can be a
-    hostile image.
+    Without ``-I``, the worker would also import modules from the working directory, which can be a hostile
+    image.
     """
     mode = ["-X", "utf8"] if sys.flags.utf8_mode else []
     return [sys.executable, "-I", *mode, "-c", START, *sys.path]
