@@ -141,9 +141,7 @@ def test_removing_a_key_that_the_explanation_names_changes_the_output_of_a_cloud
 @pytest.mark.law
 @settings(deadline=None, max_examples=EXAMPLES // 2)
 @given(config=cloud_configs())
-def test_removing_a_key_that_the_explain_command_names_changes_the_output_of_many_cloud_init_examples(
-    image, config
-):
+def test_removing_a_key_that_the_explanation_names_changes_the_output_of_cloud_init_images(image, config):
     check_cloud_init(image, config)
 
 
@@ -247,7 +245,7 @@ def test_the_text_is_unchanged_after_the_removal_of_a_key_that_explain_does_not_
 @pytest.mark.law
 @settings(deadline=None, max_examples=EXAMPLES)
 @given(text=texts, config=configs)
-def test_removing_a_key_that_the_explanation_does_not_name_changes_no_text_of_many_examples(
+def test_removing_a_key_that_the_explanation_does_not_name_leaves_the_rendered_text_unchanged(
     quarter, text, config
 ):
     """The four tests run on all processors."""

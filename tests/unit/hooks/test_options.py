@@ -1168,7 +1168,7 @@ def test_a_hook_unmounts_its_overlay_itself_if_the_kernel_may_refuse_to_mount_th
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize(("option", "itself"), [("index=on", True), ("index=off", False), ("ro", None)])
-def test_a_hook_unmounts_its_overlay_itself_if_the_configuration_of_the_container_sets_the_option_index(
+def test_a_hook_unmounts_its_overlay_itself_if_the_container_uses_the_index_of_overlayfs(
     mounts, container, tmp_path, monkeypatch, option, itself
 ):
     """LXC's own mount failed while another process had removed files of the hook's overlay open."""
