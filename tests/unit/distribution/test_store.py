@@ -487,7 +487,7 @@ def test_no_change_is_lost_with_two_concurrent_writers(store, tmp_path):
 @pytest.mark.in_memory
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-@pytest.mark.parametrize(("action", "count"), [("import", 100), ("delete", 30)])
+@pytest.mark.parametrize(("action", "count"), [("import", 60), ("delete", 20)])
 def test_an_image_store_stays_valid_after_its_writer_is_killed_many_times(store, tmp_path, action, count):
     """A kill counts only if it hits the action itself, not the code before or after it."""
     files = split_image(tmp_path / "split", root=SQUASHFS + bytes(1 << 20))
