@@ -38,7 +38,13 @@ def fixed(of: AuthoredImage, *, unsafe: bool = True) -> FixedImage:
     return fix(of, findings_of, lambda finding: unsafe or not finding.fix.unsafe)
 
 
-@pytest.mark.parametrize("case", CASES, ids=list(map(name, CASES)))
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=name(case), marks=pytest.mark.slow if number % 3 else ())
+        for number, case in enumerate(CASES)
+    ],
+)
 def test_a_fix_removes_the_finding_and_a_second_fix_changes_nothing(case):
     done = fixed(case[3])
     assert not {key_of(finding) for finding in done.fixed} & {

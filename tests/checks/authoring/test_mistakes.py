@@ -432,6 +432,7 @@ def test_a_mistake_is_found_at_its_position_and_is_not_found_in_the_corrected_te
     assert id not in {found[1] for found in findings(right)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("id", "level", "place", "wrong", "right"), CASES, ids=list(map(name, CASES)))
 def test_a_mistake_causes_at_most_one_finding_of_level_error(id, level, place, wrong, right):
     errors = {found[1] for found in findings(wrong) if found[0] == "error"}
