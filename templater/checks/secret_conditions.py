@@ -86,12 +86,12 @@ class Place(NamedTuple):
 def places_in(kind: str, part: list[Token], bound: Collection[str], secrets: Collection[str]) -> list[Place]:
     """Return a ``Place`` for each token of a tag. ``bound`` has the variables and macros of the template.
 
-    Two kinds of values are keys:
+    Two kinds of tokens are keys:
 
-    * the first argument of ``config_get``
-    * the first subscript after a name that is not in ``secrets``
+    * the first argument of ``config_get``, unless the template defines a ``config_get`` of its own
+    * the first subscript of a map, such as ``"user.x"`` in ``config["user.x"]``
 
-    Any other subscript selects a part of a text.
+    The variables in ``secrets`` hold texts, not maps. So their subscripts are not keys.
     """
     places: list[Place] = []
     opened: list[Place] = []

@@ -362,12 +362,11 @@ def _names(fd: int) -> "list[str]":
 def _mark_of(fd: int) -> int:
     """Return the modification time that marks a copy as the old content of an incomplete file.
 
-    The result depends on every nanosecond of the incomplete file's own modification time. The result is a
-    number of whole seconds, because some file systems store only whole seconds, such as ext4 with inodes of
-    128 bytes.
+    The result is computed from the modification time of the incomplete file. If a user restores the file with
+    ``cp -a``, this time changes, so the copy no longer counts as the file's old content.
 
-    If a user restores the file with ``cp -a``, the file's own modification time changes. The result of this
-    function then differs from the time of the copy.
+    The result has whole seconds, because some file systems store no fractions of seconds, such as ext4 with
+    inodes of 128 bytes.
     """
     return os.fstat(fd).st_mtime_ns % MARKS
 

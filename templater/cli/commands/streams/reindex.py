@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: default limit on the processor seconds for all tables
 _SECONDS = 6.0
-_LATE = "no table: earlier images used all of the processor time; --limit time=5m allows five minutes\n"
+_LATE = "no time is left for this table; to allow five minutes for all tables, use --limit time=5m\n"
 
 HELP = """Republish another server's images.
 
