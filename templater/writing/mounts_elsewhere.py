@@ -12,7 +12,7 @@ import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from select import select
+from select import POLLIN, poll
 from signal import SIGKILL
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -174,6 +174,8 @@ class _Reader:
         self.pid = os.fork()
         if self.pid:
             os.close(out)
+            self.pieces = poll()  # select.select accepts no descriptor above 1,023
+            self.pieces.register(self.fd, POLLIN)
             return
         try:
             # close all other files, so that no program waits for this process, which may end much later
@@ -220,7 +222,7 @@ class _Reader:
         while len(self.buffer) < size:
             if time.monotonic() > self.end or _processor_time(self.pid) > end:
                 return None
-            if select([self.fd], [], [], 0.02)[0]:
+            if self.pieces.poll(20):
                 piece = os.read(self.fd, 1 << 16)
                 if not piece:  # another process has killed the reading process
                     return None

@@ -145,7 +145,9 @@ def test_the_next_start_of_an_instance_writes_the_previewed_files(
     if state == "running":
         # backup.yaml in the folder is from before the start: preview notes it, and the daemon has to be asked
         del asked["folder"]
-        assert any("a start does not remove it" in note for note in open_source(place).read_instance().notes)
+        assert any(
+            "a start leaves the trigger in" in note for note in open_source(place).read_instance().notes
+        )
         life = ["simulate", image, "restart", "-i", str(tmp_path / "query.json"), *rootfs]
     else:
         incus("export", name, str(tmp_path / "backup.tar.gz"), "-q", "--instance-only")

@@ -115,7 +115,9 @@ def test_the_next_start_of_a_virtual_machine_and_its_agent_write_the_previewed_f
         assert not (place / "backup.yaml").exists()  # until the next start
     elif "volatile.apply_template" in (place / "backup.yaml").read_text() and not pending:
         # the first start writes backup.yaml, but with the trigger that it has already run
-        assert any("a start does not remove it" in note for note in open_source(place).read_instance().notes)
+        assert any(
+            "a start leaves the trigger in" in note for note in open_source(place).read_instance().notes
+        )
     else:
         asked["folder"] = ["preview", str(place)]
     verb = "restart" if state == "running" else "start"

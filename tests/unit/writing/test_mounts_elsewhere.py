@@ -1,6 +1,7 @@
 """Files over which a process of another mount namespace has mounted a file."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -381,3 +382,21 @@ def test_a_huge_table_of_mounts_is_read_only_in_part(monkeypatch):
     with closing(mounts_elsewhere._Reader(tables, float("inf"))) as reader:
         assert reader.read(60) == (b"", False)
     assert not mounts_elsewhere._lines(b"22 1 0:20 / /proc")
+
+
+def test_a_table_is_read_by_a_process_with_more_than_a_thousand_open_files():
+    """select.select failed with a ValueError for a descriptor above 1,023."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 2048), before[1]))
+    tables = partial(mounts_elsewhere._tables, [("1", "/proc/self")])
+    opened = [os.open("/", os.O_RDONLY)]
+    try:
+        while opened[-1] < 1024:
+            opened.append(os.dup(opened[0]))
+        with closing(mounts_elsewhere._Reader(tables, float("inf"))) as reader:
+            assert reader.fd > 1023
+            assert reader.read(60)[1]
+    finally:
+        for fd in opened:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
