@@ -258,8 +258,7 @@ class _Printf:
 def _number(form: str, start: int, end: int) -> "tuple[int | None, int]":
     """Parse the decimal number at ``start``. Return the number and the index after its last digit.
 
-    The number is None if there are no digits. If the number is too large, return None and the
-    argument ``end``.
+    If there are no digits, the number is None. If the number is too large, return None and the index ``end``.
     """
     number = None
     position = start
