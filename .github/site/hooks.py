@@ -24,6 +24,7 @@ ROOT = HERE.parent.parent
 #: files outside docs/ that are pages of the site
 OUTSIDE = {
     "README.md": "overview.md", ".github/SECURITY.md": "security-policy.md", "CHANGELOG.md": "changelog.md",
+    "tests/attacks/README.md": "attacks.md",
 }  # fmt: skip
 LINK = re.compile(r"^\* \[(.+?)\]\(([\w/-]+\.md)\)", re.M)
 #: what docs/README.md says under the headings of the navigation
@@ -52,7 +53,11 @@ def navigation(index: str) -> list[Any]:
         else:
             (parent,) = nav[-1].values()
             parent.append({title: entries})
-    nav[-1]["Explanation"] += [{"Report a vulnerability": "security-policy.md"}, {"Changes": "changelog.md"}]
+    nav[-1]["Explanation"] += [
+        {"Attacks that the tests try": "attacks.md"},
+        {"Report a vulnerability": "security-policy.md"},
+        {"Changes": "changelog.md"},
+    ]
     return nav
 
 

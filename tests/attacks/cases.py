@@ -1,7 +1,7 @@
 """The list of attacks that templater must resist, by number.
 
-A test names the cases that it covers: ``test_attack_12_…``, ``test_attack_40_41_…``. docs/security.md shows
-this list; tests/attacks/test_cases.py compares the list, the page and the tests.
+A test names the cases that it covers: ``test_attack_12_…``, ``test_attack_40_41_…``. README.md shows this list.
+test_cases.py compares the list, README.md and the tests.
 """
 
 import re
@@ -162,10 +162,24 @@ def tried() -> dict[int, set[str]]:
     return found
 
 
-def table() -> str:
-    """Return the table of docs/security.md."""
-    lines = ["| case | attack | answer |", "|--:|---|---|"]
+HEADING = """# Attacks that the tests try
+
+The attacks come from the security advisories of LXD and Incus, from reviewers, and from experiments. templater has two
+implementations of confined file access: one uses the system call openat2, and the other opens one path component at a
+time. If a test involves a path, it runs with both. Text in italics explains an unusual answer, or the lack of a test.
+
+`pytest tests/attacks/test_cases.py --update` writes this file. `python -m pytest -m "" -k test_attack_12` runs the
+tests of one attack.
+
+| case | attack | answer |
+|--:|---|---|
+"""
+
+
+def page() -> str:
+    """Return the text of README.md."""
+    lines = []
     for number, case in CASES.items():
         answer = "; ".join(text for text in (case.answer, case.reason and f"*{case.reason}*") if text)
-        lines.append(f"| {number} | {case.attack} | {answer} |")
-    return "\n".join(lines) + "\n"
+        lines.append(f"| {number} | {case.attack} | {answer} |\n")
+    return HEADING + "".join(lines)
