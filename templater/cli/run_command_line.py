@@ -93,18 +93,15 @@ def system_error(error: OSError) -> str:
 
 
 def end(code: int) -> None:
-    """End the process with an exit code.
+    """End the process with an exit code. Skip the freeing of objects, which takes milliseconds.
 
-    At a normal exit, the interpreter frees each object, which takes milliseconds. This function skips that
-    step, except in these cases:
-
-    * A function is registered with ``atexit``.
-    * Another thread is running.
-    * A debugger or a profiler is active.
+    If another thread, a debugger or a profiler is active, exit normally.
     """
     threads = sys.modules.get("threading")
     is_watched = sys.gettrace() or sys.getprofile() or "_lsprof" in sys.modules  # cProfile imports _lsprof
-    if not is_watched and not atexit._ncallbacks() and (threads is None or threads.active_count() == 1):
+    if not is_watched and (threads is None or threads.active_count() == 1):
+        # After an interrupt of ``exec``, a normal exit would end with SIGINT instead of ``code``.
+        atexit._run_exitfuncs()
         if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
             _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # Ctrl-C ends the process without a traceback
         try:

@@ -25,7 +25,7 @@ def said(capfd, *arguments):
     return code, out.out, out.err
 
 
-def test_the_help_lists_the_main_commands(capfd):
+def test_the_help_contains_the_main_commands(capfd):
     code, out, _ = said(capfd, "--help")
     assert code == 0
     for name in ("preview", "diff", "apply", "watch"):
@@ -131,6 +131,23 @@ def test_an_interrupt_shows_no_traceback():
     assert b"Traceback" not in err
 
 
+def test_an_interrupt_of_code_in_a_text_does_not_change_the_exit_code(tmp_path):
+    """Dataclasses run texts. CPython remembers such an interrupt, and ``python -m`` then kills itself."""
+    (tmp_path / "ends.py").write_text("""\
+import atexit
+from templater.cli.run_command_line import end
+atexit.register(print, "exit function")
+try:
+    exec("raise KeyboardInterrupt")
+except KeyboardInterrupt:
+    end(0)
+""")
+    done = subprocess.run(
+        [sys.executable, "-m", "ends"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "exit function\n", "")
+
+
 @pytest.mark.slow
 def test_an_interrupted_serve_command_shows_no_traceback(tmp_path):
     """A command closes all file descriptors at its end. A finalizer then closed one of them a second time."""
@@ -153,7 +170,7 @@ def test_an_interrupted_serve_command_shows_no_traceback(tmp_path):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_an_environment_variable_makes_templater_print_the_completion_script_of_each_shell(shell):
+def test_completion_script_is_printed_for_shell_in_environment_variable(shell):
     done = subprocess.run(
         [sys.executable, "-m", "templater"],
         env={**os.environ, "_TEMPLATER_COMPLETE": f"{shell}_source"},
@@ -300,9 +317,7 @@ def test_each_kind_of_error_has_its_exit_code_and_no_traceback(error, code, text
         (["image", "scan"], None), (["qqq"], None),
     ],
 )  # fmt: skip
-def test_the_error_about_an_unknown_command_suggests_a_command_with_a_similar_name_or_purpose(
-    words, suggestion, capfd
-):
+def test_error_about_unknown_command_suggests_a_similar_command(words, suggestion, capfd):
     code, _, err = said(capfd, *words)
     asked = f"; did you mean '{suggestion}'?" if suggestion else ""
     assert (code, err.splitlines()[-1]) == (2, f"Error: unknown command '{words[-1]}'{asked}")
@@ -312,7 +327,7 @@ def test_the_error_about_an_unknown_command_suggests_a_command_with_a_similar_na
     ("error", "code"),
     [(KeyboardInterrupt(), 130), (click.Abort(), 130), (click.UsageError("wrong"), 2), (None, 0)],
 )
-def test_an_interrupted_command_ends_with_the_exit_code_that_shells_use(error, code, monkeypatch, capfd):
+def test_an_interrupted_command_has_the_usual_exit_code_of_shells(error, code, monkeypatch, capfd):
     def end(package):
         if error is not None:
             raise error
@@ -323,7 +338,7 @@ def test_an_interrupted_command_ends_with_the_exit_code_that_shells_use(error, c
     assert capfd.readouterr().err.endswith("Error: wrong\n" if code == 2 else "")
 
 
-def test_an_interrupted_command_prints_which_files_its_rollback_could_not_restore(monkeypatch, capfd):
+def test_an_interrupted_command_mentions_unrestored_files(monkeypatch, capfd):
     """Ctrl-C ended the command without a message, although a file had parts of its old and new text."""
 
     def end(package):
@@ -340,7 +355,7 @@ def test_an_interrupted_command_prints_which_files_its_rollback_could_not_restor
     "place",
     ["templater.cli.commands.schema.output.write", "templater.cli.run_command_line.terminal.end_pager"],
 )
-def test_a_command_ends_quietly_if_the_reader_of_its_output_closes_the_pipe(place, monkeypatch, capfd):
+def test_command_ends_quietly_if_its_output_pipe_is_closed(place, monkeypatch, capfd):
     def broken(*_):
         raise BrokenPipeError
 
