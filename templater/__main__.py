@@ -44,11 +44,8 @@ def run() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Open /dev/null in place of each closed standard stream.
-
-    If a standard stream stayed closed, the next file that the process opens would get the stream's
-    descriptor number.
-    """
+    """Open /dev/null in place of each closed standard stream."""
+    # If a stream stayed closed, the next file that the process opens would get the stream's number.
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             try:

@@ -124,9 +124,8 @@ _PACKING_MEMORY, _PACKING_MEMORY_EACH = 2 << 30, 256 << 20
 class CommandLimits:
     """Limits of a whole command: wall-clock seconds, processor seconds and bytes of memory.
 
-    ``images`` is the number of images that the command reads. If this number is not known in advance,
-    ``images`` is None. If ``grows`` is true, each MiB of the image files adds one second to the limit on
-    processor time.
+    * ``images``: the number of images that the command reads, or None if unknown
+    * ``grows``: whether each MiB of the image files adds one second of processor time
     """
 
     __slots__ = ("grows", "memory", "processor", "time")
@@ -155,9 +154,9 @@ class Given:
     def for_rendering(self, seconds: "float | None" = None, total: "float | None" = None) -> "RenderLimits":
         """Return the limits for rendering.
 
-        The arguments are defaults for limits that the user did not set: ``seconds`` for each template, and
-        ``total`` for all templates together. The processor time for reading the image is subtracted from
-        ``total``. However, rendering gets at least one second, unless ``total`` is shorter.
+        By default, each template gets ``seconds``, and all templates together get ``total``. The time for
+        reading the image is subtracted from ``total``, but at least one second remains. A ``total`` of less
+        than a second is not reduced.
         """
         from .pongo2.render_state import Limits
 
@@ -209,19 +208,19 @@ class Given:
     def for_daemon(self) -> "CommandLimits":
         """Return the limits for a command that reads instances of a daemon.
 
-        Each instance increases the limit on processor time. The size of the input does not change this limit,
-        because the daemon chooses that size.
+        Each instance increases the limit on processor time, but the size of the input does not.
         """
         limits = self.for_command()
         if limits.grows:
+            # The limit does not grow with the size of the input, because the daemon chooses that size.
             limits.processor = DAEMON_SECONDS
         return limits
 
     def for_packing(self) -> "CommandLimits":
         """Return the limits that apply to a command as soon as it begins to pack an image.
 
-        By default, the command may run for a day, and may use enough memory for one xz thread on each
-        processor. Each MiB of the image adds ``PACKING_SECONDS`` to the limit on processor time.
+        By default, the command may run for a day, with memory for one xz thread on each processor. The caller
+        adds ``PACKING_SECONDS`` of processor time for each MiB.
         """
         from os import cpu_count
 

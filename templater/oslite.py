@@ -1,11 +1,10 @@
 """System calls for the modules of a warm hook (one that uses cached code), without importing ``os``.
 
-``os`` imports many modules, such as collections.abc. So importing ``os`` takes more than a millisecond, a
-tenth of the start time of an interpreter.
+Importing ``os`` takes more than a millisecond.
 
 * Modules of a warm hook write ``from ..oslite import os``, and get the built-in module ``posix``.
 * This module has its own versions of the most used functions of ``os.path``.
-* Other modules import the real ``os``, for functions such as ``makedirs``.
+* Other modules import the real ``os``.
 """
 
 import _stat as stat
@@ -197,11 +196,8 @@ def machine() -> str:
 
 
 def forbid_core_file() -> None:
-    """Keep the kernel from writing a core file of this process. A core file could contain secrets.
-
-    The function sets both the soft and the hard limit on the size of core files. Another process of the same
-    user could raise the soft limit again, but not the hard limit.
-    """
+    """Keep the kernel from writing a core file of this process. A core file could contain secrets."""
+    # Another process of the same user could raise a soft limit.
     _set_limit(_RLIMIT_CORE, 0, also_hard=True)
 
 
@@ -211,11 +207,11 @@ def limit_address_space(most: int) -> None:
 
 
 def _set_limit(number: int, most: int, *, also_hard: bool = False) -> None:
-    """Set a soft limit. Keep the hard limit, unless ``also_hard`` is true.
+    """Set a soft limit, and the hard limit if ``also_hard`` is true.
 
-    The resource module is not used, because importing it takes half a millisecond. On architectures other
-    than x86_64 and aarch64, set no limit.
+    On architectures other than x86_64 and aarch64, set no limit.
     """
+    # The resource module is not used, because importing it takes half a millisecond.
     hard = _hard_limit(number)
     if hard is not None:
         soft = min(most, hard).to_bytes(8, sys.byteorder)
@@ -240,7 +236,7 @@ def processor_limit() -> float:
 def address_space(column: int = 0) -> int:
     """Return the size of this process's memory in bytes. Raises OSError if /proc is not mounted.
 
-    ``column`` is a column of /proc/self/statm: 0 for the whole address space, 5 for the writable memory.
+    ``column`` of /proc/self/statm is 0 for the address space, 5 for the writable memory.
     """
     with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[column]) * os.sysconf("SC_PAGE_SIZE")
@@ -261,7 +257,7 @@ def memory_with(content: bytes) -> "Any":
 def birth_time(file: "int | str") -> str:
     """Return the time of creation of a file in hexadecimal nanoseconds.
 
-    ``file`` is a descriptor or a path. Return "" if the file is missing, or if its time is unknown.
+    Return "" if the file is missing, or if its time is unknown.
     """
     place, path = (_AT_FDCWD, fsencode(file)) if isinstance(file, str) else (file, b"")
     data = memory_with(bytes(256))
@@ -279,10 +275,7 @@ def birth_time(file: "int | str") -> str:
 
 
 def keep_functions() -> None:
-    """Load the code of all rarely called functions now, instead of at the first call of each function.
-
-    Afterwards, this process can close the cache file that contains the code.
-    """
+    """Load the code of all rarely called functions now, so that this process can close the cache file."""
     for finder in sys.meta_path:
         keep = getattr(finder, "keep_functions", None)
         if keep is not None:

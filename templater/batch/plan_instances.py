@@ -64,14 +64,10 @@ class Result:
 class Fleet:
     """A planner for the instances of one image. It plans one instance at a time.
 
-    If two instances are similar, the planner adapts the plan of the first instance for the second instance.
-
     * ``show`` is ``json``, ``summary`` or ``patch``.
-    * ``triggers`` are the triggers to run. If ``triggers`` is empty or has only ``next``, templater chooses
-      the triggers of each instance.
+    * If ``triggers`` is empty or has only ``next``, templater chooses each instance's triggers.
     * ``rootfs`` is the image's root filesystem.
-    * ``pattern`` is the path of each instance's own root filesystem. In this path, ``{name}`` stands for the
-      instance's name.
+    * ``pattern`` is the path of each instance's own root filesystem, with ``{name}`` for the instance's name.
     """
 
     def __init__(
@@ -176,10 +172,10 @@ class _DiffersError(Exception):
 class Example:
     """A plan as JSON with placeholders for the instance's name and the contents of the files.
 
-    Other instances can reuse this plan. Reuse avoids planning and prediction, which take twenty times as long
-    as all other work.
+    Other instances can reuse this plan instead of making their own.
     """
 
+    # Planning and prediction take twenty times as long as all other work.
     def __init__(self, plan: Plan, renderings: list[Rendering]) -> None:
         data = plan_data(plan)
         self.code = verdict(plan)
@@ -225,12 +221,9 @@ class Example:
 def _signature(renderings: list[Rendering]) -> Iterator[object]:
     """Yield the parts of a cache key for the rendered files of one instance.
 
-    The key has a part for each file. If the file has an error, the part is this error. If the file has no
-    error, the part is the number of the first file with the same content.
-
-    If two instances have equal keys, their plans differ only in the instance's name and the contents of the
-    files. The plan of one instance can then be adapted for the other instance.
+    The part for a file is its error, or the number of the first file with the same content.
     """
+    # If two instances have equal keys, ``Example.adapt`` can usually adapt the plan of one for the other.
     numbers: dict[bytes, int] = {}
     for number, rendering in enumerate(renderings):
         error = rendering.error
@@ -242,7 +235,7 @@ def _signature(renderings: list[Rendering]) -> Iterator[object]:
 
 
 def _errors(plan: Plan) -> tuple[str, ...]:
-    """Return the errors of a plan.
+    """Return the errors of the changes that fail in templater.
 
     If no change fails in templater, return the failures that are predicted for the chosen host.
     """

@@ -19,13 +19,7 @@ from .scanned_image import Name, ScannedImage
 def check_parts(parts: list[Part], name: str) -> list[Finding]:
     """Audit the parts of an image and return the findings of severity low and above.
 
-    Raises InputError if every daemon either rejects the image, or panics when it starts an instance. Possible
-    reasons:
-
-    * a missing field
-    * an unknown architecture
-    * a null rule
-    * a metadata.yaml that neither yaml.v2 nor yaml.v4 can read
+    Raises InputError if every daemon rejects the image, or panics when it starts an instance.
     """
     metadata = _read(Source(f"{name}/{METADATA}", parts[0].data))
     for message, span, hint in import_refusals(metadata):

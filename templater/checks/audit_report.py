@@ -27,13 +27,11 @@ def audit_report(
     instance: Instance | None = None,
     sarif: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Audit an image and return a JSON object.
+    """Audit an image and return a JSON object with these keys:
 
-    ``findings`` lists findings of severity ``at_least`` and above. ``hidden`` has the number of less severe
-    findings, for each severity.
-
-    If the parameter ``sarif`` is a pair of templater's version and the image's URI, the key ``sarif`` holds a
-    SARIF document. If the parameter is None, the key ``sarif`` holds None.
+    * ``findings``: the findings of severity ``at_least`` and above
+    * ``hidden``: the number of other findings of each severity
+    * ``sarif``: a SARIF document if the argument ``sarif`` gives templater's version and the image's URI
 
     Raises TemplaterError if the image cannot be read.
     """

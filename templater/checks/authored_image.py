@@ -1,4 +1,4 @@
-"""An image for the checks of its author: its hosts, instances, parsed templates and rendered files."""
+"""An image for the authoring checks, with hosts, instances, parsed templates and rendered files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ MAX_FILE_SECONDS = 3.0
 
 #: rendered lines with more characters than this are not compared with template lines that contain ``{{ }}``
 LONGEST = 1000
-#: maximum number of template characters that all searches for the lines of findings read together
+#: maximum number of template bytes that all searches for the lines of findings read together
 SEARCHED = 4 << 20
 
 
@@ -81,12 +81,7 @@ class Template:
 class AuthoredImage(ScannedImage):
     """A scanned image for the checks of authors. Its templates are rendered for ``hosts`` and ``instances``.
 
-    If ``instances`` is empty, the templates are rendered for these instances:
-
-    * a container without keys
-    * each instance in ``added``
-    * a container with a value for every key that templates read
-    * a virtual machine, if a template reads the type of the instance
+    If ``instances`` is empty, `probes` chooses the instances.
     """
 
     hosts: tuple[Host, ...] = (INCUS,)
@@ -261,7 +256,7 @@ class AuthoredImage(ScannedImage):
         )
 
     def texts(self, wanted: Callable[[str], bool]) -> Iterator[File]:
-        """Yield each rendered file if ``wanted`` returns true for the file's cleaned target path.
+        """Yield the rendered files for whose cleaned target path ``wanted`` returns true.
 
         Raises LimitError if all checks together spend more than ``MAX_FILE_SECONDS`` on the files.
         """
@@ -307,16 +302,9 @@ class AuthoredImage(ScannedImage):
         return [0]
 
     def locate(self, file: File, text: str) -> Span:
-        """Return the span of the template code that renders ``text``, a line of a rendered file.
+        """Return the span of the code that renders ``text``, a line of a rendered file.
 
-        The function tries these steps in order. A search succeeds only if it finds exactly one place.
-
-        * Search the template for ``text``.
-        * Search for a template line that could render ``text``: the characters outside ``{{ }}`` fit.
-        * Search the rule's properties for ``text``.
-        * Return the span of the rule.
-
-        When all calls together have read ``SEARCHED`` characters of templates, only the last step remains.
+        If there is no single match, or all searches exceed ``SEARCHED`` bytes, return the span of the rule.
         """
         template = self.templates.get(file.rule.template)
         self._searched[0] += len(template.data or b"") if template is not None else 0
@@ -343,9 +331,9 @@ def _only(text: str, within: Span) -> Span | None:
 
 
 def _lines_that_give(source: Source, text: str) -> Iterator[Span]:
-    """Yield each template line that could render ``text``.
+    """Yield each template line whose fixed parts occur in ``text``, in the same order.
 
-    The parts of a yielded line outside ``{{ }}`` occur in ``text``, in the same order.
+    Fixed parts are outside of ``{{ }}``.
     """
     start = 0
     for line in source.text.split("\n"):
@@ -394,8 +382,7 @@ def authored(
 ) -> AuthoredImage:
     """Add hosts, instances and validators to a scanned image.
 
-    ``added`` has instances in addition to the built-in instances. ``memo`` has the texts that earlier checks
-    have rendered.
+    The tuple ``added`` has instances that are not built in. ``memo`` has texts that earlier checks rendered.
     """
     fields = {name: getattr(image, name) for name in ScannedImage.__dataclass_fields__}
     return AuthoredImage(

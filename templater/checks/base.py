@@ -18,9 +18,9 @@ from ..model.source import Span
 class Fix(NamedTuple):
     """A change that removes a mistake.
 
-    ``edits`` replace text in one file, and ``fields`` set fields of the observation's rule.
-
-    A fix is ``unsafe`` if it can change the rendered files of an image that already works.
+    * ``edits``: replacements of text in one file
+    * ``fields``: new values for fields of the observation's rule
+    * ``unsafe``: whether the fix can change the rendered files of a working image
     """
 
     edits: tuple[tuple[Span, str], ...] = ()
@@ -29,10 +29,9 @@ class Fix(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """One observation of a check, located at a position in a text or at the path of a file in the image.
+    """One observation of a check, at a position in a text or at the path of a file in the image.
 
-    If ``severity`` is empty, the check's severity applies. If ``advisory`` is None, the check's advisory
-    applies. ``rule`` is the rule that the observation is about, or None.
+    If ``severity`` is empty or ``advisory`` is None, the check's own value applies.
     """
 
     message: str
@@ -73,7 +72,7 @@ def check(
 ) -> Callable[[Callable[[Any], Iterable[Observation]]], Check]:
     """Decorate a function to make it a ``Check``. The docstring of the function's module explains the check.
 
-    ``hint`` is the default hint of the check's observations. The other arguments are fields of the ``Check``.
+    ``hint`` is the default hint of the check's observations.
     """
 
     def decorate(run: Callable[[Any], Iterable[Observation]]) -> Check:

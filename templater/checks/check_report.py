@@ -54,22 +54,18 @@ def check_report(
     The object has the keys that ``audit_report`` returns, and these keys:
 
     * ``suppressed`` lists the findings that the author ignores.
-    * ``not_validated`` lists the validators that left at least one file unchecked. ``notes`` has the reasons.
+    * ``not_validated`` lists the validators that left a file unchecked. ``notes`` has the reasons.
     * ``not_run`` lists the checks that need a root filesystem, if the image has no root filesystem.
-    * ``redacted`` lists the findings without the secrets of the given instances, if the parameter
-      ``redacted`` is true.
+    * ``redacted`` lists the findings without the instances' secrets, if the parameter ``redacted`` is true.
 
     Parameters:
 
     * If ``trusted`` is true, the image's templater.toml is read.
-    * ``hosts`` and ``instances`` replace the hosts and instances of templater.toml.
-    * If the image is a definition, ``choice`` is the build to check. For any other image, ``choice`` is None.
-    * If ``all_variants`` is true, one build is checked for each combination of the values in the
-      definition's filters.
+    * ``hosts`` and ``instances`` replace those of templater.toml. ``instances`` also replaces the built-in
+      instances.
+    * ``choice`` is the build of a definition to check, or None for any other image.
+    * If ``all_variants`` is true, every build of the definition is checked (see ``all_choices``).
     * ``memo`` has the texts that earlier checks have rendered.
-
-    Without ``instances``, the templates are rendered for the built-in instances and for the instances of
-    templater.toml.
 
     Raises TemplaterError if the image or its templater.toml cannot be read.
     """
@@ -96,7 +92,7 @@ def check_report(
 def combined(reports: Iterator[dict[str, Any]]) -> dict[str, Any]:
     """Return one report about several builds of a definition.
 
-    Equal findings of several builds appear once.
+    If several builds have the same finding, the report contains this finding once.
     """
     lists = ("findings", "suppressed", "notes", "not_validated")
     whole = next(reports)
@@ -166,9 +162,9 @@ def report_of(
 def author_data(finding: Finding, path: str, *, of_definition: bool = False) -> dict[str, Any]:
     """Return a finding as a JSON object, with the source line and the rule's target.
 
-    A finding about a definition names the definition as its file, because the files of the predicted image do
-    not exist.
+    If ``of_definition`` is true, the file of the finding is the definition.
     """
+    # The files of the image that a definition describes do not exist.
     data = finding_data(finding) | {"severity": finding.severity.level}
     if finding.span is not None:
         data["excerpt"] = finding.span.excerpt()
@@ -190,9 +186,9 @@ def _position(finding: Finding) -> tuple[str, int, int, int, str]:
 
 
 def summary(report: dict[str, Any]) -> str:
-    """Return a line with the numbers of shown, hidden and ignored findings of an image.
+    """Return a line with the numbers of an image's findings.
 
-    The line also names each validator that left at least one file unchecked.
+    The line also names each validator that left a file unchecked.
     """
     counts = Counter(finding["severity"] for finding in report["findings"])
     plurals = {"error": "errors", "warning": "warnings", "info": "info"}

@@ -82,9 +82,9 @@ def gitlab(reports: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _file(finding: dict[str, Any]) -> str:
-    """Return the path of a finding's file as continuous integration expects it.
+    """Return the path of a finding's file, relative to the repository's root and without ``./``.
 
-    The path is relative to the working directory, which is the repository's root, and has no ``./``.
+    The working directory is the root of the repository.
     """
     file = str(finding["file"]).removeprefix(f"{os.getcwd().rstrip('/')}/")
     return printable(file.removeprefix("./"))

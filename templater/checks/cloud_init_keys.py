@@ -74,17 +74,9 @@ def is_for_cloud_init(paths: Iterable[str]) -> bool:
 
 
 def texts_with_power(image: ScannedImage, rules: Iterable[Rule]) -> Iterator[tuple[Rule, str, str]]:
-    """Yield each rule whose file may grant access or run commands at the first boot.
+    """Yield each cloud-init rule whose file may grant access or run commands at the first boot.
 
-    With each rule, yield the dangerous text and a severity. The text is a key, a line, a tag or an
-    expression. All ``rules`` write files for cloud-init.
-
-    A list of dangerous keys would be incomplete, and YAML has many spellings of a key. So each line of a
-    template counts as dangerous unless it matches one of a few harmless patterns. The values of the instance
-    are not examined.
-
-    If the text comes from the rule's properties, the severity is low. Real images set a default user-data in
-    the properties, and users can replace this default.
+    Each result has the rule, the dangerous text and a severity.
     """
 
     @cache
@@ -94,10 +86,12 @@ def texts_with_power(image: ScannedImage, rules: Iterable[Rule]) -> Iterator[tup
 
     @cache
     def of_value(value: str, in_braces: bool) -> str:
+        # A template with an indented expression would indent only the first line of the value.
         return _known_in(value) or _unknown_in(value, in_braces, may_nest=False)
 
     for rule in rules:
         text, in_braces = of_template(rule.template)
+        # Real images set a default user-data in the properties, and users can replace this default.
         severity = "medium" if text else "low"
         for value in () if text else rule.properties.values():
             text = text or of_value(value, in_braces)
@@ -108,7 +102,7 @@ def texts_with_power(image: ScannedImage, rules: Iterable[Rule]) -> Iterator[tup
 
 
 def _of_template(source: Source) -> tuple[str, bool]:
-    """Return the first dangerous text of a template, and whether the file may be a YAML mapping in braces."""
+    """Return the first dangerous text of a template, and whether it may print a YAML mapping in braces."""
     in_braces = False
     for parts in readings_of(source):
         printed = "".join(map(_printed, parts))
@@ -123,29 +117,22 @@ def _shown(text: str) -> str:
 
 
 def _printed(part: Part) -> str:
-    """Return the text of a part of a template. For a tag or an expression, return a placeholder.
-
-    The value of a property can end with a line break. So if an expression reads a property, the placeholder
-    also marks a possible start of a new line.
-    """
+    """Return the text of a part of a template, or a placeholder for a tag or an expression."""
     kind, tokens = part
-    if kind == "{{":
+    if kind == "{{":  # the value of a property can end with a line break
         return _VALUE + _TAG if any(token.value == "properties" for token in tokens) else _VALUE
     return tokens[0].shown if kind == TEXT else _TAG
 
 
 def _found_in(parts: list[Part], printed: str, in_braces: bool) -> Iterator[str]:
-    """Yield the dangerous texts of a template. Some of the texts may be empty.
-
-    If a condition omits the text before a tag, the text after the tag can begin a new line. So the function
-    examines the lines twice: once without the tags, and once with a new line at each tag.
-    """
+    """Yield the dangerous texts of a template. Some of the texts may be empty."""
     tokens = [token for _, part in parts for token in part]
     yield _known_in("".join(token.value for token in tokens if token.kind == TEXT))
     yield _known_in("".join(token.value for token in tokens if token.kind in (TEXT, STRING)))
     for kind, part in parts:
         if kind != TEXT and not (_is_harmless(part) if kind == "{{" else kind.removeprefix("end") in _TAGS):
             yield part[0].unit.text[part[0].start : part[-1].end]
+    # If a condition omits the text before a tag, the text after the tag can begin a new line.
     strings = (token.value for token in tokens if token.kind == STRING)
     for text in dict.fromkeys((printed.replace(_TAG, ""), printed.replace(_TAG, f"\n{_VALUE}\n"), *strings)):
         yield _known_in(text) or _unknown_in(text, in_braces)
@@ -171,14 +158,12 @@ def _known_in(text: str) -> str:
 
 
 def _unknown_in(text: str, in_braces: bool, *, may_nest: bool = True) -> str:
-    """Return the first key or line that may be dangerous.
+    """Return the first key or line that may be dangerous, or "".
 
-    ``may_nest`` tells whether the value of a harmless key may continue on the next lines.
-
-    If ``text`` is the value of a property, ``may_nest`` is false. A template with an indented expression
-    would indent only the first line of this value.
+    If ``may_nest`` is true, the value of a harmless key may continue on the next lines.
     """
     is_nested = False
+    # A list of dangerous keys would be incomplete, so each unknown line counts as dangerous.
     for line in filter(None, _NO_NETWORK.sub("", text).splitlines()):
         entry = (_IN_BRACES if in_braces else _ENTRY).fullmatch(line)
         if entry and (entry["key"] in _HARMLESS or entry["empty"]):

@@ -1,13 +1,10 @@
 """An upper bound of the work and the memory that a daemon needs to render a template.
 
-The daemons do not limit a render, and no list of slow templates can be complete. So ``bound`` accepts only
-parts of the language whose cost is easy to bound. For any other part, ``bound`` raises NoBoundError. Real
-templates rarely contain such a part.
-
+``bound`` accepts only parts of the language whose cost is easy to bound, and raises NoBoundError for others.
 ``bound`` never renders the template, so conditions can't hide a part.
 
-The bound assumes that each text of an instance has 1,000 characters, and each map has 20 keys. The image's
-author chooses the properties and the paths of rules. For these texts, the bound uses the real lengths.
+``LONG`` and ``KEYS`` are the assumed sizes of an instance's texts and maps. Properties and the paths of
+rules, which the image's author chooses, count with their real lengths.
 """
 
 from __future__ import annotations
@@ -97,13 +94,12 @@ _TAGS = (first, differs, no_else, ratio, fixed_ratio)
 
 
 class Texts(NamedTuple):
-    """The number and the lengths in bytes of the texts that the author of the image chooses.
+    """The sizes of the texts that the image's author chooses. Lengths are in bytes.
 
-    * ``number`` is the number of the image's properties, plus the highest number of properties of one rule.
-    * ``longest`` is the length of the longest name or value of a property.
-    * ``total`` is the total length of the names and values of properties: the sum for the image, plus the
-      highest sum for one rule.
-    * ``path`` is the length of the longest path of a rule.
+    * ``number``: number of the image's properties, plus the highest number of properties of one rule
+    * ``longest``: length of the longest name or value of a property
+    * ``total``: total length of the image's property names and values, plus the highest total of one rule
+    * ``path``: length of the longest path of a rule
     """
 
     number: int = 0
@@ -133,9 +129,9 @@ def texts_of(image: ScannedImage) -> Texts:
 class Bound(NamedTuple):
     """Upper bounds for a render.
 
-    * ``work`` is the work, in units of the work to copy a character.
-    * ``held`` is the number of characters in memory at the end.
-    * ``token`` is a token of the part of the template that needs the most work.
+    * ``work``: the unit is the work to copy one character
+    * ``held``: number of characters in memory at the end
+    * ``token``: a token of the part of the template that needs the most work
     """
 
     work: int
@@ -151,11 +147,10 @@ def bound(document: tree.Document, texts: Texts = NO_TEXTS) -> Bound:
 class _Measure(NamedTuple):
     """Upper bounds for an expression: the characters of the value, and the work to compute it.
 
-    * ``variables`` is the number of variables in the expression.
-    * ``pieces`` has the variables of loops over texts, if the value is computed from these variables. In each
-      iteration, the variable of such a loop contains one piece of the text.
-    * ``changed`` has the variables that a loop changes and that the value can contain.
-    * ``copies`` is the number of copies of these changed variables in the value.
+    * ``variables``: number of variables in the expression
+    * ``pieces``: loop variables in ``_Position.pieces`` from which the value is computed
+    * ``changed``: variables that a loop changes and that the value can contain
+    * ``copies``: number of copies of the ``changed`` variables in the value
     """
 
     size: int
@@ -169,18 +164,12 @@ class _Measure(NamedTuple):
 class _Position(NamedTuple):
     """The position of a part of a template.
 
-    * ``runs`` is the number of times that a render runs the part.
-    * ``longer`` is the factor by which the filters around the part lengthen the output of the part.
-    * ``weight`` is the number of times that these filters copy the output.
-    * ``macro`` is true in a macro.
-    * ``escaped`` is true if autoescape is on at the position.
-    * ``pieces`` has the variables that contain only a piece of a text.
-
-    In each iteration, the variable of a loop over a text contains one piece of the text. The pieces of all
-    iterations together are only as long as the text.
-
-    A key of ``pieces`` is the name of a loop variable, or of a variable that contains a loop variable. The
-    value is a pair: the name of the loop variable, and the length of the key's variable in one iteration.
+    * ``runs``: number of times that a render runs the part
+    * ``longer``: factor by which the filters around the part lengthen its output
+    * ``weight``: number of times that these filters copy the output
+    * ``macro``: whether the part is in a macro
+    * ``escaped``: whether autoescape is on
+    * ``pieces``: maps each variable that contains a piece of a text to the loop's variable and a length
     """
 
     runs: int = 1
@@ -188,6 +177,8 @@ class _Position(NamedTuple):
     weight: int = 1
     macro: bool = False
     escaped: bool = False
+    #: In each iteration, the variable of a loop over a text contains one piece of the text. The pieces of all
+    #: iterations together are only as long as the text.
     pieces: Mapping[str, tuple[str, int]] = {}
 
 
@@ -266,9 +257,9 @@ class _Bound:
     def _walk(
         self, waiting: list[tuple[Any, _Position]], works: list[tuple[int, Token]] | None = None
     ) -> tuple[int, int]:
-        """Return the number of characters that parts of a template print, and the work for these parts.
+        """Return how many characters the parts in ``waiting`` print, and the work for these parts.
 
-        Add the work for each part to ``works``.
+        If the list ``works`` is given, append to it the work for each part with an expression.
         """
         output = total = 0
         while waiting:
@@ -289,9 +280,11 @@ class _Bound:
     def _visit(
         self, node: Any, at: _Position, measures: list[tuple[Token, _Measure]]
     ) -> tuple[int, int, list[tuple[Any, _Position]]]:
-        """Return how many characters a statement prints, its work for copying variables, and its bodies.
+        """Append the bounds for a statement's expressions to ``measures``. Return three values:
 
-        Each body comes with its position. Add the bounds for the statement's expressions to ``measures``.
+        * the number of characters that the statement prints
+        * the work to copy variables
+        * the bodies of the statement, with their positions
         """
 
         def measured(expression: tree.Expression) -> _Measure:
@@ -553,10 +546,9 @@ class _Bound:
         raise NoBoundError("the template uses a tag in an unusual way", node.token)
 
     def _square(self, node: tree.Filtered, number: int, at: _Position) -> int:
-        """Return the additional work for each character if a filter's time is quadratic in the text's length.
+        """Return the additional work per character if a filter decodes the whole text for each character.
 
-        A filter with quadratic time decodes the whole text again for each character of the text. Return 0 for
-        a filter without quadratic time, and for ``join`` if its value is a list.
+        Return 0 for other filters. Raises NoBoundError if the text is computed.
         """
         use = node.filters[number]
         if use.name not in SQUARED or (
@@ -632,9 +624,9 @@ def _within(part: object, blocks: Mapping[str, tree.Body], without: tuple[type, 
 
 
 def names_in(part: object, blocks: Mapping[str, tree.Body] = {}) -> set[str]:
-    """Return the names of all variables in a part of a template.
+    """Return the names of all variables in a part of a template, and in the blocks inside the part.
 
-    ``blocks`` has the body of each tag ``block`` that the part can contain, by the name of the block.
+    ``blocks`` maps the names of blocks to their bodies.
     """
     return {node.name for node in _within(part, blocks) if isinstance(node, tree.Path)}
 

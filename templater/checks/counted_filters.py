@@ -1,8 +1,6 @@
-"""Filters that count the work that pongo2 does for them. A render with these filters can find slow templates.
+"""Filters that also count the steps that pongo2 would need. With the count, a render finds slow templates.
 
-pongo2's filter ``join`` decodes the whole text again for each character. The filters ``truncatechars_html``
-and ``truncatewords_html`` of pongo2 read the rest of the text again for each "<". `CountedLibrary` has the
-counting filters of this module in place of templater's usual filters.
+`CountedLibrary` uses these filters in place of templater's usual filters.
 """
 
 from __future__ import annotations
@@ -20,7 +18,8 @@ if TYPE_CHECKING:
     from ..pongo2.render_state import Render
 
 #: The filters for which pongo2 needs quadratic time. The square of the number of characters, divided by this
-#: number, is the number of steps.
+#: number, is the number of steps. ``join`` decodes the whole text again for each character. The other two
+#: filters read the rest of the text again for each "<".
 #: pongo2 4.0.2 on Debian 13 joins 10,000 characters in about a second, the time for a million steps.
 SQUARED = {"join": 100, "truncatechars_html": 250, "truncatewords_html": 250}
 #: the steps for each tag in an argument of ``removetags``: pongo2 compiles a regular expression for the tag

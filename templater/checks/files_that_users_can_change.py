@@ -212,17 +212,12 @@ class FilesOfUsers:
                 yield Observation(message.format(shown + more), f"{ROOTFS}/{paths[0]}", severity=severity)
 
     def of_targets(self) -> Iterator[Observation]:
-        """Find targets that users can replace by a link before a later start writes the template's text.
+        """Find targets that users can replace by a link before a later start writes to the target.
 
-        The daemon follows the link as root, to any file of the instance. A new instance has no users yet, so
-        rules that only have the trigger ``create`` are safe.
-
-        The severity is low in two cases:
-
-        * The target is in ``/home``, and in the image, users cannot write a directory above the target.
-        * Only the user of a service can replace the target.
+        The daemon follows the link as root.
         """
         for rule, path, resolved in self.image.targets:
+            # The trigger ``create`` is safe, because a new instance has no users yet.
             if not set(rule.when) & _LATER or resolved.error is not None:
                 continue
             places = [resolved.real, *(link for link, _ in resolved.links)]
@@ -246,7 +241,7 @@ class FilesOfUsers:
     def _is_in_directory_of(self, first: int, place: str) -> bool:
         """Return whether users can create a link at ``place``, or replace a directory above it by a link.
 
-        Only users and groups with ids of at least ``first`` count.
+        Ignore user and group ids less than ``first``.
         """
         rootfs, child = self.image.rootfs, place
         while child not in ("", "/"):
@@ -263,15 +258,12 @@ class FilesOfUsers:
         return False
 
     def links(self) -> tuple[list[str], list[str], list[str], list[str]]:
-        """Follow the links in the directories of the system.
+        """Follow the links in the directories of the system, and return four lists.
 
-        Return four lists:
-
-        * the links with a target that users can replace
-        * the links in the directories of ``_PROGRAMS``, with a target that the user of a service can replace
-        * the links with a target that is too deep to check
-        * the directories to which links lead, each with a slash at its end. The files in these directories
-          need the same check, because the system also uses these files.
+        * links with a target that users can replace
+        * links of ``_PROGRAMS`` with a target that the user of a service can replace
+        * links with a target that is too deep to check
+        * directories to which links lead, with a slash at the end; the files in them need the same check
         """
         targets = {
             name.path[len(ROOTFS) + 1 :]: name.entry.target
@@ -321,7 +313,7 @@ class FilesOfUsers:
     def _can_be_replaced(self, resolved: Resolved, first: int) -> bool:
         """Return whether users can replace a file, or any directory or link on the path to the file.
 
-        Only users and groups with ids of at least ``first`` count.
+        Ignore user and group ids less than ``first``.
         """
         places = [resolved.real, *(link.rpartition("/")[0] for link, _ in resolved.links[1:])]
         if any(map(_is_created_by_users, places)):
@@ -342,14 +334,11 @@ class FilesOfUsers:
     def _belongs_to(self, entry: Entry, first: int, path: str = "") -> bool:
         """Return whether a user or a group with an id of at least ``first`` can write a file.
 
-        The owner counts as a user who can write the file, with one exception. Below ``/var/spool``, the owner
-        of a crontab or another job file does not count, because each user may own such files.
-
-        If ``first`` is 1000, the users and groups of services, such as www-data, do not count. Their ids are
-        below 1000.
+        Include the group ``USERS``.
         """
         image = self.image
         by_group = entry.mode & 0o020 and (entry.gid >= first or entry.gid == USERS)
+        # Ignore the owner of a job file below /var/spool, such as a crontab.
         is_own_job = (
             path.startswith("var/spool/") and entry.kind == FILE and not path.endswith(("/root", "/systab"))
         )
@@ -378,17 +367,14 @@ def _is_created_by_users(path: str) -> bool:
 
 
 def _target_inside(path: str, target: str) -> str:
-    """Return the target of a link as a path, or an empty text if a ".." follows a name in the target.
-
-    If the name before the ".." is a link, the ".." leads to an unknown directory. Links elsewhere in the
-    target do not matter, because each link is checked separately.
-    """
+    """Return the target of a link as a path, or "" if the target has a ".." after a name."""
     folder = "" if target.startswith("/") else path.rpartition("/")[0]
     if "/." not in f"/{target}" and "//" not in target:
         return f"{folder}/{target}".lstrip("/")
     names, is_start = folder.split("/"), True
     for name in target.split("/"):
         if name == "..":
+            # The name can be a link, and ".." then leads to an unknown directory.
             if not is_start:
                 return ""
             del names[-1:]

@@ -96,8 +96,8 @@ class NoBoundError(Exception):
 class FilterCost(NamedTuple):
     """The cost of a filter.
 
-    The result is at most ``factor`` times as long as the value, plus ``added`` characters. ``weight`` is the
-    work for each character of the value.
+    * maximum length of the result: ``factor`` times the length of the value, plus ``added``
+    * ``weight``: the work for each character of the value
     """
 
     factor: int

@@ -121,9 +121,8 @@ def _file(finding: Finding) -> str:
 def apply(image: AuthoredImage, findings: list[Finding], end: float) -> tuple[AuthoredImage, list[Finding]]:
     """Return the changed image, and the findings whose fixes were applied.
 
-    Of several overlapping fixes, only the first is applied. Fixes with equal edits are applied once, for all
-    their findings. When this process has used ``end`` seconds of processor time, no further fix of a rule's
-    field is applied.
+    Of overlapping fixes, apply only the first. Change no more fields of rules when ``process_time()`` exceeds
+    the number ``end``.
     """
     edits: dict[str, _Edits] = {}
     applied: list[Finding] = []
@@ -194,7 +193,10 @@ class _Edits:
         self.source: Source | None = None
 
     def add(self, edits: tuple[tuple[Span, str], ...]) -> bool:
-        """Add edits. If an edit overlaps a different earlier edit, add none of them and return False."""
+        """Add all the edits, and return True.
+
+        If one of the edits overlaps a different earlier edit, add none of them, and return False.
+        """
         self.source = edits[0][0].source
         new = {(span.start, span.end, text) for span, text in edits} - self.known
         if any(self._overlaps(start, end) for start, end, _ in new):

@@ -46,11 +46,9 @@ _OPAQUE = ("verbatim", "comment")
 
 
 def host_report(image: AuthoredImage) -> dict[str, Any]:
-    """Return a JSON object with a table of each file on each host. The key ``text`` has the table as text.
+    """Return a JSON object with a table that compares each file on all hosts.
 
-    If every file is the same on all hosts, ``text`` is empty.
-
-    Each trigger is planned separately. For each file, the table shows the first instance with a difference.
+    The key ``text`` is "" if there are no differences.
     """
     rows: dict[tuple[str, str, str], Row] = {}
     errors: dict[str, str] = {}
@@ -65,6 +63,7 @@ def host_report(image: AuthoredImage) -> dict[str, Any]:
                 errors |= table.errors
                 for row in table.rows:
                     key = row.trigger, row.path, row.template
+                    # The table shows the first instance with a difference.
                     if key not in rows or not _differs(rows[key]):
                         rows[key] = row
     except TemplaterError as error:
@@ -78,10 +77,7 @@ def host_report(image: AuthoredImage) -> dict[str, Any]:
 
 
 def _table(causes: DifferenceCauses, probe: Instance, trigger: str, rootfs: _Names | None) -> HostTable:
-    """Return the table of one trigger.
-
-    The plans hold all rendered files. Python frees the plans when this function returns.
-    """
+    """Return the table of one trigger. Python frees the large plans when this function returns."""
     plans = plan_every_host(
         _Stored(causes.image), probe, causes.options, triggers=(trigger,), rootfs=rootfs,
         new=trigger == "create" and not probe.exists, hosts=causes.image.hosts,
@@ -158,8 +154,7 @@ class DifferenceCauses:
     def _expression(self, source: Source, plan: Plan, change: Change, first: Plan) -> Span | None:
         """Return the first expression whose value differs between the hosts of two plans.
 
-        Return None if all calls of this function together have searched more than ``SEARCHED`` characters of
-        templates.
+        Return None if all calls together have searched more than ``SEARCHED`` characters.
         """
         self.searched += len(source.text)
         if self.searched > SEARCHED:
@@ -180,20 +175,17 @@ class DifferenceCauses:
 
 
 def _probes(source: Source) -> Iterator[tuple[Span, str]]:
-    """Yield each expression of a template with its probe, a template that prints only this expression.
-
-    The probe keeps all tags of the template, except tags that only print. So the variables and the loops of
-    the template also exist in the probe. If the expression is a condition, the probe prints the expression
-    before the ``if``.
-    """
+    """Yield the position of each expression in a template, and a template that prints only it."""
     parts = list(_tags(source.text))
     if any(part["name"] in _OPAQUE for part in parts):
         return
+    # Tags that do not print can set the variables of the expression, and contain it in a loop.
     kept = ["" if not part["name"] or _prints(part) else part[0] for part in parts]
     opened: list[int] = []
     for number, part in enumerate(parts):
         if part["name"] == "if":
             opened.append(number)
+        # The condition of an ``if`` or ``elif`` is printed before the ``if``.
         place = opened[-1] if part["name"] == "elif" and opened else number
         if part["name"] == "endif" and opened:
             opened.pop()

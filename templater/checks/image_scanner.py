@@ -57,13 +57,11 @@ def scan_image(
 ) -> ScannedImage:
     """Read an image: a directory, a unified tarball, or a split image whose second file is ``rootfs``.
 
-    Some checks render the templates. ``rendering`` sets limits for these checks, and ``instance`` is an
-    additional instance for which they render each template.
+    Some checks also render each template for ``instance``. ``heads`` maps the paths of further files to the
+    number of bytes to read.
 
-    ``heads`` names further files to read: it maps the path of each file to the number of bytes to read.
-
-    The image has one part, or two if ``rootfs`` is given. If an error occurs before the first file name of a
-    part is read, raise the error. If an error occurs later, only record it in ``ScannedImage.errors``.
+    Raises UsageError, and each error that occurs before the first file name of a part of the image. Record
+    later errors in ``ScannedImage.errors``.
     """
     if rootfs is not None and os.path.isdir(path):
         raise UsageError(f"'{path}' is a directory and can't be combined with a second image file")
@@ -120,10 +118,9 @@ class _Scanner:
         self.begun = process_time()
 
     def scan_part(self, scan: Callable[[], None]) -> None:
-        """Read a part of the image with ``scan``.
+        """Read a part of the image with the function ``scan``.
 
-        If an error occurs before the first file name of the part, raise it. Record a later error, and do not
-        raise it.
+        Raises UsageError, and each error that occurs before the first file name. Record later errors.
         """
         before = len(self.names)
         try:
@@ -167,8 +164,8 @@ class _Scanner:
     def _attributes(self, directory: int, entry: str, shown: str) -> frozenset[str]:
         """Return the names of a file's extended attributes.
 
-        If the names can't be listed, record the error. In this case, return only the attributes that give
-        rights, such as capabilities: these attributes can be looked up without a list.
+        If they can't be listed, record the error, and return only attributes that give rights, such as
+        capabilities.
         """
         try:
             return xattr_names(directory, entry, shown)
@@ -178,6 +175,7 @@ class _Scanner:
                 self.errors.append(error)
             elif self.unlisted == _UNLISTED + 1:
                 self.errors.append(InputError("further files have extended attributes that can't be listed"))
+            # These attributes can be looked up without a list.
             return privilege_names(directory, entry)
 
     def _read_file(self, top: Root | ByName, path: str) -> bytes:
@@ -219,8 +217,7 @@ class _Scanner:
     def scan_second_file(self, path: str) -> None:
         """Read the root filesystem of a split image, and put its names below ``rootfs/``.
 
-        If the file is a virtual machine's disk, read only its header. A file that is both a disk and a
-        tarball is read as both.
+        If the file is a virtual machine's disk, read only its header.
         """
         if any(name.path.partition("/")[0] in (ROOTFS, DISK) for name in self.names):
             raise UsageError(
@@ -233,6 +230,7 @@ class _Scanner:
         if is_disk(head):
             self.add(Name(DISK, Entry(FILE, size=size_of(path))))
             self.heads[DISK] = head[: _HEADS[DISK]]
+            # A file that is both a disk and a tarball is read as both.
             if recognise(head) != TAR:
                 return
         second, is_squashfs = SecondFileCheck(path), recognise(head) == SQUASHFS
@@ -279,11 +277,9 @@ class _Scanner:
         return self.limits.metadata_bytes if path == METADATA else self.limits.template_bytes
 
     def read_content(self, path: str, entry: Entry, read: Read) -> None:
-        """Read the content of metadata.yaml, of a template, or of a file that checks inspect.
+        """Read the content of metadata.yaml, a template, or a file that checks inspect. Ignore other files.
 
-        Do not read any other file.
-
-        If a name occurs repeatedly, the last file wins, as in the daemons.
+        If several files have one name, use the last file, as the daemons do.
         """
         if path == METADATA:
             if entry.kind == FILE:
@@ -370,9 +366,7 @@ class _Scanner:
 class _Spelling:
     """The names of metadata.yaml, the root filesystem and the disk, as the archive spells them.
 
-    Before the daemons unpack an archive, they look for names such as ``metadata.yaml`` and
-    ``./metadata.yaml``. The daemons do not find names with a different spelling, such as
-    ``.//metadata.yaml``.
+    The daemons find a name such as ``./metadata.yaml``, but not ``.//metadata.yaml``.
     """
 
     def __init__(self) -> None:
@@ -402,11 +396,7 @@ class _Spelling:
 def decode_by_v4(
     metadata: Source | None, limits: YamlLimits | None = None
 ) -> Metadata | TemplaterError | None:
-    """Return metadata.yaml as yaml.v4 of Incus 7 decodes it, or the error if yaml.v4 rejects the file.
-
-    The error is a LimitError if the text exceeds one of ``limits``, and a RefusedError if ``read_metadata``
-    refuses a property.
-    """
+    """Return metadata.yaml as yaml.v4 of Incus 7 decodes it, or the error that ``read_metadata`` raises."""
     if metadata is None:
         return None
     try:

@@ -41,10 +41,9 @@ def invented_instance(keys: Collection[str], defaults: Mapping[str, str]) -> Ins
 
 
 def invented_value(key: str, default: str = "") -> str:
-    """Return a plausible value for a configuration key. ``default`` is the template's own default.
+    """Return a plausible value for the configuration key ``key``.
 
-    If ``default`` is a text such as ``true``, return the opposite. If ``default`` is a number, return it
-    unchanged.
+    ``default`` is the default in the template.
     """
     if (value := document_of(key)) is not None:
         return value
@@ -71,11 +70,10 @@ def _fitting(key: str) -> str:
 
 
 def other_instances(values: Mapping[str, str], defaults: Mapping[str, str]) -> tuple[Instance, ...]:
-    """Return instances in which the short values of ``values`` are replaced. Documents are kept.
+    """Return instances with other values for the keys. Documents in ``values`` stay unchanged.
 
-    In the first instance, each short value is replaced by the key's default from the templates, if the
-    templates have a default. In each further instance, one value of ``OTHER_VALUES`` replaces all short
-    values.
+    The first instance has the templates' defaults. Each other instance has one value of ``OTHER_VALUES`` for
+    all keys.
     """
     free = [key for key in values if document_of(key) is None]
     others = [{key: defaults.get(key, values[key]) for key in free}]

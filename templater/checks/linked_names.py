@@ -15,14 +15,7 @@ if TYPE_CHECKING:
 class LinkedNames:
     """A search from a file back to the symlinks that lead to the file.
 
-    A program can read a sensitive file through a link. For example, ``/etc/sudoers.d`` is a link to
-    ``/srv/rules``. In this case, a target such as ``/srv/rules/x`` is sensitive, although this path contains
-    no link.
-
-    ``links`` has the path and the target of each symlink in ``rootfs``. Most images have thousands of links.
-
-    To save time, the search skips a link if the last name of the link's target does not occur in the searched
-    path. The search never skips a link to ``/`` or ``..``, because such a target has no last name.
+    ``links`` has the path and the target of each symlink in ``rootfs``.
     """
 
     def __init__(self, rootfs: RootfsView, links: Iterable[tuple[str, str]]) -> None:
@@ -37,10 +30,9 @@ class LinkedNames:
             self._links.setdefault(_last_name(target), []).append((path, target))
 
     def of(self, path: str) -> list[str]:
-        """Return the paths that lead to ``path`` through symlinks. ``path`` itself contains no links.
+        """Return the paths that lead to ``path`` through symlinks. Raises LimitError if there are too many.
 
-        Omit paths that go through the same link twice, or through more links than the kernel follows.
-        Raises LimitError if there are too many paths.
+        ``path`` itself contains no links. The result omits paths that use a link twice.
         """
         if path not in self._found:
             # the link that leads from each path to another path, and that path
@@ -48,6 +40,7 @@ class LinkedNames:
             names = [path]
             for name in names:
                 through = _links_of(name, used)
+                # The kernel follows no more links.
                 if len(through) == MAX_LINKS:
                     continue
                 for place, link in self._links_above(name):
@@ -74,9 +67,7 @@ class LinkedNames:
     def _place_of(self, link: str, target: str) -> str:
         """Return the path to which a link leads, without a slash at its end.
 
-        Resolve links in the directories of the returned path, but not a link at its end. If the directories
-        can't be resolved, remove each ``..`` from the text of the path: a rule may create a missing
-        directory.
+        Resolve the directories of the path, but not its last name.
         """
         if link not in self._places:
             path = target if target.startswith("/") else f"{link.rpartition('/')[0]}/{target}"
@@ -84,16 +75,16 @@ class LinkedNames:
             folder = path.rpartition(f"/{name}")[0] if name else path
             resolved = resolve(self._rootfs, f"{folder}/.", self._steps)
             place = f"{resolved.real.rstrip('/')}/{name}"
-            if resolved.error is not None:
+            if resolved.error is not None:  # a rule may create a missing directory
                 place = "/" + posixpath.normpath(path).lstrip("/")
             self._places[link] = place.rstrip("/")
         return self._places[link]
 
 
 def _links_of(name: str, used: dict[str, tuple[str, str]]) -> set[str]:
-    """Return all links on the way from a path to the file that the search started from.
+    """Return the links between the path ``name`` and the file where the search started.
 
-    ``used`` maps each path to a link, and to the path to which this link leads.
+    See ``LinkedNames.of`` for ``used``.
     """
     links = set()
     while name in used:

@@ -1,6 +1,7 @@
 """Uses of the maps that daemons pass to a template, and uses of keys with computed names.
 
-If a template first assigns the map or the name to a variable, ``readable-secret`` also finds the use.
+The check ``readable-secret`` finds these uses, even if a template first assigns the map or the name to a
+variable.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ HIDING = ("length", "length_is", "yesno")
 class Maps:
     """The names of the maps whose values can be secrets.
 
-    ``one`` has the names of maps of texts, such as ``config``. ``nested`` has the names of maps of maps, such
-    as ``devices``. ``lists`` has the names in ``nested`` that can also be a list of devices.
+    * ``one``: maps of texts, such as ``config``
+    * ``nested``: maps of maps, such as ``devices``
+    * ``lists``: variables that can contain a list of devices, or an item of such a list
     """
 
     def __init__(self) -> None:
@@ -34,18 +36,12 @@ class Maps:
     def read(
         self, kind: str, part: list[Token], bound: list[int], values: list[Value]
     ) -> tuple[list[Token], list[Token]]:
-        """Record each variable to which a tag assigns a map: the variable is another name of this map.
+        """Record the variables to which a tag assigns a map. Return two lists of tokens that name maps:
 
-        ``bound`` has the indexes of the variables' names in ``part``.
+        * the maps that the tag uses without a key, if the output can show their values
+        * the maps of texts over which the tag loops
 
-        Return two lists of names of maps. The first list has the maps that the tag or expression uses without
-        a key, because such a use can show the values. The first list omits these maps:
-
-        * maps that a loop reads
-        * maps that are assigned to a variable
-        * maps that a condition only tests
-
-        The second list has each map of texts that a loop reads.
+        ``part`` has the tokens of the tag. ``bound`` has the indexes of the variables that the tag sets.
         """
         content: list[Token] = []
         looped: list[Token] = []
@@ -72,10 +68,7 @@ class Maps:
         return content, looped
 
     def missing_keys(self, part: list[Token], value: Value) -> int:
-        """Return how many further keys are needed to select a text from a value.
-
-        Return 0 if the value is not a map.
-        """
+        """Return the number of keys that ``value`` lacks to select a text, or 0 if it names no map."""
         name = part[value.start].value
         count = 2 if name in self.nested else int(name in self.one)
         return max(0, count - sum(1 for number in value.accesses if is_key(part, number))) if count else 0
@@ -125,10 +118,9 @@ _MOST_TOKENS = 50
 
 
 class ComputedKeys:
-    """A search for configuration keys with computed names, such as ``"user.paXssword"|cut:"X"``.
+    """A search for configuration keys with computed names, such as ``"user.paXssword"|cut:"X"``."""
 
-    No string in the template shows such a name. The search follows the variables of the template.
-    """
+    # No string in the template contains the whole name, so the search tracks the template's variables.
 
     def __init__(self) -> None:
         self.getters = {"config_get"}
@@ -198,7 +190,7 @@ class ComputedKeys:
 
 
 def _key(part: list[Token], start: int, *, is_macro: bool) -> list[Token]:
-    """Return the tokens of a call's first argument, or of a subscript, which begin at the index ``start``.
+    """Return the tokens of the key at the index ``start``: a subscript, or the first argument of a call.
 
     For a call of a macro, return the tokens of all arguments.
     """

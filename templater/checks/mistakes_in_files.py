@@ -33,9 +33,8 @@ def mistakes_of(
 ) -> Iterator[Observation]:
     """Yield the mistakes that ``find`` reports in rendered files of these ``kinds``.
 
-    Each message appears only once for a rule.
-
-    If ``find`` reports nothing in a file, ``validate`` asks a validator about the file.
+    Yield each message once for each rule. The function ``validate`` runs only on files in which ``find``
+    reports no mistake.
     """
     files = image.texts(lambda path: kind_of(path) in kinds)
     return mistakes_in(image, files, find, validate, quotes=bool(QUOTES.intersection(kinds)))
@@ -49,10 +48,9 @@ def mistakes_in(
     *,
     quotes: bool = False,
 ) -> Iterator[Observation]:
-    """Yield the mistakes that ``find`` and ``validate`` report in ``files``; see ``mistakes_of``.
+    """Yield the mistakes that ``find`` and ``validate`` report in ``files`` (see ``mistakes_of``).
 
-    The values in an awkward file contain quotes, colons and brackets. Skip awkward files, unless ``quotes``
-    is true. Set ``quotes`` for kinds of files in which a value may need quotes.
+    An awkward file is rendered with values that contain quotes. If ``quotes`` is false, skip awkward files.
     """
 
     def judge(file: File) -> list[Mistake]:
@@ -81,19 +79,13 @@ def mistakes_in(
 
 
 def has_same_mistake(others: list[tuple[File, list[Mistake]]], file: File, line: int) -> bool:
-    """Return whether a mistake in a line remains if the file is rendered for other instances.
+    """Return whether a mistake in a line of ``file`` also occurs for all other instances.
 
-    Each pair in ``others`` has the file as rendered for one of these instances, and the mistakes in that
-    rendering. The mistake remains in a rendering in two cases:
-
-    * In the rendering, the line with the same number has a mistake.
-    * In the rendering, this line has the same text, and any line has a mistake. A validator may report only
-      the first mistake of a file, and not the mistake in this line.
-
-    Return True if the mistake remains in every rendering. Return False if ``others`` is empty, or if a
-    configuration value fills the whole line.
+    ``others`` has the renderings of the file for other instances, each with its mistakes.
     """
     alone = line_of(file, line).strip() in file.instance.config.values()
+    # If the line has the same text, any mistake in the rendering counts: a validator may report only the
+    # first mistake of a file.
     return (
         not alone
         and bool(others)
@@ -127,10 +119,7 @@ def observation(
 ) -> Observation:
     """Return an observation about a line of a rendered file.
 
-    The message names the file's instance, unless it is the first instance of the image.
-
-    If ``search`` is true, the observation has the position of the exact template line, which is slow to find.
-    If ``search`` is false, the observation has the position of the rule.
+    If ``search`` is true, search for the exact template line, which is slow.
     """
     words = line_of(file, line)
     instance = "" if file.instance.name == image.probes[0].name else f" for '{printable(file.instance.name)}'"

@@ -1,15 +1,7 @@
 """A search for the parts of a template that make a daemon panic for some values.
 
-The search does not render the template, for two reasons:
-
-* A render finds only the panics for the values that the render computes.
-* If one part of an expression fails, the render does not reach the panics in the rest of the expression.
-
-The search knows each place in ``templater/pongo2`` that raises Panic. It finds all parts of a template whose
-render may reach such a place. To decide this for a part, the search uses:
-
-* the kinds of the values that a template can compute
-* the variables that a tag has certainly set
+The search must know each place in ``templater/pongo2`` that raises Panic. The search does not render the
+template, because a render uses only one set of values.
 """
 
 from __future__ import annotations
@@ -99,8 +91,7 @@ def possible_panic(document: tree.Document) -> tuple[str, Token] | None:
 def _panic(is_forloop_bound: bool, kinds: ValueKinds, node: object) -> tuple[str, Token] | None:
     """Return a message and a token for an operation, filter or call that panics for some values.
 
-    ``is_forloop_bound`` is true if the template gives the name ``forloop`` another value. ``kinds`` has the
-    kinds of the template's values.
+    ``is_forloop_bound`` is true if the template sets the name ``forloop``.
     """
     if isinstance(node, tree.Operation) and len(node.operands) == 2:
         left, right = map(plain, node.operands)
@@ -163,16 +154,13 @@ _SAFE_ARGUMENTS: Mapping[str, Callable[[str | int | float], bool]] = {
 class ValueKinds:
     """The kinds that each value of a template can have.
 
-    A variable can have the kind of every value that a tag gives to it. The positions of these tags do not
-    matter. If a render can read the variable before a tag sets the variable, the daemon's variable of the
-    same name also counts.
-
-    Several macros with the same name are not handled, because ``bound`` refuses such templates.
+    A variable has the kinds of all values that tags give to it, even if the tags come later.
     """
 
     def __init__(self, document: tree.Document) -> None:
         #: the kinds of the values that tags give each name
         self.names: dict[str, set[str]] = {}
+        # A path that is not in this set also has the kind of the daemon's variable with this name.
         self.set = set_variables(document)
         #: the fields of the values of tags that no template can read
         self.hidden: set[str] = set()
@@ -202,7 +190,7 @@ class ValueKinds:
                 waiting += readers.get(name, ())
 
     def _bindings(self, found: list[Any]) -> list[tuple[str, Any]]:
-        """Return each name that a tag sets, with its new value: an expression, a kind, or a loop."""
+        """Return each name that a tag sets, with the name's new value: an expression, a kind, or a loop."""
         bindings: list[tuple[str, Any]] = []
         macros = {node.name: node for node in found if isinstance(node, tree.Macro)}
         fewest: dict[str, int] = {}  # the number of arguments in the shortest call of each macro
@@ -241,14 +229,12 @@ class ValueKinds:
         return found
 
     def may_fail(self, path: tree.Path) -> bool:
-        """Return whether pongo2 6 may panic for a variable whose last part is a subscript.
-
-        pongo2 panics for some keys. An error in an earlier part also becomes a panic, because pongo2 can't
-        print the variable in the error message.
-        """
+        """Return whether pongo2 6 may panic for a variable whose last part is a subscript."""
         key = path.parts[-1].key
         if not isinstance(key, tree.Expression):
             return False
+        # pongo2 panics for some keys. An error in an earlier part also becomes a panic, because pongo2 can't
+        # print the variable in the error message.
         return not self.of(key).isdisjoint((MISSING, ANYTHING)) or self._of_path(path)[1]
 
     def of(self, expression: Any) -> set[str]:
@@ -285,7 +271,7 @@ class ValueKinds:
         return (kinds - {LIST}) | {TEXT} if use.name in _JOINING else {TEXT}
 
     def _of_path(self, path: tree.Path) -> tuple[set[str], bool]:
-        """Return the kinds of the values of a variable, and whether pongo2 may fail to find its value."""
+        """Return the kinds of a variable's values, and whether pongo2 may fail to look up the variable."""
         name = path.name
         first, *rest = path.parts
         kinds = set(self.names.get(name, ()))
@@ -317,7 +303,10 @@ class ValueKinds:
 
 
 def _all(kinds: Collection[str], steps: _Kinds) -> set[str]:
-    """Return the kinds of all results that a step can have for a value of one of ``kinds``."""
+    """Return the kinds of a step's results for values of the given kinds.
+
+    ``steps`` maps the kind of a value to the kinds of the results.
+    """
     return {found for kind in kinds for found in steps.get(kind, ())}
 
 
@@ -325,27 +314,22 @@ def _all(kinds: Collection[str], steps: _Kinds) -> set[str]:
 
 
 def set_variables(document: tree.Document) -> set[int]:
-    """Return the ``id()`` of each ``tree.Path`` whose variable is certainly set when the template reads it.
-
-    If a branch does not run, the tags in the branch set no names. If a loop, ``with`` or a macro sets a name,
-    the name exists only in the body of that tag. In the body of a macro, each name that was set before the
-    macro's definition is also set.
-    """
+    """Return the ``id()`` of each ``tree.Path`` whose variable is always set when the template reads it."""
     walk = _Walk(document)
     walk.body(document.body)
     return walk.found
 
 
 class _Walk:
-    """A walk through the parts of a template, in the order in which a render runs the parts.
+    """A walk through the parts of a template, in the order of a render.
 
-    ``names`` has the names that are certainly set at the current place. ``order`` has the same names in the
-    order in which tags set them.
+    ``names`` has the names that are certainly set at the current place.
     """
 
     def __init__(self, document: tree.Document) -> None:
         self.blocks = document.blocks
         self.names: set[str] = set()
+        #: the same names, in the order in which tags set them
         self.order: list[str] = []
         self.found: set[int] = set()
 
@@ -370,6 +354,7 @@ class _Walk:
         elif isinstance(node, tree.Macro):
             self.bind(node.bound)
             self.read([default for _, default in node.parameters])
+            # The body of a macro also has the names that were set before the macro's definition.
             self.within([name for name, _ in node.parameters], node.body)
         elif isinstance(node, tree.Block):
             self.bind("block")
@@ -399,9 +384,9 @@ class _Walk:
                 self.order.append(name)
 
     def within(self, names: Iterable[str], statements: Iterable[tree.Statement]) -> None:
-        """Walk through the body of a tag. The tag sets ``names`` for its body.
+        """Walk through the body of a tag that sets ``names`` only for its body.
 
-        At the end of the body, ``names`` and the names that the body has set no longer count as set.
+        Afterwards, forget also the names that the body has set.
         """
         before = len(self.order)
         self.bind(*names)
@@ -409,9 +394,9 @@ class _Walk:
         self.forget(before)
 
     def one_of(self, bodies: Iterable[Iterable[tree.Statement]]) -> None:
-        """Walk through the alternative bodies of a tag. A render runs only one of these bodies.
+        """Walk through the alternative bodies of a tag. A render runs only one of them.
 
-        Afterwards, a name counts as set only if each body sets it.
+        Afterwards, a name is set only if each body sets it.
         """
         before = len(self.order)
         added = []
@@ -421,7 +406,7 @@ class _Walk:
         self.bind(*set.intersection(*added))
 
     def forget(self, before: int) -> set[str]:
-        """Keep only the ``before`` names that were set first. Remove the later names, and return them."""
+        """Keep the first ``before`` names of ``order``. Remove the later names, and return them."""
         added = set(self.order[before:])
         del self.order[before:]
         self.names -= added

@@ -34,7 +34,7 @@ class File:
     instance: Instance
     text: str | None
     error: TemplaterError | None
-    #: whether only the instance with awkward values renders this text
+    #: whether this text comes from the instance with awkward values
     awkward: bool = False
     #: whether only an instance whose values the check invents renders this text
     invented: bool = False
@@ -53,13 +53,7 @@ def distinct_files(
     awkward_probes: tuple[Instance, ...],
     invented_probe: Instance | None,
 ) -> tuple[File, ...]:
-    """Return the distinct files that each rule renders.
-
-    Each rule is rendered for the first host of each dialect, and for each instance in ``probes`` and
-    ``awkward_probes``. ``compiled_for`` returns the compiled templates for a host.
-
-    The ``awkward_probes`` come last. If an instance in ``probes`` renders the same text as one of the
-    ``awkward_probes``, the file does not count as awkward.
+    """Render each rule for each probe and the first host of each dialect. Return the distinct files.
 
     Raises LimitError if the rendering takes too long, or if all texts together are too long.
     """
@@ -70,6 +64,8 @@ def distinct_files(
     for dialect, host in by_dialect.items():
         own = RenderOptions(host, dialect, options.clock, options.seed, options.limits)
         compiled = compiled_for(own)
+        # The awkward probes come last. So a file is not awkward if one of ``probes`` gives the same text in
+        # the same dialect.
         for number, probe in enumerate((*probes, *awkward_probes)):
             instance = probe if probe.exists else with_image_keys(probe, metadata.properties)
             for made in render(metadata, compiled, instance, TRIGGERS, own):
@@ -89,10 +85,9 @@ def distinct_files(
 
 
 def kept_text(content: bytes) -> str:
-    """Return the text of a rendered file.
+    """Return the text of a rendered file, cut after ``LARGEST`` characters.
 
-    A text with more than ``LARGEST`` characters is cut, but keeps its last character, so that checks see a
-    final newline.
+    A text that is cut still ends with its last character, so that checks see a final newline.
     """
     text = content.decode("utf-8", "surrogateescape")
     return text if len(text) <= LARGEST else text[:LARGEST] + text[-1]

@@ -24,11 +24,9 @@ def hint_of_mode(image: ScannedImage, rule: Rule) -> str:
 
 
 def hint_of_trigger(image: ScannedImage, rule: Rule, added: str) -> str:
-    """Return a hint that tells the author how to add a trigger to a rule.
-
-    In a definition, the hint names all triggers, because `template.when` replaces the default triggers.
-    """
+    """Return a hint that tells the author how to add the trigger ``added`` to a rule."""
     if image.definition is None:
         return f"add '{added}' to 'when'"
+    # The hint lists all triggers, because ``template.when`` replaces the default triggers.
     names = (trigger for trigger in TRIGGERS if trigger in (*rule.when, added))
     return f"set template.when: [{', '.join(names)}]"

@@ -23,10 +23,11 @@ MAX_FINDINGS = 200
 def all_checks(folder: str) -> tuple[Check, ...]:
     """Return every check of a folder, ``security`` or ``authoring``, sorted by file name.
 
-    Raises RuntimeError if the folder of checks cannot be read: an audit without checks would find nothing.
+    Raises RuntimeError if no check is found.
     """
     package = import_module(f"{__package__}.{folder}")
     names = sorted(found.name for found in pkgutil.iter_modules(package.__path__))
+    # Without checks, an audit would report no findings.
     if not names:
         raise RuntimeError("no check was found")
     modules = [import_module(f"{package.__name__}.{name}") for name in names]
@@ -34,11 +35,7 @@ def all_checks(folder: str) -> tuple[Check, ...]:
 
 
 def audit(image: ScannedImage, folder: str = "security") -> list[Finding]:
-    """Run every check of a folder and return the findings, sorted by descending severity.
-
-    If a check has more than ``MAX_FINDINGS`` findings of one severity, a last finding states how many were
-    omitted.
-    """
+    """Run every check of a folder and return the findings, sorted by descending severity."""
     found = [finding for check in all_checks(folder) for finding in run_check(check, image)]
     return sorted(found, key=lambda finding: (-finding.severity, finding.check, *_position(finding)))
 
@@ -64,10 +61,7 @@ def run_check(check: Check, image: ScannedImage) -> Iterator[Finding]:
 
 
 def _observations(check: Check, image: ScannedImage) -> Iterator[Observation]:
-    """Run a check. If the check exceeds a limit or has a bug, the last observation says so.
-
-    A bug in one check does not stop the other checks.
-    """
+    """Run a check. If the check exceeds a limit or has a bug, the last observation reports the error."""
     try:
         yield from check.run(image)
     except LimitError as error:

@@ -1,13 +1,8 @@
 """The compiled templates and the variables with which the check ``runaway`` finds slow templates.
 
-pongo2 renders some templates much more slowly than templater does, for two reasons:
-
-* Some filters are slower, see `counted_filters`.
-* ``for``, ``with``, ``block`` and calls of macros copy all variables.
-
-`CountedCompilation` counts these operations. Other renders do not count them, because counting makes a render
-slower. `EveryBranchCompilation` counts them, too, and runs each branch and each loop at least once.
-`with_every_key` gives a value to each key that a template reads.
+* `CountedCompilation` counts the operations that take longer in pongo2 than in templater.
+* `EveryBranchCompilation` also runs each branch and each loop at least once.
+* `with_every_key` gives a value to each key that a template reads.
 """
 
 from __future__ import annotations
@@ -72,9 +67,9 @@ def _count_copies(document: tree.Document, steps: int, variables: int) -> None:
 
 
 def count_copy(render: Render, steps: int, variables: int, value: Any = None) -> Any:
-    """Subtract ``steps``, the cost of copying all variables once, from the remaining steps of a render.
+    """Subtract ``steps``, the cost of copying all variables, from the remaining steps of a render.
 
-    Return ``value`` unchanged. Raises LimitError if no steps remain.
+    Return ``value`` unchanged. Raises LimitError if fewer steps remain.
     """
     render.steps -= steps
     if render.steps < 0:
@@ -91,11 +86,7 @@ def count_copy(render: Render, steps: int, variables: int, value: Any = None) ->
 class EveryBranchCompilation(CountedCompilation):
     """A template that runs every branch of its conditions, and each loop at least once.
 
-    If an expression fails, the expression has no value, and the render continues. So an error in a branch
-    that no host runs does not hide the remaining branches.
-
-    A loop fails if a tag has given ``forloop`` another value. To prevent this error, tags set the name
-    ``forloop_`` in place of ``forloop``.
+    If an expression fails, the expression has no value, and the render continues.
     """
 
     def parsed(self) -> tree.Document:
@@ -127,16 +118,15 @@ def _bodies(found: list[Any]) -> Iterator[Body]:
 
 
 def _with_rest(statement: tree.Statement) -> Body:
-    """Return a statement, and the statements that can run in its place, such as the body of ``empty``.
+    """Return a statement and its alternatives: the statements that can run in its place, such as ``empty``.
 
-    Remove the alternative statements from the statement itself, so that the render runs them only once. If
-    it ran them twice, each level of nested tags would double the number of runs. Tags such as ``firstof``
-    evaluate only some of their values, so the result also has statements that evaluate all values.
+    Remove the alternatives from the statement itself.
     """
     found: Body = []
     waiting = [statement]
     while waiting:
         part = waiting.pop()
+        # If alternatives stayed in the statement, each level of nested tags would double the number of runs.
         rest: Body = []
         if isinstance(part, tree.For):
             if part.ordered:
@@ -162,14 +152,11 @@ def _run_all(node: tree.If) -> None:
 
 
 def _keep_all(node: Any) -> None:
-    """Change a node of a template so that the render continues if the evaluation of a value fails.
-
-    If the node sets a variable ``forloop``, give the variable another name: loops fail if a tag has set
-    ``forloop``.
-    """
+    """Change a node of a template so that the render continues if the evaluation of a value fails."""
     if isinstance(node, tree.For):
         node.expression = tree.Invoke(node.expression.token, at_least_one, kept(node.expression))
         node.ordered = False  # pongo2 panics for texts, see ``sort``
+        # Loops fail if a tag has set ``forloop``, so a variable of this name gets another name.
         node.key, node.value = _renamed(node.key), _renamed(node.value)
     elif isinstance(node, tree.Print):
         node.raw = node.raw or node.expression.applied("safe")
@@ -274,15 +261,12 @@ def at_least_one(render: Render, value: Any) -> Any:
 
 
 class EveryKey(MethodMap):
-    """A map that returns an invented value for a missing key. Loops and lengths ignore missing keys.
-
-    ``get`` also looks up the methods of the map, because pongo2's ``get_field`` does not do this for
-    subclasses of ``MethodMap``.
-    """
+    """A map that returns an invented value for a missing key. Loops and lengths ignore missing keys."""
 
     __slots__ = ()
 
     def get(self, key: Any, default: Any = None) -> Any:
+        # pongo2's ``get_field`` does not look up the methods of subclasses of ``MethodMap``.
         if key in self.methods:
             return self.methods[key](self)
         found = super().get(key, default)
@@ -304,8 +288,7 @@ class EveryDevice(EveryKey):
 def with_every_key(context: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of ``context`` with invented values.
 
-    The copy has a value for each missing configuration key, each missing device, and each missing key of a
-    device.
+    The copy has a value for each missing configuration key, device and device key.
     """
     config, devices = context["config"], context["devices"]
     every = EveryKey(config, config.gotype, {})

@@ -47,9 +47,9 @@ def uri_of(path: str) -> str:
 def sarif_document(
     findings: Iterable[Finding], name: str, version: str, uri: str, *, folder: str = "security"
 ) -> dict[str, Any]:
-    """Return a SARIF document. ``name`` is the path of the scanned image and ``uri`` its URI.
+    """Return a SARIF document for the image with the path ``name`` and the URI ``uri``.
 
-    ``folder`` is the folder below ``templater/checks`` with the checks that made the findings.
+    ``folder`` is the folder of the checks below ``templater/checks``.
     """
     found = list(findings)
     known = {check.id: check for check in all_checks(folder)}
@@ -136,15 +136,12 @@ def _region(span: Span | None) -> dict[str, int]:
 
 
 def _place(finding: Finding, name: str, uri: str) -> str:
-    """Return the URI of a finding's file in the image.
-
-    If the file's name contains ``..``, return the URI of the image, because the name could lead out of the
-    image.
-    """
+    """Return the URI of a finding's file, or the URI of the image if the file's name contains ``..``."""
     from urllib.parse import quote
 
     inside = finding.where if finding.span is None else finding.span.origin.source.name[len(name) :]
     parts = [part for part in inside.split("/") if part not in ("", ".")]
+    # The name could lead out of the image.
     if ".." in parts:
         return uri
     names = [quote(part.encode("utf-8", "surrogateescape")) for part in parts]

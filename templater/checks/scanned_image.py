@@ -63,12 +63,12 @@ def cleaned(name: str) -> str:
 
 
 def _skipped_by_incus(name: str) -> bool:
-    """Return whether Incus skips a member when it unpacks a tarball. ``name`` is the name in the archive.
+    """Return whether Incus skips the archive member ``name`` when it unpacks a tarball.
 
-    Incus always passes options such as ``--anchored --exclude=rootfs/dev/*`` to GNU tar. GNU tar compares
-    these patterns with the name as the archive stores it, without slashes at the end of the name. LXD passes
-    the options only if LXD runs in a user namespace.
+    Incus passes options such as ``--exclude=rootfs/dev/*`` to GNU tar. LXD does this only in a user
+    namespace.
     """
+    # GNU tar compares its patterns with the stored name, without slashes at the end.
     return name.startswith(_SKIPPED) and name.rstrip("/").startswith(_SKIPPED)
 
 
@@ -155,12 +155,7 @@ class ScannedImage:
         return tuple(found)
 
     def file_mode(self, rule: Rule) -> int:
-        """Return the mode of the file that a rule writes.
-
-        The daemons keep the mode of an existing file. The file can come from the root filesystem, or from
-        another rule with the same target. If several modes are possible, prefer a mode with which every user
-        can read the file.
-        """
+        """Return the mode of the file that a rule writes. The daemons keep the mode of an existing file."""
         kept = self.kept_mode(rule)
         return kept if kept is not None else self._created_modes.get(self._real_path(rule), mode_of(rule))
 
@@ -188,19 +183,16 @@ class ScannedImage:
     def is_dangling(self, rule: Rule) -> bool:
         """Return whether a rule's target is a symlink to a missing file.
 
-        Incus 6 and LXD then ignore the rule's mode: the new file gets the mode 0644. Incus 7 fails.
+        For such a rule, Incus 6 and LXD create the file with the mode 0644, and Incus 7 fails.
         """
         resolved = self._resolved.get(id(rule))
         return resolved is not None and resolved.dangling and resolved.error is None
 
     @cached_property
     def _created_modes(self) -> Mapping[str, int]:
-        """A dict from the path of each target to the mode that rules give to the target.
+        """A dict from the real path of each target to the mode that rules give to the target.
 
-        Symlinks in the paths are resolved.
-
-        If rules with the same target have different modes, prefer a mode with which every user can read the
-        file.
+        If rules give different modes, prefer a mode with which every user can read the file.
         """
         modes: dict[str, int] = {}
         for rule in self.rules:
@@ -225,7 +217,7 @@ class ScannedImage:
 
     @cached_property
     def other_names(self) -> Mapping[str, list[str]]:
-        """A dict from each name of a file with hard links to the list of all names of that file.
+        """A dict from each name of a hard-linked file to the list of all names of the file.
 
         All names of one file share the same list.
         """
@@ -256,11 +248,9 @@ class ScannedImage:
         return any(name.path == DISK for name in self.names)
 
     def placed(self, span: Span | None) -> Span | None:
-        """Return the position of a render error, with the image's name.
-
-        The renderer knows only the names of templates. A position in metadata.yaml already has the image's
-        name.
-        """
+        """Return the position of a render error, with the image's name."""
+        # The renderer knows only the names of templates. A position in metadata.yaml already has the image's
+        # name.
         if span is None or (self.stored is not None and span.source.name == self.stored.name):
             return span
         name = f"{self.name}/{span.source.name}"
@@ -313,10 +303,10 @@ class ScannedImage:
         return [0.0]
 
     def sources(self, names: Iterable[str] | None = None) -> Iterable[Source]:
-        """Yield the text of each readable template in ``names``. Equal texts are yielded only once.
+        """Yield the text of each readable template in ``names``, but equal texts only once.
 
         By default, yield the texts of all templates, sorted by name. Raises LimitError if all checks together
-        spend more than ``MAX_SECONDS`` on the texts.
+        spend more than ``MAX_SECONDS``.
         """
         seen: set[bytes] = set()
         for name in sorted(self.templates) if names is None else names:

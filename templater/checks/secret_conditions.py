@@ -32,11 +32,9 @@ def distinct(tokens: list[Token]) -> list[Token]:
 
 
 def hold(holders: dict[str, list[Token]], name: str, tokens: list[Token]) -> None:
-    """Add secrets to the secrets that a variable can hold.
+    """Add secrets to the secrets that a variable can hold, up to ``MOST_HELD``.
 
-    A variable can hold several secrets, because a condition can decide which of several tags sets the
-    variable. At most ``MOST_HELD`` secrets are recorded. If the last of them is a string, its token becomes a
-    token of the kind ``SUM``.
+    If the secret that reaches the limit is a string, its token gets the kind ``SUM``.
     """
     held = holders.setdefault(name, [])
     for token in tokens:
@@ -71,11 +69,9 @@ _UNSELECTIVE = (
 class Place(NamedTuple):
     """The brackets around a token of a tag.
 
-    * ``keys`` is the number of keys around the token. A key is the first argument of ``config_get``, or a
-      subscript of a map.
-    * ``is_argument`` is true for a token in a list, and in the brackets of a call or a subscript.
-    * ``is_selection`` is true for the opening bracket of a list. If a call or a subscript contains no key,
-      ``is_selection`` is also true for its opening bracket.
+    * ``keys``: the number of keys that contain the token (see ``places_in``)
+    * ``is_argument``: whether the token is inside a list, a call or a subscript
+    * ``is_selection``: whether the token opens a list, or a call or subscript without a key
     """
 
     keys: int
@@ -86,13 +82,10 @@ class Place(NamedTuple):
 def places_in(kind: str, part: list[Token], bound: Collection[str], secrets: Collection[str]) -> list[Place]:
     """Return a ``Place`` for each token of a tag. ``bound`` has the variables and macros of the template.
 
-    Two kinds of tokens are keys:
-
-    * the first argument of ``config_get``, unless the template defines a ``config_get`` of its own
-    * the first subscript of a map, such as ``"user.x"`` in ``config["user.x"]``
-
-    The variables in ``secrets`` hold texts, not maps. So their subscripts are not keys.
+    A key is the first argument of the daemon's ``config_get``, or a subscript of a name. Subscripts of the
+    variables in ``secrets`` are not keys.
     """
+    # The variables in ``secrets`` hold texts.
     places: list[Place] = []
     opened: list[Place] = []
     place = Place(0, is_argument=False)
@@ -117,17 +110,14 @@ def places_in(kind: str, part: list[Token], bound: Collection[str], secrets: Col
 
 
 class SecretTests:
-    """A search for the conditions that reveal more about a secret than whether the secret is set.
+    """A search for conditions that reveal more about a secret than whether the secret is set.
 
-    Each of these conditions can reveal one more bit of the secret.
-
-    * ``template`` is the name of the template.
-    * ``secrets`` has the variables that hold secrets.
-    * ``values`` has the variables that hold values of computed keys.
-    * ``keys`` has the variables that hold names of keys.
-    * ``bound`` has all variables of the template.
-    * ``changes`` has the variables whose values change.
-    * ``texts`` maps each secret to the texts of its tests in earlier templates.
+    * ``secrets``: variables that hold secrets
+    * ``values``: variables that hold a value whose key the template computes
+    * ``keys``: variables that hold names of keys
+    * ``bound``: all variables of the template
+    * ``changes``: variables whose values change
+    * ``texts``: for each secret, the texts of its tests in earlier templates
     """
 
     def __init__(
@@ -154,11 +144,10 @@ class SecretTests:
     def read(
         self, kind: str, part: list[Token], places: list[Place], bound: list[int], others: list[Token]
     ) -> Iterator[Token]:
-        """Yield each secret that a tag tests, if the output can reveal many of the secret's characters.
+        """Yield each secret that a tag tests, if all tests so far can reveal many of its characters.
 
-        The earlier tags of the template can test the same secret, and their tests count, too. ``bound`` has
-        the indexes of the variables that the tag sets. ``others`` has the computed keys, and the maps that
-        the tag uses without a key.
+        * ``bound``: the indexes of the variables that the tag sets
+        * ``others``: more tokens that are secrets, such as computed keys, and maps without a key
         """
         if kind not in TESTING:
             return
@@ -184,9 +173,10 @@ class SecretTests:
     def _operand(
         self, kind: str, part: list[Token], places: list[Place], operand: list[int], found: dict[int, Token]
     ) -> Iterator[Token]:
-        """Yield the secrets in an operand of ``and``, ``or`` or ``not``. ``operand`` has indexes of tokens.
+        """Yield the secrets in an operand of ``and``, ``or`` or ``not``.
 
-        ``found`` maps the index of a token to its secret, for the secrets that are not in variables.
+        * ``operand``: the indexes of the operand's tokens
+        * ``found``: the secrets that are not in variables, by the token's index
         """
         secrets: list[Token] = []
         sources: set[str] = set()
@@ -240,13 +230,10 @@ class SecretTests:
     def _secrets_at(
         self, name: Token | None, place: Place, found: Token | None
     ) -> Iterator[tuple[list[Token], bool]]:
-        """Yield pairs: a list of secrets to which a token refers, and a flag.
+        """Yield lists of the secrets of a token. With each list, yield whether the token has only their keys.
 
-        The flag is true if the token stands for the keys of these secrets, and false if it stands for their
-        values.
-
-        If the token is a variable, ``name`` is this token. A variable can hold secrets, or the keys of
-        secrets. If the token refers to a secret without a variable, ``found`` is this secret.
+        * ``name``: the token, if it is a variable
+        * ``found``: the token's secret, if the secret is not in a variable
         """
         if found is not None:
             yield [found], found.kind != IDENTIFIER
@@ -256,7 +243,7 @@ class SecretTests:
             yield from ((tokens, is_key) for tokens, is_key in ((held, False), (keys, True)) if tokens)
 
     def bind(self, kind: str, names: list[str]) -> None:
-        """Record the parameters of a macro. Each parameter holds the secrets of all calls.
+        """Record the parameters of a macro. Each parameter holds the secrets of all calls in the template.
 
         Do nothing for other tags.
         """
@@ -279,11 +266,12 @@ class SecretTests:
 
 
 class Changes:
-    """The variables whose values a template computes from their own earlier values.
+    """The variables of a template whose new value depends on their old value.
 
-    ``names`` has these variables, and all variables that are computed from them. A condition in a loop or a
-    macro can test a different value of such a variable in each run.
+    ``names`` has these variables, and all variables that are computed from them.
     """
+
+    # In a loop or a macro, a condition can test a different value of such a variable in each run.
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -352,7 +340,7 @@ class Changes:
 def _is_test(kind: str, part: list[Token], operand: list[int], places: list[Place]) -> bool:
     """Return whether an operand reveals more about a value than whether the value is set.
 
-    For example, a comparison with a text reveals more. A call without a comparison does not.
+    For example, a comparison with a text reveals more.
     """
     outer = [number for number in operand if not places[number].keys]
     tokens = [part[number] for number in outer]

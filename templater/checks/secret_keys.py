@@ -28,15 +28,14 @@ BODIES: Final = frozenset(
 
 
 def is_secret(key: str) -> bool:
-    """Return whether a configuration key, or the key of a device, holds a secret or a document."""
+    """Return whether a key of the configuration or of a device holds a secret or a cloud-init document."""
     return key in BODIES or is_name_of_secret(key)
 
 
 class SecretKeys:
     """The secret keys that instances set, with their values.
 
-    A map that contains a secret key counts as a secret, too. The map can be one device, all devices, or the
-    whole configuration.
+    A map that contains a secret key, such as a device, also counts as a secret.
     """
 
     def __init__(self, instances: Iterable[Instance]) -> None:
@@ -80,11 +79,7 @@ class SecretKeys:
 def without_values(image: AuthoredImage, findings: Sequence[Finding]) -> list[Finding]:
     """Return the findings without texts that may contain a secret.
 
-    A message can quote a part of a rendered file, and a template can encode a secret in any way. So a finding
-    gets only the summary and the hint of its check, which are fixed texts, in these cases:
-
-    * The finding is about a template that may read a secret of one of the given instances.
-    * The finding is about a file that such a template renders.
+    Findings about templates that may read a secret get the summary and the hint of the check.
     """
     templates = _templates_with_secrets(image)
     files = set(templates.values())
@@ -94,16 +89,14 @@ def without_values(image: AuthoredImage, findings: Sequence[Finding]) -> list[Fi
         is_about_rule = finding.rule is not None and finding.rule.template in templates
         if is_about_rule or (finding.span is not None and finding.span.source.name in files):
             check = checks[finding.check]
+            # A message can quote a rendered file, and a template can encode a secret in any way.
             finding = finding._replace(message=check.about, hint=check.hint)
         found.append(finding)
     return found
 
 
 def _templates_with_secrets(image: AuthoredImage) -> dict[str, str]:
-    """Return the templates that may read a secret of the image's given instances.
-
-    The result is a dict from the name of each template to the name of its source.
-    """
+    """Return the templates that may read an instance's secret: a dict from template name to source name."""
     keys = SecretKeys((*image.instances, *image.added))
     dialects = {host.dialect for host in image.hosts}
     end = process_time() + MAX_SECONDS

@@ -65,16 +65,14 @@ def has_word(token: Token) -> bool:
 
 
 def _contains_word(token: Token) -> bool:
-    """Return whether a string that a template joins to other texts with ``+`` contains one of ``WORDS``.
-
-    Some words, such as ``pw``, count only at the end of a name. This function ignores these words, because
-    the template can add a text after the string.
-    """
+    """Return whether a string contains one of ``WORDS``."""
+    # Ignore words such as ``pw``, which mean a secret only at the end of a name: the template can add text
+    # after the string.
     return any(word in token.value.lower() for word in WORDS)
 
 
 def is_name_of_secret(text: str) -> bool:
-    """Return whether a text contains one of ``WORDS``, or is a name whose last part stands for a secret."""
+    """Return whether a text contains one of ``WORDS``, or has a last part such as ``pin`` in ``user.pin``."""
     lower = text.lower()
     _, separator, last = lower.replace("_", ".").replace("-", ".").rpartition(".")
     is_secret = last in LAST_WORDS or (last.endswith(_ENDS) and not last.endswith(_NO_SECRETS))

@@ -26,19 +26,16 @@ _MOST_ROUNDS = 5
 
 
 def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
-    """Yield the parts of a template (texts, expressions and tags), in one or more rounds.
+    """Yield the parts of each reading of a template (see ``readings_of``), in one or more rounds.
 
-    The caller adds names to the collections ``names`` while it reads the parts. A macro, a loop and some
-    other tags can read values that a later part sets. So if a collection has grown during a round, yield all
-    parts in another round. If a collection still grows after a few rounds, yield ``UNFOLLOWED`` at the end.
-
-    If LXD and Incus read different parts, yield the parts of both. After each round, also yield a line break
-    as a text, so that the next round begins on a new line.
+    If the caller adds names to ``names`` during a round, yield all parts again. After ``_MOST_ROUNDS`` such
+    rounds, yield ``UNFOLLOWED`` and stop.
     """
     for parts in readings_of(source):
         for _ in range(_MOST_ROUNDS):
             size = sum(map(len, names))
             yield from parts
+            # The line break makes the next round begin on a new line.
             yield TEXT, [Token(TEXT, "\n", 0, 0, Unit(source))]
             if sum(map(len, names)) == size:
                 break
@@ -48,14 +45,10 @@ def parts_of(source: Source, *names: Sized) -> Iterator[Part]:
 
 
 def readings_of(source: Source) -> Iterator[list[Part]]:
-    """Yield the parts of a template as Incus reads them.
-
-    If LXD also renders the template, but reads other parts, yield the parts of LXD, too.
-
-    In a tag or an expression, LXD reads a bracket (``[`` or ``]``) and all characters after it as text.
-    """
+    """Yield the parts that Incus reads. If LXD reads and renders other parts, also yield the parts of LXD."""
     tokens = _tokens(source, V6)
     yield _parts(tokens)[0]
+    # In a tag or an expression, LXD reads a bracket and all characters after it as text.
     if any(token.kind in ("[", "]") for token in tokens):
         parts, is_rendered = _parts(_tokens(source, V4))
         if is_rendered:
@@ -77,16 +70,11 @@ def _tokens(source: Source, dialect: Dialect) -> list[Token]:
 
 
 def _parts(tokens: list[Token]) -> tuple[list[Part], bool]:
-    """Return the texts, expressions and tags of a template: the kind of each part, and its tokens.
+    """Return the parts of a template with their tokens, and whether a daemon may render the template.
 
-    * The kind is ``TEXT``, ``{{`` or the name of a tag.
-    * The attribute ``shown`` of a text has the characters that pongo2 prints.
+    * The kind of a part is ``TEXT``, ``{{`` or the name of a tag.
+    * For a text, set the token's attribute ``shown`` to the characters that pongo2 prints.
     * The contents of a ``comment`` tag are omitted.
-    * A tag ends only at ``%}``, and not at ``}}``, ``{{`` or ``{%``. For some end tags, pongo2 ignores all
-      tokens between the name and the ``%}``.
-
-    Also return whether a daemon may render the template. No daemon renders a template in which an expression,
-    or a tag other than an end tag, contains a ``TEXT`` token.
     """
     parts: list[Part] = []
     part: list[Token] | None = None
@@ -97,9 +85,11 @@ def _parts(tokens: list[Token]) -> tuple[list[Part], bool]:
             is_end = token.kind == IDENTIFIER and token.value == "endcomment"
             if is_end and before is not None and before.kind == "{%":
                 in_comment, part = False, [before, token]
+        # A tag ends only at "%}". For some end tags, pongo2 ignores all tokens between the name and the "%}".
         elif part is not None and (part[0].kind == "{%" or token.kind not in ("{{", "{%")):
             part.append(token)
             if token.kind == TEXT and not (part[0].kind == "{%" and part[1].value.startswith("end")):
+                # No daemon renders a text in an expression, or in a tag other than an end tag.
                 is_rendered = False
             if token.kind == "%}" or (token.kind == "}}" and part[0].kind == "{{"):
                 kind = part[1].value if part[0].kind == "{%" else "{{"
@@ -141,8 +131,8 @@ def bound_at(tag: str, part: list[Token]) -> list[int]:
 class Value(NamedTuple):
     """A value that a tag or an expression reads: a name with its attributes, subscripts and arguments.
 
-    ``start`` is the index of the name, and ``end`` the index of the token after the value. ``accesses`` has
-    the indexes of the tokens ``.``, ``[`` and ``(`` that follow the name.
+    ``start`` and ``end`` (exclusive) are indexes of tokens. ``accesses`` has the indexes of the tokens ``.``,
+    ``[`` and ``(`` that follow the name.
     """
 
     start: int

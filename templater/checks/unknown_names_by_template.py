@@ -15,8 +15,8 @@ from .authored_image import AuthoredImage, Template
 class UnknownName(NamedTuple):
     """A name that always renders as empty text.
 
-    ``spans`` has the positions at which the template reads the unknown part of the name, such as ``hostname``
-    in ``instance.hostname``. ``hint`` can be empty.
+    ``spans`` has the positions of the unknown part of the name, such as ``hostname`` in
+    ``instance.hostname``. ``hint`` can be empty.
     """
 
     template: Template

@@ -22,12 +22,9 @@ class UnpackRefusal(NamedTuple):
 def unpack_refusals(names: Collection[Name]) -> Iterator[UnpackRefusal]:
     """Yield each member of an archive that GNU tar can't unpack.
 
-    Incus unpacks no member below ``rootfs/dev``, so a hard link to such a member fails.
+    Omit members that ``templater audit`` reports.
 
-    Checks of ``templater audit`` report members that GNU tar would unpack through a symlink, or outside of
-    the image. Yield nothing about such members.
-
-    Raises LimitError if too many directories have no member of their own.
+    Raises LimitError if directories that only occur in paths of members have too many bytes of names.
     """
     lxd = dict(_failures(enumerate(names)))
     incus = lxd

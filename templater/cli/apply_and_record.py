@@ -1,4 +1,4 @@
-"""Functions of `apply` and `status`: apply a plan, record the written files, and open this record."""
+"""Functions of `apply` and `status`: apply a plan, and open and update the record of written files."""
 
 from __future__ import annotations
 
@@ -36,13 +36,9 @@ def state_folder(src: str, rootfs: str | None) -> str:
 
     1. SRC, if ``rootfs`` is None or is the root filesystem in SRC
     2. the parent directory of ``rootfs``
-    3. SRC, if SRC contains ``.templater/state`` and no root filesystem. An example is the directory of an
-       nspawn machine.
+    3. SRC, if SRC contains ``.templater/state`` and no root filesystem, as for an nspawn machine
 
-    Skip the third directory if a hook has recorded a different root directory at the machine's last start.
-
-    Every user can create ``.templater`` in a directory such as ``/tmp``. So ignore ``.templater`` unless its
-    owner is root, the current user, or the owner of its parent directory.
+    Skip the third directory if a hook has recorded a different root directory.
     """
     folders = [] if rootfs is None else [os.path.dirname(os.path.abspath(rootfs))]
     own = os.path.join(src, ROOTFS)
@@ -76,6 +72,7 @@ def _has_state(folder: str) -> bool:
     path = os.path.join(folder, STATE_FOLDER)
     try:
         owner = os.lstat(path).st_uid
+        # Every user can create .templater in a directory such as /tmp.
         if owner == 0 or owner in (os.geteuid(), os.stat(folder).st_uid):
             return True
     except (OSError, ValueError):
@@ -90,10 +87,9 @@ def opened_record(
 ) -> Iterator[Record | None]:
     """Open the record of an instance directory. Yield None if ``folder`` is empty.
 
-    ``places`` has the identities (device and inode) of the expected directories. If the path ``folder`` leads
-    to a different directory, raise an error. If ``places`` is empty, accept every directory.
+    If the text ``lock`` is not empty, lock the record. Other processes show this text while they wait.
 
-    If ``lock`` is not empty, lock the record. Other processes that wait for the lock show the text ``lock``.
+    Raises RefusedError if ``places`` is not empty and does not contain the directory's device and inode.
     """
     if not folder:
         yield None
@@ -111,8 +107,7 @@ def opened_record(
 def _places(source: OpenedSource, rootfs: DirectoryRootfs) -> Collection[tuple[int, int] | None]:
     """Return the identities (device and inode) of SRC and of the parent directory of the root filesystem.
 
-    Both directories are already open, but templater later opens the record by the path of its directory. In
-    the meantime, another user can move a different directory to this path. The identities reveal the change.
+    Return () if the root filesystem is not a ``Root``.
     """
     if not isinstance(rootfs.root, Root):
         return ()
@@ -147,6 +142,8 @@ def apply_recorded(
             hint=f"add --state DIR: apply creates the record in DIR/{STATE_FOLDER}, "
             "and later runs need the same DIR",
         )
+    # Another user can replace a directory before templater opens the record by its path, so
+    # ``opened_record`` compares the identities.
     places = () if state else _places(found.source, rootfs)
     checks = [refuse_mounted(plan, rootfs.root, output.note)] if isinstance(rootfs.root, Root) else []
 

@@ -107,7 +107,7 @@ def _refuse_pick(file: str) -> None:
 
 
 class Recap:
-    """The totals of a run over a list of instances. Equal errors and notes are counted together.
+    """The totals of a run over a list of instances.
 
     ``first`` maps each error or note to the first instance that has it.
     """

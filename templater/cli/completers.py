@@ -1,8 +1,7 @@
 """Completions of arguments and option values, which the shell asks for when the user presses Tab.
 
-A completion reads small local files only, and never uses the network. ``cli.commands.completion`` limits its
-time and memory, and hides its errors. Each function imports the modules that it needs, because every
-command imports this module.
+A completion reads only small local files. ``cli.commands.completion`` limits its time and hides its errors.
+Functions import the modules that they need, because every command imports this module.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ LARGEST_LIST = 32 << 20
 def items(names: Iterable[str], start: int = 0, **facts: Any) -> list[CompletionItem]:
     """Return a completion for each name.
 
-    The completion replaces the typed word from the index ``start`` to its end.
+    The completion replaces the characters of the typed word from the index ``start`` on.
     """
     from click.shell_completion import CompletionItem
 
@@ -181,7 +180,7 @@ def _rules(ctx: click.Context) -> tuple[Rule, ...]:
 
 
 def _local(ctx: click.Context) -> str | None:
-    """Return the SRC of the command line if SRC is a path of a directory or a small file, else None."""
+    """Return the SRC of the command line, or None if SRC is not a directory or a small file."""
     # click assigns no arguments while an option has no value yet
     src = ctx.params.get("src") or next(iter(ctx.args), None)
     if not isinstance(src, str):

@@ -62,14 +62,14 @@ def one(*_: Any, **__: Any) -> int:
 
 
 def many(*_: Any, **__: Any) -> None:
-    """Return None, for a command that may read any number of images, or catalogs of images."""
+    """Return None: the command can read any number of images or catalogs."""
 
 
 def guarded(function: Command, *, images: Callable[..., int | None] = one) -> Command:
     """Return a command with limits. The command must have a parameter ``limits`` or ``request``.
 
-    ``images`` gets the command's arguments. It returns the number of images that the command reads, or None
-    if the command can read any number of images.
+    The function ``images`` gets the command's arguments. It returns how many images the command reads, or
+    None for any number.
     """
 
     @wraps(function)
@@ -103,9 +103,9 @@ def _is_live(src: str | None) -> bool:
 
 
 def guarded_alone(function: Command, *, downloads: bool = False) -> Command:
-    """Add ``--limit`` to a command that has no such option, and enforce the limits while the command runs.
+    """Add ``--limit`` to a command, and enforce the limits while the command runs.
 
-    If ``downloads`` is true, the command downloads images, and the default limit on time is a day.
+    If ``downloads`` is true, the default limit on time is a day.
     """
     from ..limit_option import COMMAND
     from .options import limit_option
@@ -136,10 +136,10 @@ def listed_instances(read: Callable[[int], bytes], name: str) -> Iterator[Instan
 
 
 class _ProcessorLimit:
-    """The limit on the processor time of a command, which ``processor_time()`` measures.
+    """The limit on the processor time of a command.
 
-    Input adds seconds to the limit. The function ``extra`` returns the sum of all seconds that input has
-    added so far. The function ``allow`` adds seconds to the limit at which the kernel kills the process.
+    The function ``extra`` returns the seconds that all input so far adds. The function ``allow`` adds seconds
+    to the kernel's limit.
     """
 
     def __init__(self, bounds: CommandLimits, extra: Callable[[], int], allow: Callable[[int], None]) -> None:
@@ -179,16 +179,11 @@ def guard(
 ) -> Iterator[None]:
     """Raise LimitError if the ``with`` block exceeds a limit. At the end, restore signal handlers and limits.
 
-    The limit on processor time covers this process, child processes that have ended, and programs that are
-    still running to read or pack images. When the block begins to pack an image, the limits grow.
-
-    The arguments describe the block:
-
     * ``live``: The block reads instances of a daemon.
     * ``downloads``: The block downloads images.
-    * ``images``: The block reads this number of images, or any number if ``images`` is None.
-    * ``listed``: The block plans the instances of a list. Elapsed time is not limited. Each instance
-      increases the limit on processor time by the original limit.
+    * ``images``: The number of images that the block reads, or None for any number.
+    * ``listed``: The block plans listed instances, without a limit on elapsed time. Each instance adds the
+      original limit on processor time.
     """
     import _signal as signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
 
@@ -220,13 +215,11 @@ def guard(
         signal.setitimer(signal.ITIMER_REAL, CHECK_SECONDS, AGAIN)
 
     def stop_packing(number: int, frame: object) -> None:
-        """Check the limits on time and processor time while the block packs an image.
-
-        ITIMER_PROF alone is not enough: it does not run while this process waits for mksquashfs.
-        """
+        """Check the limits on time and processor time while the command packs an image."""
         if monotonic() >= end:
             raise _OverError("command-time")
         stop_at_limit(number, frame)
+        # The timer ITIMER_PROF is not enough, because it stops while this process waits for mksquashfs.
         signal.setitimer(signal.ITIMER_REAL, CHECK_SECONDS, AGAIN)
 
     with (
@@ -269,7 +262,7 @@ def guard(
 
 @contextmanager
 def _killed_after(seconds: int | None) -> Iterator[Callable[[int], None]]:
-    """Let the kernel kill this process soon after the process has used ``seconds`` more of processor time.
+    """Let the kernel kill this process after ``seconds + SPARE`` further seconds of processor time.
 
     Yield a function that increases this limit by a number of seconds.
     """
@@ -313,7 +306,7 @@ def processor_left() -> float:
 def reserve_for_removal() -> None:
     """Reserve processor time for the removal of new files after an error.
 
-    Reserve at most a sixth of the remaining time. The surrounding ``guard`` then ends its block earlier.
+    Reserve at most a sixth of the remaining time.
     """
     if _processor_limit is not None:
         _processor_limit.end -= min(REMOVAL_SECONDS, _processor_limit.left() / 6)
@@ -349,8 +342,7 @@ def paused() -> Iterator[None]:
 def over_limit(name: str, bounds: CommandLimits, error: BaseException | None = None) -> LimitError:
     """Return the error for a command that exceeds the limit ``name``.
 
-    ``error`` is the exception that ended the command. The returned error has the notes of ``error``. For
-    example, a note can name a file that a rollback could not restore.
+    The returned error has the notes of ``error``, the exception that ended the command.
     """
     notes = tuple(getattr(error, "__notes__", ()))
     if name == "command-memory":
@@ -377,14 +369,12 @@ def _stop(number: int, frame: object) -> None:
 def _bounded_memory(bounds: CommandLimits, *, threads: bool) -> Iterator[Callable[[int], None]]:
     """Let the process grow by at most ``bounds.memory`` bytes, if the system supports such limits.
 
-    Yield a function that sets the limit to another number of bytes.
-
-    If ``threads`` is true, the block starts threads. In this case, limit only writable memory: the C library
-    reserves much address space for each thread.
+    Yield a function that sets another limit in bytes. If ``threads`` is true, limit only writable memory.
     """
     try:
         import resource
 
+        # The C library reserves much address space for each thread.
         kind, column = (resource.RLIMIT_DATA, 5) if threads else (resource.RLIMIT_AS, 0)
         now = address_space(column)
         soft, hard = resource.getrlimit(kind)

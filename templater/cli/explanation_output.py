@@ -59,7 +59,7 @@ def write_rows(found: Iterable[Row]) -> None:
 
 
 def split_row(row: list[tuple[str, str]], width: int) -> Iterator[list[tuple[str, str]]]:
-    """Yield the lines of one row of `explain`. Origins are wrapped, but not the lines of the file."""
+    """Yield the lines of one row of `explain`. Wrap long origins, but do not wrap a line of the file."""
     from rich.text import Text
 
     from .styled import INDENT, wrapped

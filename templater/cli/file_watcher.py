@@ -42,11 +42,8 @@ def sources_of(src: str) -> tuple[list[str], list[str]]:
 class Watch:
     """A context manager that watches files and all files in directories.
 
-    An editor, ``git checkout`` or a new link can replace a watched directory. The replacement also counts as
-    a change. The watcher then watches the new directory.
-
-    Ctrl-C raises KeyboardInterrupt only in ``wait`` and in ``interruptible`` code. In other code, the
-    exception could leave a lock of watchdog's threads in an undefined state, or be lost in a callback.
+    A replaced directory is reported as a change, and the new directory is watched. Ctrl-C raises
+    KeyboardInterrupt only in ``wait`` and in ``interruptible`` code.
     """
 
     def __init__(self, files: Iterable[str], folders: Iterable[str] = ()) -> None:
@@ -83,6 +80,8 @@ class Watch:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._ended = True
         self._wake()
+        # In other code, the exception could leave a lock of watchdog's threads in an undefined state, or be
+        # lost in a callback.
         if self._interruptible:
             raise KeyboardInterrupt
 

@@ -104,14 +104,12 @@ def report_plans(
     findings: Sequence[Mapping[str, Any]] | None = None,
     compares: bool = False,
 ) -> list[InstanceView]:
-    """Write a report about the plans of the opened request, or of each of ``instances``.
+    """Write a report about the plans for each instance, and return a view of each instance.
 
-    Return the report's content.
-
-    * ``hosts``: the hosts of a report that shows the results on several hosts
-    * ``findings``: The report shows these findings of a `check`. If ``findings`` is None, this function runs
-      `check` itself, without validators and without the instance.
-    * ``compares``: If true, the report shows how existing files change.
+    * ``instances``: if empty, the report is about the instance of the request
+    * ``hosts``: the hosts of a report about several hosts
+    * ``findings``: findings of `check`; if None, run `check` without validators and without the instance
+    * ``compares``: whether the report shows how existing files change
     """
     from ..model.plan import Plan
     from ..web.distinct_results import instance_view
@@ -194,10 +192,8 @@ def columns(
 ) -> Iterator[Column]:  # fmt: skip
     """Yield a column of the HTML report for each run and host.
 
-    The explanations of all columns share one time limit, which begins with the first explanation.
-
-    The list ``time`` stores the limit, and is empty at first. If several calls get the same list, these calls
-    share the limit.
+    Calls with the same list ``time`` share one time limit for the explanations of lines. The list is empty at
+    first.
     """
     from ..model.render_options import RenderOptions
     from ..planning.every_host import plan_every_host

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def live_copy(src: str, project: str | None, limits: Limits) -> Iterator[tuple[str, Instance, str]]:
-    """Yield the directory of the copy, the instance, and the name of a host.
+    """Yield the directory of the copy, the instance, and the host's name.
 
     The host is the supported release that is nearest to the daemon's version.
     """

@@ -85,8 +85,7 @@ def _watch(
 def _look(request: options.Request, *, first: bool = False) -> frozenset[str]:
     """Show the verdicts, and return the names of the instance's profiles.
 
-    If ``first`` is true, raise each error. If ``first`` is false, only report each error, because a later
-    event may correct the error.
+    If ``first`` is true, raise each error. Otherwise, only report each error.
     """
     from .live_diff import judge_one, show
 
@@ -99,6 +98,7 @@ def _look(request: options.Request, *, first: bool = False) -> frozenset[str]:
     except TemplaterError as error:
         if first:
             raise
+        # A later event may correct the error.
         output.say(error.explain())
     output.flush()
     return names

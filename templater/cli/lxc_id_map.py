@@ -16,20 +16,13 @@ from . import output
 def use_id_map(rootfs: DirectoryRootfs, src: str) -> None:
     """Use the id map in the configuration of an LXC container, as a hook does.
 
-    If the configuration has no usable id map, ``rootfs`` keeps the map that templater guesses from the owner
-    of the root directory.
+    Read the file ``config`` beside the root filesystem. If this file is missing, read ``config`` in ``src``,
+    unless ``src`` contains another root filesystem. Leave the guessed map of ``rootfs`` in these cases:
 
-    The configuration is the file ``config`` beside the root filesystem. If this file is missing, use
-    ``config`` in SRC, unless SRC contains another root filesystem.
-
-    Ignore the map in these cases:
-
-    * Other users can change the configuration. By changing the map, these users could give files to any user
-      of the host.
-    * The configuration does not name the path of ``rootfs``. An image author does not know this path, so a
-      configuration without the path may come from an image.
+    * Other users can change the configuration.
+    * The configuration does not name the path of ``rootfs``.
     * The map contradicts the owner of the root directory.
-    * The configuration or the map is invalid.
+    * The configuration or the map is missing or invalid.
     """
     if sys.platform != "linux":
         return
@@ -60,6 +53,7 @@ def _use_map_in(config: str, fd: int, status: os.stat_result, rootfs: DirectoryR
     place = printable(config)
     guess = rootfs.ids
     try:
+        # By changing the map, other users could give files to any user of the host.
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
             if guess.shifts:  # in the user namespace of lxc-usernsexec, ids are not shifted
                 output.note(f"'{place}' is ignored: other users can change it (owner uid {status.st_uid})")
@@ -69,6 +63,7 @@ def _use_map_in(config: str, fd: int, status: os.stat_result, rootfs: DirectoryR
         if ids is None or (ids.uids, ids.gids) == (guess.uids, guess.gids):
             return
         path = without_prefix(dict(found).get("lxc.rootfs.path", ""))
+        # An image author does not know this path. Without the path, the file may come from an image.
         if not (path.startswith("/") and os.path.exists(path) and os.path.samefile(path, rootfs.name)):
             output.note(
                 f"the id map in '{place}' is ignored: lxc.rootfs.path is not '{printable(rootfs.name)}'"

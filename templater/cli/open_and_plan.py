@@ -73,10 +73,10 @@ class Opened(NamedTuple):
     ) -> list[Plan]:
         """Plan every run, and report assumptions about the image on stderr.
 
-        * ``placeholders``: Show placeholders for the keys that a daemon generates for a new instance.
-        * ``for_patch``: Read the old content of files, which a patch shows.
-        * ``options``: Use these rendering options instead of the options of the request.
-        * ``memo``: Use the results of earlier plans in this memo again.
+        * ``placeholders``: show placeholders for the keys that a daemon generates for a new instance
+        * ``for_patch``: read the old content of files, which a patch shows
+        * ``options``: rendering options in place of the request's options
+        * ``memo``: results of earlier plans to use again
         """
         from .plan_warnings import report_warnings
 
@@ -118,9 +118,9 @@ class Opened(NamedTuple):
 
     @property
     def rootfs_option(self) -> str:
-        """The option with which the user can give the plans a root filesystem.
+        """The option with which the user can add a root filesystem to the plans.
 
-        The option is "" if the plans have a root filesystem.
+        If the plans already have a root filesystem, return "".
         """
         from .plan_warnings import rootfs_option
 
@@ -138,8 +138,7 @@ def opened(
 ) -> Iterator[Opened]:
     """Open SRC and the root filesystem, and report every automatic choice on stderr.
 
-    If ``rootfs_of_instance`` is true and the instance exists, use its root filesystem. Reading the files of
-    the root filesystem has a time limit.
+    If ``rootfs_of_instance`` is true and the instance exists, use its root filesystem.
     """
     from ..rootfs.directory_rootfs import DirectoryRootfs, limit_reading
 
@@ -162,9 +161,9 @@ def opened(
 
 
 def for_source(request: Request, source: OpenedSource) -> Request:
-    """Return the request, with another host if necessary.
+    """Return the request, with the host nearest to the daemon's version if SRC is a running instance.
 
-    If SRC is a running instance and the user gave no ``--as``, use the host nearest to the daemon's version.
+    The option ``--as`` overrides this host.
     """
     if source.nearest is None or request.host_given:
         return request

@@ -52,9 +52,8 @@ class Description(NamedTuple):
     def read(self, source: OpenedSource | None = None) -> Instance:
         """Return the instance that the options describe.
 
-        If ``source`` is an instance, and neither ``-i`` nor ``--name`` is given, return the instance of
-        ``source``. Options such as ``-c`` change this instance. If ``source`` is an image, return a new
-        instance.
+        If ``source`` is an instance, and neither ``-i`` nor ``--name`` is given, the options change
+        the instance of ``source``.
         """
         devices, notes = device_overrides(self.devices)
         given: dict[str, Any] = {
@@ -97,29 +96,23 @@ class Description(NamedTuple):
 
 
 class Request(NamedTuple):
-    """The common arguments of preview, diff, apply, watch and simulate.
-
-    * ``triggers`` has the names of triggers, or only the word ``all`` or ``next``. If ``triggers`` is empty,
-      the command chooses the triggers.
-    * ``rootfs`` is a directory, ``image`` or ``none``. If ``rootfs`` is None, the command chooses the root
-      filesystem.
-    * ``every_host`` is true for ``--as all``. In this case, ``host`` is the default host.
-    * ``host_given`` tells whether the user chose the host. If SRC is a running instance and ``host_given`` is
-      false, the command uses the host that is nearest to the daemon's version.
-    * ``project`` is the instance's project, or None.
-    """
+    """The arguments of a command that ``request_options`` decorates."""
 
     src: str
     instance: Description
+    #: names of triggers, or only ``all`` or ``next``; if empty, the command chooses the triggers
     triggers: tuple[str, ...]
+    #: a directory, ``image`` or ``none``; if None, the command chooses the root filesystem
     rootfs: str | None
     host: Host
     dialect: str | None
     limits: Given
     as_json: bool
+    #: true for ``--as all``; ``host`` is then the default host
     every_host: bool = False
     #: the build, if SRC is a definition
     choice: Choice = DEFAULT_BUILD
+    #: whether the user chose the host
     host_given: bool = False
     project: str | None = None
     all_projects: bool = False
@@ -268,7 +261,7 @@ class HostOption(click.Option):
 def host_options(*, default: str = "incus", every: bool = False) -> Callable[[Command], Command]:
     """Add ``--as`` and ``--dialect``. The command receives a ``Host``, and a dialect's name or None.
 
-    With ``every``, ``--as all`` is accepted, and the command receives ``every_host``.
+    If ``every`` is true, the command's parameter ``every_host`` tells whether the user gave ``--as all``.
     """
     options = decorate(
         click.option(
@@ -302,7 +295,7 @@ def host_options(*, default: str = "incus", every: bool = False) -> Callable[[Co
 def trigger_option(*, required: bool = False) -> Callable[[Command], Command]:
     """Add the option ``-t``: the triggers to simulate, in this order.
 
-    One option can name several triggers with commas between them. The option can also be repeated.
+    The option can be repeated, and its value can be several triggers, separated by commas.
     """
     choose = (
         "" if required else " `next` simulates the instance's next start,"
@@ -329,9 +322,9 @@ CHOICES = ("next", "all")
 def split_triggers(values: tuple[str, ...], choices: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the words in the values of ``-t``, in order.
 
-    Raises BadParameter for an unknown or empty word. An empty word can come from an unset variable in the
-    user's script.
+    Raises BadParameter for an unknown or empty word.
     """
+    # An empty value stays, and is an error: it can come from an unset variable in the user's script.
     triggers = tuple(part for value in values for part in value.split(",") if part or not value.strip(","))
     for trigger in triggers:
         if trigger in choices and len(triggers) > 1:
@@ -351,14 +344,13 @@ def request_options(
     parameters: bool = True,
     source: str = "SRC",
 ) -> Callable[[Command], Command]:
-    """Add SRC and every option of a ``Request``. The command receives the ``Request`` as ``request``.
+    """Add SRC and the options of a ``Request`` to a command, which gets the ``Request`` as first argument.
 
-    * ``rootfs`` is ``--rootfs`` for an option, or ``ROOTFS`` or ``[ROOTFS]`` for an argument.
-    * ``triggers`` tells whether the option ``-t`` is ``optional`` or ``required``, or is left out (``none``).
-    * ``host`` is the default of ``--as``.
-    * ``every_host`` tells whether ``--as all`` is accepted.
-    * ``parameters`` tells whether to add ``-o KEY=VALUE``. If false, the command adds this option itself.
-    * ``source`` is the name of the argument SRC in the help.
+    * ``rootfs``: ``--rootfs`` for an option, or ``ROOTFS`` or ``[ROOTFS]`` for an argument.
+    * ``triggers``: whether ``-t`` is ``optional``, ``required`` or left out (``none``).
+    * ``host``: the default of ``--as``. If ``every_host`` is true, ``--as all`` is accepted.
+    * ``parameters``: whether to add ``-o KEY=VALUE``.
+    * ``source``: the name of SRC in the help.
     """
     options: list[Callable[[Command], Command]] = [
         click.argument("src", metavar=source, shell_complete=completers.source)

@@ -70,7 +70,7 @@ _blocks: tuple[set[str], set[str]] | None = None
 def without_repeats(before: set[str], now: set[str]) -> Iterator[None]:
     """During a ``with`` block, print only messages that are not in the set ``before``.
 
-    Every message of the block is added to the set ``now``, even if it is not printed.
+    Add every message of the block to the set ``now``.
     """
     global _blocks  # noqa: PLW0603 - messages come from everywhere
     _blocks = before, now
@@ -110,17 +110,17 @@ COLOUR_SECONDS = 0.5
 class Highlighter:
     """Colours for the texts of rendered files, by their file types.
 
-    Pygments can be slow, because some of its rules search the whole line or text at each position. After a
-    time limit, the remaining text gets no colours.
+    After a time limit, the remaining text gets no colours.
     """
 
     def __init__(self) -> None:
+        # Pygments can be slow, because some of its rules search the whole line or text at each position.
         self._left = COLOUR_SECONDS
 
     def coloured(self, text: str, path: str) -> str:
-        """Highlight a text. Plain text, a long text and a text with a long line are returned unchanged.
+        """Highlight a text in colours that are readable on dark and on light terminals.
 
-        The characters stay the same. The colours are readable on dark and on light terminals.
+        Return plain text, a long text, and a text with a long line unchanged.
         """
         language = language_of(path)
         if language == "text" or len(text) > LARGEST_COLOURED or self._left <= 0:

@@ -75,8 +75,7 @@ output_option = click.option(
 def source_date_epoch() -> int | None:
     """Return the environment variable SOURCE_DATE_EPOCH in seconds, or None if it is not set.
 
-    In a reproducible build, no modification time is later than this time. Raises UsageError if the value is
-    not a number.
+    Raises UsageError if the value is not a number.
     """
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
@@ -96,12 +95,11 @@ def pack(
     private: bool = False,
     total: Callable[[], int] | None = None,
 ) -> Built:
-    """Write the image to ``target`` with the options of `packing_options`, and show the progress.
+    """Write the image to ``target``, show the progress, and warn of skipped sockets and mounts.
 
-    Afterwards, print a warning for each socket and each mounted file system that is not in the image.
-
-    If ``private`` is true, only the current user may read the new files. An image made from an instance must
-    be private. ``total`` returns the number of bytes to pack.
+    * ``packing``: the options of `packing_options`
+    * ``private``: only the current user may read the image's files; needed for an image of an instance
+    * ``total``: a function that returns the number of bytes to pack
     """
     from ..image.build import build
     from ..image.read_whole_image import DirectoryContents
@@ -133,7 +131,7 @@ def packing_of(given: dict[str, Any], epoch: int | None, target: str) -> Packing
 def warn_of(parts: list[Part], name: str) -> None:
     """Raise an error if every daemon refuses the image. Print other findings of an audit as warnings.
 
-    ``parts`` are the parts of the image, and ``name`` is its name in messages.
+    The string ``name`` is the image's name in messages.
     """
     from ..checks.audit_before_writing import check_parts
 

@@ -56,10 +56,8 @@ def report_warnings(
 ) -> list[str]:
     """Report each assumption of the plans, and each probable mistake in the image, once on stderr.
 
-    Each item of ``groups`` has the plans of one instance. ``rootfs_option`` is the option with which the user
-    can add a root filesystem. If the plans have a root filesystem, ``rootfs_option`` is "".
-
-    Return the assumptions that are not in the ``notes`` of a plan.
+    Each item of ``groups`` has the plans of one instance. Return the assumptions, without the ``notes`` of
+    the plans.
     """
     plans = [plan for group in groups for plan in group]
     findings: dict[str, None] = {}
@@ -76,10 +74,9 @@ def report_warnings(
 
 
 def plan_warnings(plans: Sequence[Plan], rootfs_option: str) -> Iterator[str]:
-    """Yield a warning if no rule runs, and a warning if the file of a create_only rule may exist.
+    """Yield a warning if no rule runs for an instance, and another if files of create_only rules may exist.
 
-    The plans are for one instance. ``rootfs_option`` is the option with which the user can add a root
-    filesystem. If the plans have a root filesystem, ``rootfs_option`` is "".
+    ``rootfs_option`` is the option that adds a root filesystem, or "" if the plans have a root filesystem.
     """
     if not plans:
         return
@@ -119,9 +116,9 @@ class InstanceWarnings:
         self._run: set[str] = set()
 
     def add(self, triggers: Sequence[str], *, has_changes: bool, is_vm: bool) -> tuple[str, ...]:
-        """Return the warnings about one instance, without a warning about create_only rules.
+        """Return the warnings about one instance, except the warning about create_only rules.
 
-        ``of_all`` yields one warning about these rules for all instances.
+        ``of_all`` yields the warning about create_only rules once for all instances.
         """
         if not is_vm:
             self._run |= self._known.intersection(triggers)
@@ -150,8 +147,7 @@ def warn_of_unknown_names(
 ) -> None:
     """Warn on stderr if a template of these ``rules`` reads a variable that no host provides.
 
-    Parse the templates in each of the ``dialects``. If several templates have the same text, warn only about
-    the first of them. Stop after ``MAX_SECONDS`` of processor time. ``memo`` has parsed templates.
+    Stop after ``MAX_SECONDS`` of processor time. ``memo`` supplies the templates that earlier calls parsed.
     """
     from ..model.errors import TemplaterError
     from ..rendering.unknown_names import parsed_reads, unknown_names

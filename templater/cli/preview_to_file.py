@@ -30,13 +30,10 @@ PACKED = re.compile(r"\.(tar\.[a-z0-9]+|tgz|tbz2?|txz|tzst|zip)$", re.IGNORECASE
 
 
 def write_tree(plan: Plan, target: str) -> None:
-    """Write a plan's files to a directory or to a tar file.
+    """Write a plan's files to a new or empty directory, or to a tar file.
 
-    A tar file records the owners of the files even if templater does not run as root.
-
-    The directory must be new or empty. Only the current user can read the tar file, or enter the directory.
-    Setuid and setgid bits are removed, because an untrusted image decides the content of the files. Raises
-    WriteError if writing fails.
+    Only the current user can access the output. Setuid and setgid bits are removed. Raises WriteError if
+    writing fails.
     """
     changes = rendered(plan)
     try:
@@ -71,6 +68,7 @@ def write_tar(changes: list[Change], target: str) -> None:
     for change in changes:
         # Files of a virtual machine are named after their templates, without a directory.
         change.real = "/" + change.real.lstrip("/")
+        # Remove setuid and setgid bits, because an untrusted image decides the content of the files.
         change.mode &= 0o1777
     carry_out(changes, tree)
     save_tar(tree, target)

@@ -36,8 +36,7 @@ def progress(
 ) -> Iterator[Progress]:
     """Show the progress of an operation on stderr after a second, and remove it at the end.
 
-    ``total`` returns the number of bytes of the whole operation. The progress bar and the remaining time need
-    this number.
+    The function ``total`` returns the number of bytes of the whole operation.
     """
     if not shown or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield silent
@@ -55,15 +54,13 @@ def progress(
 
 
 def of_packed(contents: Contents, show: Progress) -> Progress:
-    """Return a function that shows how many bytes of an archive were read.
-
-    The size of the archive is known in advance, but the number of unpacked bytes is not.
-    """
+    """Return a function that shows how many bytes of an archive were read."""
     total = contents.packed_size
     if not total:
         return show
 
     def update(items: int, size: int, name: str, _: int = 0, /) -> None:
+        # The size of the archive is known in advance, but the number of unpacked bytes is not.
         read = contents.packed_read
         show(items, read or size, name, total if read else 0)
 

@@ -63,18 +63,12 @@ def read_image(
 ) -> Any:
     """Return the result of ``work(*paths)``, which must be a JSON value.
 
-    ``work`` may import all modules of ``packages``.
-
-    If templater runs as root on Linux and no path is a directory, ``work`` runs in a child process. The child
-    process has another user id, and receives open files. The child process can't open further files, connect
-    to servers or start programs.
-
-    If a path is a directory, ``work`` runs in this process, because files in the directory can belong to any
-    user. Links in the directory are not followed.
-
-    The child leaves ``reserved`` seconds of the command's processor time for other processes.
+    If templater runs as root on Linux and no path is a directory, ``work`` runs in a confined child process.
+    In the child, ``work`` may import all modules of ``packages``. The child may use the command's processor
+    time, except ``reserved`` seconds.
     """
     paths = tuple(paths)
+    # The files in a directory can belong to any user, so this process reads directories itself.
     if not needs_sandbox(paths):
         return work(*paths)
     from ..image.limits import SQUASHFS_SECONDS

@@ -25,13 +25,13 @@ force_option = click.option("--force", is_flag=True, help="Allow changes of arch
 
 
 def open_once(src: str) -> str:
-    """Open an image file, and return it. Return the path of an image directory unchanged.
+    """Open an image file, and return it. The file stays open until the command ends.
 
-    The file stays open until the command ends. If templater opened the file twice, another user could replace
-    the file between the reading of metadata.yaml and the writing of the image.
+    Return the path of an image directory unchanged.
     """
     from ..image.open_file import opened
 
+    # Another user can't replace an open file.
     return src if os.path.isdir(src) else click.get_current_context().with_resource(opened(src))
 
 

@@ -84,8 +84,7 @@ def title(text: str) -> Text:
 class Headings:
     """The headings of several files, with aligned columns.
 
-    Each heading begins with a horizontal line or with spaces. If the terminal is too narrow, the reason why
-    the file is written or skipped goes to a second line.
+    If the terminal is too narrow, the reason for each file is on a second line.
     """
 
     def __init__(self, found: Sequence[Heading], width: int, *, rule: bool = True) -> None:

@@ -94,9 +94,7 @@ def width() -> int:
 def page() -> None:
     """Show the rest of the output in the user's pager, if standard output is a terminal.
 
-    If standard error is a terminal, the pager also shows standard error.
-
-    From this call on, the command has no time limit.
+    While a pager runs, the command has no time limit.
     """
     if not _State.pages or _State.pager is not None or not sys.stdout.isatty():
         return

@@ -9,12 +9,10 @@ from .enforce_limits import paused
 
 
 def in_editor(data: bytes, extension: str) -> bytes | None:
-    """Open the text in an editor. Return the saved text, or None if the user did not save.
-
-    The text stays bytes. For a string, click would require valid UTF-8 and change line endings.
-    """
+    """Open the text in an editor. Return the saved text, or None if the user did not save."""
     try:
         with paused():
+            # The text stays bytes: for a string, click would require valid UTF-8 and change line endings.
             return click.edit(data, extension=extension)
     except (
         click.ClickException,

@@ -1,8 +1,8 @@
 """Predictions of cloud-init's next boot in a guest, with the files that templates write.
 
-`seed` represents the files that cloud-init reads. `guest` represents the facts about the guest. `next_boot`
-contains the rules. docs/cloud-init.md lists the rules with their sources. Tests compare the rules with
-recorded boots of Debian's cloud-init.
+* `seed`: the files that cloud-init reads.
+* `guest`: the facts about the guest.
+* `next_boot`: the rules. docs/cloud-init.md lists their sources.
 
 May import: model, parsing.
 """

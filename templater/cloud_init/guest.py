@@ -40,15 +40,15 @@ MOST_NAMES = 10_000
 class Guest:
     """Facts about a guest. Empty texts and None stand for facts that could not be read.
 
-    * ``version`` is the version of the guest's cloud-init.
-    * ``sources`` is cloud-init's setting `datasource_list`.
-    * ``last_id`` and ``last_source`` are the instance-id and the datasource of the guest's last boot, or ""
-      before the first boot.
-    * ``earlier`` has the instance-ids of all boots.
-    * ``known`` tells whether the state of cloud-init was readable.
-    * ``trusts_cache`` is the value of cloud-init's setting `manual_cache_clean`.
-    * ``updates_at_boot`` tells whether `updates: network: when` lists an event that happens at each boot.
-    * ``disabled_network`` tells whether `network: {config: disabled}` is set.
+    * ``known``: whether the state of cloud-init was readable
+    * ``version``: version of cloud-init
+    * ``sources``: cloud-init's setting `datasource_list`
+    * ``last_id`` and ``last_source``: instance-id and datasource of the last boot, or "" before the first
+      boot
+    * ``earlier``: instance-ids of all boots so far
+    * ``trusts_cache``: cloud-init's setting `manual_cache_clean`
+    * ``updates_at_boot``: whether `updates: network: when` lists an event that happens at each boot
+    * ``disabled_network``: whether `network: {config: disabled}` is set
     """
 
     known: bool = False
@@ -69,8 +69,8 @@ UNKNOWN = Guest()
 def read_guest(read: Read, names: Names) -> Guest:
     """Read the facts about the guest.
 
-    ``read`` returns the content of a file of the guest. ``names`` returns the names in a folder of the guest,
-    or None for a missing or unreadable folder.
+    The function ``read`` returns the content of a file. The function ``names`` returns the names in a
+    folder, or None if the folder is missing or unreadable.
     """
     last_id = (read(f"{STATE}/data/instance-id") or b"").decode("utf-8", "replace").strip()
     result = _DATASOURCE.search(read(f"{STATE}/data/result.json") or b"")
@@ -115,10 +115,9 @@ def _version(read: Read) -> str:
 
 
 def _settings(read: Read, names: Names, last_id: str) -> list[Node | None] | None:
-    """Return the configuration files, highest priority first: the last boot's user-data, *.cfg, cloud.cfg.
+    """Return the configuration files, highest priority first. The list has None for invalid YAML.
 
-    An invalid YAML file is None in the result. Return None if there are more files or bytes than in any
-    normal guest.
+    Return None if the files exceed a limit.
     """
     files = sorted((name for name in names(f"{CONFIG}.d") or () if name.endswith(".cfg")), reverse=True)
     if len(files) > MAX_SETTINGS:

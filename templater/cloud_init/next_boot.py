@@ -1,8 +1,7 @@
 """Prediction of cloud-init's next boot, from a plan of the next start and from the root filesystem.
 
-The rules compare the seed before and after the start. Each rule follows cloud-init 25.1
-(`cloudinit/stages.py`, `cloudinit/cmd/main.py` and the datasources). docs/cloud-init.md lists the rules with
-their sources. Tests compare the rules with the recorded boots in `tests/cloud_init/boots.json`.
+The rules follow cloud-init 25.1. docs/cloud-init.md lists the rules with their sources. Tests compare the
+rules with the recorded boots in `tests/cloud_init/boots.json`.
 """
 
 from __future__ import annotations
@@ -40,10 +39,9 @@ KEYS = tuple(
 class Daemon:
     """Facts about the daemon.
 
-    * ``product`` is ``incus`` or ``lxd``, or "" if the daemon is unknown.
-    * ``instance_id`` is the instance-id that the guest's API serves (``volatile.cloud-init.instance-id``).
-    * ``has_socket`` tells whether the guest has `/dev/lxd/sock`, or is None if that is unknown. Guests of
-      Incus never have this socket.
+    * ``product``: ``incus``, ``lxd``, or "" if unknown
+    * ``instance_id``: the instance-id that the guest's API serves
+    * ``has_socket``: whether the guest has `/dev/lxd/sock` (never in Incus), or None if unknown
     """
 
     product: str = ""
@@ -59,7 +57,7 @@ class Daemon:
 class Reason:
     """A reason for a prediction.
 
-    ``text`` is a sentence. ``rule`` is the section of docs/cloud-init.md that explains the rule.
+    ``text`` is a sentence. ``rule`` names the section of docs/cloud-init.md with more details.
     """
 
     text: str
@@ -70,11 +68,9 @@ class Reason:
 class Verdict:
     """A prediction of cloud-init's next boot. A field that is None is unknown.
 
-    * ``reads`` is true if cloud-init reads the datasource's data again, and false if cloud-init uses the data
-      of its last boot.
-    * ``per_instance`` tells whether cloud-init runs the modules and scripts that run once per instance-id,
-      such as runcmd, write_files and users. Modules and scripts of each boot, such as bootcmd, always run.
-    * ``network`` tells whether cloud-init writes the guest's network configuration from network-config.
+    * ``reads``: whether cloud-init reads new data, instead of using the data of its last boot
+    * ``per_instance``: whether cloud-init runs the modules and scripts that run once per instance-id
+    * ``network``: whether cloud-init writes the guest's network configuration from network-config
     """
 
     datasource: str
@@ -90,19 +86,13 @@ class Verdict:
 def next_boot(plan: Plan, rootfs: Any, daemon: Daemon | None = None) -> Verdict | None:
     """Return the prediction of cloud-init's next boot, or None if the plan does not concern cloud-init.
 
-    A plan concerns cloud-init if a rule writes a file of the NoCloud seed, or the instance has data for
-    cloud-init. ``rootfs`` is a view of the guest's root filesystem, or None if the root filesystem is
-    unknown. The view's method ``listdir`` is optional.
-
-    All facts about the guest count as unknown in two cases:
-
-    * A file of the guest exists and can't be read, for example because the root filesystem is in an archive.
-    * A directory of the guest has too many entries.
+    ``rootfs`` is a view of the guest's root filesystem, or None. The view's method ``listdir`` is optional.
     """
     config = plan.instance.expanded_config()
     if not is_concerned(plan) and not any(config.get(key) for key in KEYS):
         return None
 
+    # If a file is unreadable or a directory is too large, all facts about the guest are unknown.
     unreadable: list[str] = []
 
     def read(path: str) -> bytes | None:
@@ -152,17 +142,16 @@ def daemon_of(plan: Plan) -> Daemon:
 def judge(before: Seed, after: Seed, guest: Guest = UNKNOWN, daemon: Daemon = Daemon()) -> Verdict:
     """Return the prediction of cloud-init's next boot.
 
-    ``before`` and ``after`` are the seeds before and after the start. If nothing is known about the guest's
-    last boot, the prediction assumes that the last boot used the seed ``before``.
+    The instance's start replaces the seed ``before`` by the seed ``after``.
     """
     found = _judge(before, after, _with_last_boot(guest, before), daemon)
     return replace(found, version=guest.version, sources=guest.sources)
 
 
 def _with_last_boot(guest: Guest, before: Seed) -> Guest:
-    """Return the facts about the guest, with its last boot.
+    """Return the facts about the guest.
 
-    If the guest's last boot is unknown, assume that the last boot used ``before``, the seed before the start.
+    If the guest's last boot is unknown, assume that the last boot used the seed ``before``.
     """
     if guest.last_id or guest.known or not before.folder:
         return guest
@@ -266,9 +255,9 @@ def _instance(current: str, guest: Guest) -> str:
 
 
 def _datasource(after: Seed, guest: Guest, daemon: Daemon) -> tuple[str, tuple[Reason, ...]]:
-    """Predict cloud-init's search for a datasource. Return the datasource, and the reasons.
+    """Predict which datasource cloud-init finds. Return the datasource, and the reasons.
 
-    The datasource is NONE if cloud-init finds no datasource, and "" if the result of the search is unknown.
+    The datasource is NONE if cloud-init finds no datasource, and "" if the result is unknown.
     """
     reasons: list[Reason] = []
     for name in guest.sources or (NOCLOUD, LXD):

@@ -30,9 +30,9 @@ DEFAULT_ID = "nocloud"
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """The files of a NoCloud seed. ``FOLDERS`` lists the two folders in which cloud-init looks for a seed.
+    """The files of a NoCloud seed. ``files`` maps the path of each file to its content.
 
-    ``files`` maps the path of each file to its content.
+    ``FOLDERS`` lists the folders in which cloud-init looks for a seed.
     """
 
     files: Mapping[str, bytes]
@@ -58,9 +58,9 @@ class Seed:
     def quick_id(self) -> str:
         """The instance-id that cloud-init compares with the instance-id of its last boot.
 
-        The value is "" if no meta-data has an instance-id. For this comparison, cloud-init reads only
-        meta-data, so the seed folder can lack user-data.
+        The value is "" if no meta-data has an instance-id.
         """
+        # For this comparison, cloud-init reads only meta-data, so the seed folder can lack user-data.
         roots = (root_of(self.files.get(f"{folder}/{META}")) for folder in FOLDERS)
         found = (text_at(root, "instance-id") for root in roots)
         return next((each for each in found if each), "")

@@ -21,13 +21,8 @@ SECONDS = 10.0
 def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Choice]:
     """Return one choice for each combination of release, architecture, variant and type.
 
-    Each field has these values:
-
-    * the value in ``choice``, or the value in the definition if ``choice`` has no value
-    * all values in the filters of the section ``files``
-
-    If a filter names a type, use both types: container and virtual machine. Raises LimitError for too many
-    builds.
+    The values come from ``choice``, the definition, and the filters of ``files``. Raises LimitError for too
+    many builds.
     """
     source = read_source(path)
     image = build(source, choice, limits)
@@ -69,8 +64,7 @@ def all_choices(path: str, choice: Choice, limits: Limits = DEFAULT) -> list[Cho
 def in_time(choices: Iterable[Choice], seconds: float | None) -> Iterator[Choice]:
     """Yield the choices. The caller builds each choice before it asks for the next choice.
 
-    Raises LimitError if all builds so far took too much processor time. The limit is the larger of
-    ``SECONDS`` and ``seconds``.
+    Raises LimitError if all builds so far took too much processor time.
     """
     seconds = max(SECONDS, seconds or 0)
     end = process_time() + seconds

@@ -84,7 +84,7 @@ def personality(architecture: str) -> str:
 
 
 def architectures_named(definition: Definition, mapped: str) -> str:
-    """Return a known architecture that the definition maps to ``mapped``, or "" if none is mapped to it."""
+    """Return a known architecture that the definition maps to ``mapped``, or "" if none matches."""
     for name in dict.fromkeys((mapped, *KERNEL_NAMES.values(), *KERNEL_NAMES)):
         if kernel_name(name, "incus-7") and mapped_architecture(definition, name) == mapped:
             return name

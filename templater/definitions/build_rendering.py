@@ -68,8 +68,8 @@ def render(source: Source, data: Data, limits: Limits) -> str:
 def render_again(text: str, source: Source, target: dict[str, Any], family: str, limits: Limits) -> str:
     """Render the content of a `template` entry with ``pongo: true`` a second time.
 
-    ``text`` is the result of the first rendering, by ``render``. The only variable is the target of the
-    build, ``incus`` or ``lxd``. The variable's fields have Go's names, such as ``incus.VM.Filesystem``.
+    ``text`` is the result of the first rendering. The only variable is ``incus`` or ``lxd``, the build's
+    target. Its fields have Go's names, such as ``incus.VM.Filesystem``.
     """
     machine = target.get("vm", {})
     empty: Any = 0 if family == "incus" else ""

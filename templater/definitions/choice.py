@@ -16,14 +16,9 @@ MOST_NAMED = 5
 class Choice(NamedTuple):
     """The user's options for a build: ``-o KEY=VALUE``, the type, and the root filesystem to unpack.
 
-    ``rootfs`` has one of these values:
-
-    * a directory
-    * the text ``none`` for an empty root filesystem
-    * None: every path that the build looks up is assumed to exist
-
-    ``files`` has the paths and contents of the files in the root filesystem, or is None. If ``files`` is not
-    None, ``rootfs`` is ignored.
+    * ``rootfs`` is a directory, or ``none`` for an empty root filesystem.
+    * If ``rootfs`` is None, every path that the build looks up is assumed to exist.
+    * ``files`` has the paths and contents of a root filesystem's files. It overrides ``rootfs``.
     """
 
     parameters: tuple[str, ...] = ()
@@ -42,9 +37,9 @@ class Choice(NamedTuple):
             )
 
     def unknown_variant(self, data: Mapping[str, Any], text: str) -> str:
-        """Return a note if the user has chosen a variant that the definition does not name, else "".
+        """Return a note if the definition does not name the variant that the user has chosen, else "".
 
-        ``data`` has the values of the definition, and ``text`` is its text.
+        ``data`` has the definition's values, and ``text`` is its source text.
         """
         variant = data["image"]["variant"]
         known = list(dict.fromkeys(_variants_in(data)))

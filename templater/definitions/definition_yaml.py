@@ -117,9 +117,8 @@ _EMPTY: dict[str, Any] = {TEXT: "", BOOLEAN: False, NUMBER: 0}
 class Definition:
     """A definition. ``data`` has the values of its fields, without missing and empty fields.
 
-    ``nodes`` maps the dotted path of each field, such as ``files.0.content``, to the YAML node of its value.
-    ``keys`` maps the same path to the YAML node of the field's key. A field that a parameter sets has no
-    nodes.
+    ``nodes`` and ``keys`` map a dotted path, such as ``files.0.content``, to the YAML node of the field's
+    value or key. A field that a parameter sets is not in ``nodes``.
     """
 
     source: Source
@@ -150,7 +149,7 @@ class Definition:
     def span(self, *paths: str) -> Span:
         """Return the position of the first of ``paths`` that the file contains.
 
-        If the file contains none of these paths, return the position of the beginning of the file.
+        By default, return the beginning of the file.
         """
         node = next((self.nodes[path] for path in paths if path in self.nodes), None)
         return self.source.span(0) if node is None else node.span
@@ -159,7 +158,7 @@ class Definition:
 def read_definition(source: Source, parameters: tuple[str, ...] = ()) -> Definition:
     """Read a definition, and set the fields of ``parameters`` (``image.release=noble``).
 
-    Raises InputError for a mistake, with its position, and UsageError for an invalid parameter.
+    Raises InputError with the position of a mistake, and UsageError for an invalid parameter.
     """
     root = parse(source, "v2", LIMITS)
     definition = Definition(source if root is None else root.source)
@@ -348,11 +347,9 @@ def unknown_parameter(shown: str, path: str) -> UsageError:
 
 
 def _check_packages(definition: Definition) -> None:
-    """Raise InputError for an invalid package manager, package set or action.
-
-    distrobuilder and lxd-imagebuilder also refuse a definition without a package manager. Templater accepts
-    such a definition, because templates do not depend on the package manager.
-    """
+    """Raise InputError for an invalid package manager, package set or action."""
+    # distrobuilder and lxd-imagebuilder also refuse a definition without a package manager. templater accepts
+    # it, because templates do not depend on the package manager.
     packages = definition.data.get("packages", {})
     custom = definition.nodes.get(_CUSTOM)
     if manager := packages.get("manager"):

@@ -87,10 +87,7 @@ class FileEntry:
         return self.definition.nodes.get(f"files.{self.number}.{name}")
 
     def span(self, *names: str) -> Span:
-        """Return the position of the first of the fields ``names`` that the entry has.
-
-        If the entry has none of the fields, return the position of the entry.
-        """
+        """Return the position of the first field of ``names`` in the entry, or else of the entry."""
         first = f"files.{self.number}."
         return self.definition.span(*(first + name for name in names), f"files.{self.number}")
 
@@ -124,9 +121,9 @@ class Results:
     """The results of a build.
 
     * ``rules`` maps each path to its rule.
-    * ``made`` has all rules, including the rules that a later entry of ``files`` has replaced.
+    * ``made`` also has the rules that a later entry of ``files`` has replaced.
     * ``templates`` has the content of each template file, with the origins of its parts.
-    * ``most`` is the maximum number of characters in all templates and all fields of entries together.
+    * ``most`` limits the total number of characters of templates and fields.
     """
 
     most: int
@@ -153,8 +150,8 @@ class Results:
     ) -> None:
         """Add a rule and its template file.
 
-        ``parts`` are the parts of the template's text. Each part is a pair of a text and the text's node in
-        the definition. The node is None for a text that the generator itself supplies.
+        Each of ``parts`` is a pair of a text and its node in the definition. The node is None for a text that
+        the generator supplies.
         """
         text, pieces = "", [Piece(0, sum(len(part) for part, _ in parts), entry.span("generator"))]
         for part, node in parts:
@@ -350,10 +347,8 @@ _RUN: dict[str, Callable[[FileEntry, Results, KnownRootfs], None]] = {
 
 
 def _check_attributes(entry: FileEntry) -> None:
-    """Raise InputError if the mode, gid or uid makes the generator ``dump`` or ``copy`` fail.
-
-    Like the build, check the mode first, then the gid, then the uid.
-    """
+    """Raise InputError if the mode, gid or uid makes the generator ``dump`` or ``copy`` fail."""
+    # The build checks the mode first, then the gid, then the uid.
     if entry.mode and not re.fullmatch("[0-7]+", entry.mode):
         raise entry.error(f"the mode '{printable(entry.mode)}' is not an octal number", "mode")
     for name, value in (("gid", entry.gid), ("uid", entry.uid)):

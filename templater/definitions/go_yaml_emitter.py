@@ -1,10 +1,7 @@
 """YAML output as in Go's yaml.v2: an emitter for texts, and the order of keys.
 
-The emitter follows emitterc.go. PyYAML's emitter differs in three points:
-
-* line breaks that are not line feeds
-* spaces and line breaks at the end of a text
-* the set of characters that are escaped
+The emitter follows emitterc.go. PyYAML's emitter has other rules for line breaks, trailing white space and
+escapes.
 """
 
 from __future__ import annotations
@@ -155,8 +152,7 @@ def _escaped(character: str) -> str:
 def _order(first: str, second: str) -> int:
     """Compare two keys as yaml.v2 sorts them: numbers by their value, and letters after other characters.
 
-    The comparison is not transitive: "1e3" sorts before "007", "007" before "10", and "10" before "1e3". Go
-    writes such keys in a random order.
+    The comparison is not transitive: "1e3" < "007" < "10" < "1e3". Go writes such keys in a random order.
     """
     if first == second:
         return 0
@@ -199,10 +195,8 @@ def _common(first: str, second: str) -> int:
 
 
 def _as_int64(digits: str) -> int:
-    """Return the 64-bit integer that Go computes from decimal digits, including overflows.
-
-    Only the last 64 digits affect the result, because 10**64 is a multiple of 2**64.
-    """
+    """Return the 64-bit integer that Go computes from decimal digits, including overflows."""
+    # Only the last 64 digits affect the result, because 10**64 is a multiple of 2**64.
     number = int(digits[-64:] or "0") % (1 << 64)
     return number - (1 << 64) if number >> 63 else number
 

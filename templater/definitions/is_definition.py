@@ -17,8 +17,8 @@ _KEYS = rb"(?m)^(image|files)[ \t]*:"
 def is_definition(path: str) -> bool:
     """Return whether a regular file is a definition.
 
-    A definition is a text file. Either its name ends in ``.yaml`` or ``.yml``, or its text has a key of a
-    definition.
+    A definition is a text file, which may be empty. Its name ends in ``.yaml`` or ``.yml``, or its beginning
+    has a key that ``_KEYS`` matches.
     """
     if not os.path.isfile(path):
         return False

@@ -19,10 +19,8 @@ MAX_FILE = 1 << 20
 class KnownRootfs:
     """The root filesystem of a build, as changed by the entries of ``files`` that have run so far.
 
-    ``assume`` matters only if ``view`` is None. If ``assume`` is true, every path is assumed to exist before
-    the first entry. If ``assume`` is false, no path is assumed to exist.
-
-    ``assumed`` collects the paths whose existence or content was assumed.
+    * ``assume``: without ``view``, whether all paths exist at first, or none
+    * ``assumed``: the paths with assumed existence or content
     """
 
     def __init__(self, view: RootfsView | None = None, *, assume: bool = True) -> None:

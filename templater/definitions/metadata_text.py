@@ -145,10 +145,10 @@ def _pieces(
 
 
 def _same_shape(generated: Node, written: Node | None, span: Any) -> Iterator[Piece]:
-    """Yield the origins of a generated YAML list: a `Piece` for the list, and a `Piece` for each item.
+    """Yield the origins of a generated YAML list and of its items.
 
-    ``written`` is the list in the definition. The origin of each item is the item of ``written`` with the
-    same index. If ``written`` is None, yield only a `Piece` for the list, with the origin ``span``.
+    The origins are the list ``written`` and its items, in the same order. If ``written`` is None, yield only
+    the list, with the origin ``span``.
     """
     yield Piece(generated.start, generated.end, span if written is None else written.span)
     if isinstance(generated, Collection) and isinstance(written, Collection):

@@ -126,9 +126,9 @@ class DefinitionImage:
         return all(not filters.get(name) or value in filters[name] for name, value in values.items())
 
     def kept_mode(self, path: str) -> int | None:
-        """Return the mode of a file in the built root filesystem, or None if no entry of ``files`` sets it.
+        """Return the mode that the definition's ``files`` set for a file, or None.
 
-        When the daemon later overwrites the file, the file keeps this mode.
+        A daemon that overwrites the file does not change this mode.
         """
         try:
             return self._rootfs.modes.get(clean(path))

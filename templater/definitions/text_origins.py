@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Piece(NamedTuple):
-    """A range of a generated text, and its origin: ``span``, or the scalar from which the text was copied."""
+    """A range of a generated text, and its origin.
+
+    The origin is the source range ``span``, or the scalar from which the text was copied.
+    """
 
     start: int
     end: int
@@ -27,8 +30,7 @@ class Piece(NamedTuple):
 class GeneratedSource(Source):
     """A text generated from a definition. Errors show a span of the definition, not of this text.
 
-    ``pieces`` give the origin of each position. If several pieces contain a position, the last of
-    these pieces gives its origin.
+    The last of the ``pieces`` that contain a position gives its origin.
     """
 
     __slots__ = ("_block_lines", "_ranges", "pieces")
@@ -55,15 +57,11 @@ class GeneratedSource(Source):
 
 
 def _ranges(pieces: tuple[Piece, ...]) -> tuple[list[int], list[Piece]]:
-    """Divide a text into ranges, at each position where a piece begins or ends.
+    """Divide a text at the edges of its pieces. Return the start and the origin of each range.
 
-    Return two lists:
-
-    * the start of each range
-    * for each range, the last of the pieces that contain the range; this piece gives the range its origin
-
-    A range outside all pieces gets the span of the first piece.
+    The origin of a range is the last piece that contains the range.
     """
+    # A range outside all pieces gets the span of the first piece.
     rest = pieces[0]._replace(scalar=None)
     starts, last = [-1], [rest]
     ends = [max(piece.end, piece.start + 1) for piece in pieces]
@@ -111,8 +109,8 @@ class BlockLines:
 def span_in_scalar(scalar: Scalar, start: int, end: int, known: dict[int, BlockLines]) -> Span:
     """Return the span of ``scalar.text[start:end]`` in the scalar's source.
 
-    Return the whole scalar's span if text and source differ, for example by escapes or folded lines.
-    ``known`` caches the lines of each scalar by the scalar's ``id()``.
+    Return the whole scalar's span if text and source differ, for example by escapes. The dict ``known`` is a
+    cache.
     """
     whole = scalar.source.text
     if whole.startswith("|", scalar.start, scalar.end):
@@ -132,7 +130,7 @@ def span_in_scalar(scalar: Scalar, start: int, end: int, known: dict[int, BlockL
 
 
 def piece_of(start: int, text: str, node: Node | None, span: Span) -> Piece:
-    """Return the piece for ``text``, which comes from ``node``, or from ``span`` if ``node`` is None.
+    """Return the piece for ``text``. The origin is ``node``, or ``span`` if ``node`` is None.
 
     ``start`` is the position of ``text`` in the generated text.
     """

@@ -58,14 +58,12 @@ _BAD_IN_ALIAS = re.compile(r"[\s,\x00-\x1f\x7f]")
 
 @dataclass(slots=True)
 class NewImage:
-    """An image to enter into a tree's catalog. All paths are relative to the tree.
-
-    ``roots`` maps the ``ftype`` of each root filesystem to its path, size and hash.
-    """
+    """An image to enter into a tree's catalog. All paths are relative to the tree."""
 
     metadata: Metadata
     #: path, size and sha256 of the metadata file, or of the unified image
     first: dict[str, Any]
+    #: path, size and hash of each root filesystem, by ``ftype``
     roots: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: the fingerprint of the image with each root filesystem, by ``ftype``
     fingerprints: dict[str, str] = field(default_factory=dict)
@@ -101,10 +99,9 @@ def add(
     """Copy an image's files into the tree, then enter the image into the catalog.
 
     Raises:
-        UsageError: the files or aliases are not a valid request.
+        UsageError: the files, aliases and options do not form a valid request.
         InputError: the image is invalid, or its metadata.yaml lacks a required value.
-        RefusedError: a file is private. This error is also raised if the tree already has a different image
-            for this product and version, or already has this image in another version or product.
+        RefusedError: a file is private, or the image conflicts with the catalog (see ``insert``).
         LimitError: with the new image, the catalog would exceed a limit of templater.
     """
     for alias in aliases:
@@ -254,11 +251,9 @@ def _split(path: str, limits: Limits, progress: Progress) -> Iterator[tuple[str,
 
 
 def _refuse_sparse(path: str, size: int, limits: Limits) -> None:
-    """Raise LimitError if a disk, including its holes, is much larger than the image file that contains it.
-
-    The disk is copied to a separate file with zeros in place of the holes, so this file would be large.
-    """
+    """Raise LimitError if a disk, with its holes, is much larger than the image file that contains it."""
     packed = size_of(path)
+    # The disk is copied to a separate file with zeros in place of the holes, so this file would be large.
     if size > max(limits.ratio_from, packed * limits.ratio):
         raise LimitError(
             f"'{DISK}' in '{path}' has {size} bytes including its holes: more than {limits.ratio} times"
@@ -361,19 +356,18 @@ def _combined(digest: _hashlib._Hash, root: Output) -> str:
 
 
 def insert(catalog: Catalog, new: NewImage, *, unified: bool) -> Added:
-    """Enter the image into the products file ``IMAGES_PATH``.
+    """Enter the image into the products file ``IMAGES_PATH``. After an error, the catalog is unchanged.
 
-    All other products files contain the products of other servers. `reindex` overwrites these other files.
-
-    Raises RefusedError if the catalog already has another image with this product and version. Also raises
-    RefusedError if the catalog has this image in another version or product. Raises LimitError for a value
-    that is too long. After an error, the catalog is unchanged.
+    Raises:
+        RefusedError: this version of the product has a different image, or another version has this image.
+        LimitError: a value is too long.
     """
     facts = new.metadata
     warnings: list[str] = []
     fields = product_fields(facts)
     name = ":".join(_word(fields[key]) for key in ("os", "release", "arch", "variant"))
     version = version_name(facts.creation_date)
+    # The other products files are not suitable, because `reindex` overwrites them.
     product = catalog.own_products().get(name)
     items = _existing_items(product, version)
     wanted = _items(new, unified=unified)
@@ -422,7 +416,7 @@ def version_name(seconds: int) -> str:
 def _word(text: str) -> str:
     """Convert a text for use in a product name or an alias.
 
-    The result has only ASCII characters in lower case, without spaces, commas, slashes and colons.
+    The result is lower-case ASCII text without spaces, commas, slashes and colons.
     """
     return re.sub(r"[\s,:/]+|[^ -~]", "", text.lower()) or "unnamed"
 
@@ -467,8 +461,7 @@ def _items(new: NewImage, *, unified: bool) -> dict[str, dict[str, Any]]:
 def _check_items(existing: dict[str, Any], wanted: dict[str, dict[str, Any]], place: str) -> bool:
     """Return whether ``wanted`` has new or changed items compared with ``existing``.
 
-    Raises RefusedError if a new item would replace a different file. A version can get an additional root
-    filesystem of another type.
+    Raises RefusedError if a new item would replace a different file.
     """
     if not existing:
         return True
@@ -477,6 +470,7 @@ def _check_items(existing: dict[str, Any], wanted: dict[str, dict[str, Any]], pl
         ours, theirs = wanted.get(key, {}), existing.get(key)
         if key in firsts and key in existing and key not in wanted:
             raise _other_bytes(place, key)
+        # A version can get an additional root filesystem of another type.
         if theirs is None:
             continue
         if not isinstance(theirs, dict) or theirs.get("sha256") != ours.get("sha256"):
@@ -496,10 +490,7 @@ def _other_bytes(place: str, key: str) -> RefusedError:
 
 
 def _refuse_fingerprints(catalog: Catalog, new: NewImage, name: str, version: str) -> None:
-    """Raise RefusedError if another version has an image with one of the new image's fingerprints.
-
-    Clients would list two images with one fingerprint, but could download neither of them.
-    """
+    """Raise RefusedError if another version has an image with one of the new image's fingerprints."""
     ours = set(new.fingerprints.values())
     for path, product, other, value in catalog.versions(containing=ours):
         if (path, product, other) == (IMAGES_PATH, name, version):
@@ -536,8 +527,8 @@ def _set_aliases(
 ) -> None:
     """Add the requested aliases and the default aliases to the product.
 
-    If another product of the same architecture and type has a requested alias, move the alias to ``product``.
-    If another such product has a default alias, keep the alias there, and append a warning to ``warnings``.
+    If another product of the same architecture and type has an alias, move the alias only if it was
+    requested.
     """
     own = [alias for alias in str(product.get("aliases") or "").split(",") if alias]
     asked = [alias for alias in new.aliases if alias not in own]
@@ -548,6 +539,7 @@ def _set_aliases(
         if KERNEL_NAMES.get(str(value.get("arch"))) != KERNEL_NAMES[fields["arch"]]:
             continue
         theirs = str(value.get("aliases") or "").split(",")
+        # Products of one architecture can share an alias only if their images have different types.
         for alias in [alias for alias in derived if alias in theirs and _shares_type(value, new)]:
             derived.remove(alias)
             warnings.append(f"did not set the alias '{alias}', which belongs to '{printable(other)}'")
@@ -563,10 +555,7 @@ def _set_aliases(
 
 
 def _shares_type(product: Mapping[str, Any], new: NewImage) -> bool:
-    """Return whether the product has an image of the new image's type.
-
-    Two products of one architecture can share an alias only if their images have different types.
-    """
+    """Return whether the product has an image of the new image's type."""
     ours = {ROOT_KINDS[kind].type if kind else "container" for kind in new.fingerprints}
     return not ours.isdisjoint(types_of(product))
 

@@ -2,10 +2,10 @@
 
 Incus and LXD decode catalogs with Go's JSON package, which has these rules:
 
-* If a single value has a wrong type, decoding fails, and the client lists no images.
+* If a value has a wrong type, decoding fails, and the client lists no images.
 * Unknown keys and the case of keys are ignored. null counts as missing.
-* If a key occurs twice in an object, the last string, number or boolean wins.
-* If both values of a repeated key are objects, they are merged. templater refuses such a catalog.
+* If a key is repeated, the last string, number or boolean wins.
+* Objects of a repeated key are merged. templater refuses such a catalog.
 """
 
 from __future__ import annotations
@@ -162,8 +162,8 @@ def parse_json(data: bytes, name: str, repeated: list[tuple[str, str]] | None = 
 
     Raises InputError for invalid JSON and for repeated keys, and LimitError for a file that is too large.
 
-    If ``repeated`` is given, a key may be repeated if its values are strings, numbers or booleans. The last
-    value is used, as in Go's clients. The pair of the file's name and the key is added to ``repeated``.
+    If ``repeated`` is given, a key may be repeated with scalar values of one type. As in Go, the last value
+    is used. The file's name and the key are added to ``repeated``.
     """
     if not data:
         raise InputError(f"'{printable(name)}' is empty")
@@ -197,7 +197,7 @@ class RepeatedKeyError(ValueError):
 
 
 class CombinedError(InputError):
-    """The error for two keys of one object, if clients would combine the values of both keys."""
+    """The error for keys that are equal, or differ only in case: clients would combine their values."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, hint="the clients of Incus and LXD would combine both values")
@@ -210,8 +210,7 @@ _SHOWN = 80
 def decode_json(text: str, repeated: list[str] | None = None) -> Any:
     """Decode a JSON text of a server. Raises ValueError for invalid JSON and for repeated keys.
 
-    If ``repeated`` is given, a key may be repeated if its values are strings, numbers or booleans. The last
-    value is used, and the key is added to ``repeated``.
+    If ``repeated`` is given, accept the same repeated keys as ``parse_json``, and add the keys to the list.
     """
     if text.startswith("\ufeff"):
         raise json.JSONDecodeError("Unexpected UTF-8 BOM (decode using utf-8-sig)", text, 0)
@@ -242,10 +241,11 @@ _SCALARS = (str, int, float)
 
 
 def _object_as_in_go(pairs: list[tuple[str, Any]], repeated: list[str] | None = None) -> dict[str, Any]:
-    """Return an object with these keys and values. In the keys, replace each lone surrogate with U+FFFD.
+    """Return an object with these keys and values.
 
-    Go's JSON package makes this replacement. So if two keys are equal in Go, the keys are also equal here.
+    Like Go's JSON package, replace each lone surrogate in a key with U+FFFD.
     """
+    # If two keys are equal in Go, the keys are then also equal here.
     return _object([(whole_characters(key), value) for key, value in pairs], repeated)
 
 
@@ -262,10 +262,9 @@ def _decoder(hook: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> json.JS
 
 
 class CatalogSize:
-    """The size of all files of one catalog. Raises LimitError if together they are too large.
+    """The size of all files of one catalog. Raises LimitError if the total size is too large.
 
-    ``is_wide`` is True if a file has a character above U+FFFF, such as an emoji. Each byte of such a file
-    counts as four bytes.
+    ``is_wide`` is True if a file has a character above U+FFFF.
     """
 
     def __init__(self) -> None:
@@ -280,6 +279,7 @@ class CatalogSize:
         for piece in iter(partial(file.read, _PIECE), b""):
             values += count_values(piece)
             if (b"\\u" in piece or not piece.isascii()) and _WIDE.search(piece):
+                # Each byte of a file with such a character counts as four bytes.
                 width, self.is_wide = 4, True
             del piece  # before the next piece is read
         wide = " (characters such as emojis lower the limit for a catalog)" if width > 1 else ""
@@ -421,10 +421,9 @@ _COMBINED_SET = frozenset(COMBINED)
 
 
 def _fields(raw: Any, spec: Mapping[str, str], place: Place, decoded: Decoded) -> dict[str, Any]:
-    """Return the known fields of an object.
+    """Return the known fields of an object. If several keys differ only in case, use the last key.
 
-    If several keys differ only in case, the value of the last key wins. If these values are objects or lists,
-    raise CombinedError, because Go would combine the values.
+    Raises CombinedError if the values of these keys are objects or lists, because Go would combine them.
     """
     if raw is None:
         return {}

@@ -1,10 +1,7 @@
 """Limits on the catalogs that `templater serve` can serve, and upper bounds on the image lists of clients.
 
-Commands that change a tree refuse catalogs above these limits. Without this rule, `streams reindex` could add
-so many images of another server that `templater serve` refuses the whole tree.
-
-`streams add` computes the bounds while it reads the catalog. Computing the bounds takes a fifth of the time
-of listing the images.
+Commands that change a tree refuse larger catalogs, because `templater serve` would refuse the whole tree.
+Computing upper bounds is five times as fast as listing the images.
 """
 
 from __future__ import annotations
@@ -115,10 +112,9 @@ def _size(image: Image) -> int:
 def image_size(twice: int, once: int, fingerprint: int, requirements: int) -> int:
     """Return how many bytes one image needs in all image lists of a server.
 
-    * ``twice``: bytes of the texts that occur twice in the lists, with both copies counted
-    * ``once``: bytes of the texts that occur once in the lists
-    * ``fingerprint``: bytes of one copy of the fingerprint
-    * ``requirements``: number of requirements
+    * ``twice``: size of the texts that occur twice in a list, both copies together
+    * ``once``: size of the other texts
+    * ``fingerprint``: size of one copy of the fingerprint
     """
     return _IMAGE + twice + once + 2 * fingerprint + _REQUIREMENT * requirements
 
@@ -126,9 +122,9 @@ def image_size(twice: int, once: int, fingerprint: int, requirements: int) -> in
 def alias_size(name: str, address: int, fingerprint: int, type: str) -> int:
     """Return how many bytes one alias needs in all image lists of a server.
 
-    An alias occurs in the data of its image, in the list of alias addresses, and in the list of alias data.
-    ``address`` and ``fingerprint`` are sizes in bytes.
+    The numbers ``address`` and ``fingerprint`` are sizes in bytes.
     """
+    # An alias occurs in the data of its image, in the list of alias addresses, and in the list of alias data.
     return _ALIAS + 2 * json_length(name) + address + fingerprint + len(type)
 
 
@@ -140,12 +136,10 @@ def json_length(text: str) -> int:
 class UpperBounds:
     """Upper bounds that are computed from the products of a catalog.
 
-    * ``images``: number of images that one client lists or drops
+    * ``images``: number of images in the catalog that one client lists or ignores
     * ``texts``: total length of these images' texts in JSON
     * ``lists``: size of a server's image lists in bytes
-
-    ``is_known`` is False if a product exceeds a limit, or if clients would combine the values of a repeated
-    key.
+    * ``is_known``: False if a product was refused, for example because it exceeds a limit
     """
 
     def __init__(self) -> None:
@@ -156,8 +150,8 @@ class UpperBounds:
     def add(self, name: str, raw: Any) -> None:
         """Add the images and texts of a product to the bounds.
 
-        ``raw`` is the product's JSON value or a ``PlainProduct``. If the product changes later, call this
-        method again with the changed product.
+        ``raw`` is the product's JSON value or a ``PlainProduct``. If the product changes, call this method
+        again.
         """
         try:
             if isinstance(raw, PlainProduct):
@@ -206,10 +200,9 @@ class UpperBounds:
         self.lists += min(named, _MOST_WITH_ALIASES) * aliases
 
     def are_within_limits(self, catalog: Catalog) -> bool:
-        """Add the possibly changed products to the bounds. Return whether the bounds are within all limits.
+        """Add the possibly changed products to the bounds. Return whether all bounds are within the limits.
 
-        If the result is True, readers and servers accept the catalog. If the result is False, the exact
-        numbers can still be within the limits.
+        If not, the exact numbers can still be within the limits.
         """
         size, values = catalog.size.bytes, catalog.size.values
         is_wide = catalog.size.is_wide
@@ -234,11 +227,11 @@ class UpperBounds:
 
 
 def _images(version: Version) -> tuple[int, int, set[str]]:
-    """Return three facts about the images of a version:
+    """Return three facts about the images of a version.
 
-    * an upper bound on the number of images that one client lists or drops
-    * an upper bound on the length of the longest path of a metadata file
-    * all texts that a client can use as the fingerprint of an image
+    * an upper bound on the number of images that one client lists or ignores
+    * the maximum length in JSON of a metadata file's path
+    * all texts that a client can use as a fingerprint
     """
     kinds = []
     paths, fingerprints = set(), set[str]()

@@ -24,10 +24,9 @@ Type = Literal["container", "virtual-machine"]
 class RootKind:
     """The properties of a root filesystem's ``ftype``.
 
-    ``combined`` lists keys of a metadata item. The value of each key is the fingerprint of one image: the
-    metadata together with this root filesystem. Clients prefer the keys at the beginning of ``combined``.
-
-    Among the images of one version, the image with the lowest ``rank`` gets the aliases.
+    * ``combined``: the keys of a metadata item that have the image's fingerprint, best first
+    * ``rank``: a number; among the images of one version and type, the image with the lowest rank gets the
+      aliases
     """
 
     type: Type
@@ -69,8 +68,8 @@ def family(client: str) -> str:
 class Image:
     """One image as a client lists it. ``root`` is None for a unified image.
 
-    Clients list some images in a random order, and give an alias to the first image that has it. ``random``
-    contains the aliases that this image gets in some orders, but not in others.
+    Clients list some images in a random order. ``random`` has the aliases that this image gets only in some
+    orders.
     """
 
     product: Product
@@ -127,14 +126,8 @@ def day(text: str, layout: Literal["%Y-%m-%d", "%Y%m%d"]) -> date | None:
 class Unsorted:
     """The parts of a stream that clients list in a random order.
 
-    A stream has three kinds of parts. Clients sort the products of each part by one property:
-
-    * all products: by os
-    * the products of one os: by release
-    * the products of one release: by variant
-
-    If a product lacks this property, clients treat the product as equal to every other product of the part.
-    So if only some products of a part have the property, the order depends on Go's random order of maps.
+    Clients sort a stream by os, each os by release, and each release by variant. The order of a part is
+    random if only some of its products have the sorting property.
     """
 
     def __init__(self) -> None:
@@ -152,19 +145,16 @@ class Unsorted:
 
 
 def _parts(product: Product) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the parts of the stream to which a product belongs, the largest first.
+    """Yield each part of the stream that contains a product, the largest part first.
 
-    Also yield the value by which clients sort the product in each part: its os, release or variant.
+    The second value is the product's os, release or variant, by which clients sort the part.
     """
     names = (product.os, product.release, product.variant)
     return ((names[:number], value) for number, value in enumerate(names))
 
 
 def unsorted_part(product: Product, unsorted: set[int]) -> tuple[str, ...] | None:
-    """Among the unsorted parts of a stream, return the largest part that contains the product, or None.
-
-    ``unsorted`` contains the hashes of the parts that clients list in a random order.
-    """
+    """Return the largest part that contains the product and whose hash is in ``unsorted``, or None."""
     return next((part for part, _ in _parts(product) if hash(part) in unsorted), None) if unsorted else None
 
 
@@ -173,8 +163,7 @@ def list_images(
 ) -> tuple[list[Image], list[Dropped]]:
     """Return the images in the client's order, with aliases, and the entries that the client drops.
 
-    If ``products`` are only some products of a stream, ``unsorted`` must be the result of ``Unsorted.hashes``
-    for the whole stream.
+    For only some products of a stream, ``unsorted`` must be the ``Unsorted.hashes`` of the whole stream.
     """
     images: list[Image] = []
     dropped: list[Dropped] = []
@@ -295,10 +284,8 @@ def _unified(product: Product, version: Version, item: Item, client: str) -> Ima
 
 
 def _sort(images: list[Image]) -> None:
-    """Sort the images by name, then by version (newest first), then by architecture and kind.
-
-    The order matters: if several images could get an alias, the first of these images gets the alias.
-    """
+    """Sort the images by name, then by version (newest first), then by architecture and kind."""
+    # The order matters: if several images could get an alias, the first of these images gets the alias.
     images.sort(key=lambda image: (image.product.arch, _rank(image)))
     images.sort(key=lambda image: image.version.name, reverse=True)
     images.sort(key=lambda image: (image.product.os, image.product.release, image.product.variant))
@@ -309,10 +296,9 @@ def _rank(image: Image) -> int:
 
 
 def _give_aliases(images: Iterable[Image], unsorted: set[int]) -> None:
-    """Assign each alias to the first image whose product has the alias.
+    """Assign each alias to the first image of its type and architecture whose product has the alias.
 
-    Do this separately for each type and architecture. If clients list several images that could get the
-    alias in a random order, add the alias to ``Image.random``.
+    If clients list the possible images in a random order, add the alias to ``Image.random``.
     """
     owners: dict[tuple[str, str, str], tuple[Image, tuple[object, ...]]] = {}
     #: for each product, type and architecture: the first image's key from ``_tie``, and all images with this

@@ -21,11 +21,11 @@ Connect = Callable[[float], socket.socket]
 
 
 class Connection(http.client.HTTPConnection):
-    """A connection to a daemon. The function ``connect`` opens its socket.
+    """A connection to a daemon. The function ``connect`` opens the socket of the connection.
 
-    ``used`` tells whether the connection has already received an answer. Each read ends at ``deadline``, even
-    if the daemon sends single bytes all the time. ``overhead`` is the number of received bytes that are not
-    content.
+    * ``used``: whether an answer was received
+    * ``deadline``: the time at which each read ends
+    * ``overhead``: the number of received bytes that are not content
     """
 
     def __init__(self, connect: Connect) -> None:

@@ -1,12 +1,7 @@
 """Downloaded image files in a directory of the user. Each file is named by its SHA-256 hash.
 
 A file gets its final name only after its content matched the hash. An interrupted download continues after
-the last byte on the disk. If the complete content has a wrong hash, the whole download begins again, because
-the first part can be from another server.
-
-Separate threads write the files, and bypass the kernel's page cache. For a download of a gigabyte, the page
-cache would cost as much processor time as the hash. The download would also displace the data of other
-programs from the page cache.
+its last byte. If the hash is then wrong, the whole download begins again.
 """
 
 from __future__ import annotations
@@ -52,10 +47,9 @@ class Download(Protocol):
     """A function that downloads one file from a server."""
 
     def __call__(self, start: int, /) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
-        """Request the file from byte ``start`` on. A server may send the whole file instead.
+        """Request the file from position ``start`` on. Raises InputError if the request fails.
 
-        Yields the position of the first byte that the server sends, and the content. Raises InputError if the
-        request fails.
+        Yields the position of the first byte, and the content. A server may send the whole file.
         """
 
 
@@ -82,11 +76,9 @@ def download_of(stream: UrlStream, url: str, most: int) -> Download:
 def _open_range(
     stream: UrlStream, url: str, headers: Mapping[str, str], start: int
 ) -> Iterator[tuple[Any, int]]:
-    """Request a file from byte ``start`` on. ``headers`` name this range.
+    """Request a file from byte ``start`` on, or else the whole file. ``headers`` contain the range.
 
-    Yield the answer, and the position of the answer's first byte. If the server does not send this range,
-    request the whole file. For example, the part on the disk can be from a server with another version of the
-    file.
+    Yield the answer, and the position of its first byte.
     """
     with ExitStack() as opened:
         try:
@@ -135,10 +127,8 @@ class Downloads:
     ) -> str:
         """Return the path of the file with this hash. If the file is missing, download it.
 
-        If ``also`` is given, update this hash object with the content of the file.
-
-        ``name`` is the file's name in messages. ``announced`` is the file's size for progress reports. If
-        ``announced`` is 0, use the size that the server's answer states.
+        * ``also``: a hash object to update with the content
+        * ``announced``: the size for progress reports, or 0 to use the size in the server's answer
 
         Raises InputError if the downloaded content has another hash.
         """
@@ -170,7 +160,7 @@ class Downloads:
 
         try:
             found, start = receive(os.fstat(fd).st_size)
-            if found != sha256 and start:
+            if found != sha256 and start:  # the first part can be from another server
                 found, start = receive(0)
             if found != sha256:
                 os.unlink(part)
@@ -187,9 +177,9 @@ class Downloads:
         return path
 
     def keep(self, pieces: Iterator[bytes], name: str, progress: Progress, most: int, total: int = 0) -> str:
-        """Write a file whose hash is not known in advance. Return the file's path, which ends with the hash.
+        """Write a file with an unknown hash. Return the file's path, which ends with the hash.
 
-        ``total`` is the size of the file for progress reports, or 0 if it is unknown.
+        ``total`` is the size for progress reports, or 0 if it is unknown.
         """
         with Output(self.path, private=True) as output:
             for piece in pieces:
@@ -202,10 +192,9 @@ class Downloads:
         return path
 
     def _open_part(self, path: str, until: float) -> int | None:
-        """Open and lock an incomplete file.
+        """Open and lock an incomplete file. Wait while another process writes the file.
 
-        Wait while another process writes the file. Return None if that process has not finished at the time
-        ``until`` of the monotonic clock.
+        Return None if this lasts until the time ``until`` of the monotonic clock.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
@@ -264,14 +253,11 @@ def _append(
     pieces: Iterator[bytes],
     progress: Callable[[int], None],
 ) -> None:
-    """Append pieces to a file and update the hash objects, while more pieces arrive.
-
-    The calling thread updates the first hash object, because the piece is still in the processor's cache.
-    Additional threads update the remaining hash objects and write the file.
-    """
+    """Append pieces to a file and update the hash objects, while more pieces arrive."""
     first, *others = digests
     with DirectWrites(fd, size, others) as written:
         for piece in pieces:
+            # This thread updates the first hash object, because the piece is still in the processor's cache.
             first.update(piece)
             written.append(piece)
             size += len(piece)
@@ -279,13 +265,9 @@ def _append(
 
 
 class DirectWrites:
-    """A writer that appends to an open file, in separate threads that also update the ``digests``.
+    """A writer that appends to an open file in separate threads, which also update the ``digests``.
 
-    The writer collects the bytes in blocks, and passes each full block to the threads. At the end of the
-    ``with`` statement, it also passes the last block. If the file system permits, full blocks bypass the page
-    cache.
-
-    ``start`` is the file's size. The caller must have moved the file's offset to ``start``.
+    The file's offset must be ``start``, the size of the file.
     """
 
     def __init__(self, fd: int, start: int, digests: Sequence[hashlib._Hash] = ()) -> None:
@@ -345,6 +327,8 @@ class DirectWrites:
             return  # the file would have a gap
         self._has_failed = True
         while block:
+            # For a download of a gigabyte, the page cache would cost as much processor time as the hash. The
+            # download would also displace the data of other programs from the page cache.
             self._set_direct(self._can_be_direct and not (self._position | len(block)) % _ALIGNED)
             try:
                 size = os.write(self._fd, block)

@@ -80,8 +80,7 @@ class Fetched:
 def fetch_source(src: str, *, whole: bool = False, progress: Progress = silent) -> Fetched:
     """Fetch the files of SRC into the store. If ``whole`` is true, also fetch the root filesystem.
 
-    Raises UsageError for an invalid SRC, and InputError for an unknown remote, or for an unknown or damaged
-    image.
+    Raises UsageError for an invalid SRC, and InputError for an unknown remote or a missing or damaged image.
     """
     if src.startswith("http://"):
         raise UsageError("templater fetches images only over https", hint="begin the URL with https://")
@@ -214,8 +213,7 @@ class _Fetcher:
     def _fetch_unified(self, server: RangeServer, image: ServerImage, content: UrlPieces, name: str) -> str:
         """Fetch a unified image, whose fingerprint is the hash of its only file.
 
-        ``content`` is the server's answer to a request for the whole file. If an earlier download was
-        interrupted, leave ``content`` unread, and request only the rest of the file.
+        ``content`` is the server's answer to a request for the whole file.
         """
         is_new = True
 
@@ -231,10 +229,9 @@ class _Fetcher:
         return self._downloads.fetch(image.fingerprint, name, download, self._progress)
 
     def from_url(self, url: str) -> Fetched:
-        """Fetch a unified image.
+        """Fetch the unified image that the headers of the server's answer name, as Incus does.
 
-        If the headers of the server's answer contain the hash and URL of an image, fetch that image, as Incus
-        does. If the headers lack the hash or the URL, fetch the file at ``url``.
+        If the headers name no image, fetch the file at ``url``.
         """
         stream, address = _split(url)
         self._source = address
@@ -350,9 +347,9 @@ def _split(url: str) -> tuple[UrlStream, str]:
 
 
 def _announced(stream: UrlStream, address: str) -> tuple[str, str]:
-    """Request the headers of ``address``, and return the image hash and the image URL from these headers.
+    """Request the headers of ``address``, and return the image hash and the image URL.
 
-    Return two empty strings if the headers name no image. Accept an answer with any HTTP status.
+    Return two empty strings if the headers name no image. Accept any HTTP status.
     """
     machine = KERNEL_NAMES.get(platform.machine(), platform.machine())
     headers = {f"{family}-Server-Architectures": machine for family in ("Incus", "LXD")}

@@ -48,10 +48,9 @@ class RedirectError(RefusedError):
 
 
 class UrlStream:
-    """A stream at a URL.
+    """A stream at a URL. If ``hide_passwords`` has removed the URL's password, this class adds it again.
 
-    templater sends the URL's password only to the URL's host, and never shows it in messages. If
-    ``hide_passwords`` has removed the password from ``url``, this class adds the password again.
+    The class sends the password only to the URL's host. Messages never show the password.
     """
 
     def __init__(self, url: str, trust: Trust | None = None) -> None:
@@ -79,13 +78,11 @@ class UrlStream:
             self._connections.close()
 
     def imitate_clients(self) -> None:
-        """From now on, act like the clients of Incus and LXD, and accept the same responses.
+        """From now on, act like the clients of Incus and LXD:
 
-        The clients of Incus and LXD follow these rules:
-
-        * They require TLS 1.3 and status 200.
-        * They decompress responses with ``Content-Encoding: gzip``.
-        * After a redirect to a full URL, they send no password.
+        * require TLS 1.3 and status 200
+        * decompress gzip
+        * send no password after a redirect to a full URL
         """
         self._imitates = self._connections.only_newest_tls = self._authorize.only_relative = True
 
@@ -214,8 +211,8 @@ class UrlStream:
 class UrlPieces:
     """The content of a file in pieces.
 
-    ``is_encoded`` tells whether the server sent the file in compressed form. ``total`` is the size of the
-    whole file or response for progress reports, or 0 if this size is unknown.
+    * ``is_encoded``: whether the server sent the file in compressed form
+    * ``total``: the size of the whole file or response for progress reports, or 0 if unknown
     """
 
     def __init__(self, pieces: Iterator[bytes], *, is_encoded: bool = False, total: int = 0) -> None:
@@ -383,8 +380,8 @@ class _Connections(urllib.request.HTTPSHandler):
 class _Authorize(urllib.request.BaseHandler):
     """A handler that adds the password only to requests to the host and port of the stream's URL.
 
-    If ``only_relative`` is true, the handler adds no password after a redirect to a full URL. ``left_out``
-    tells whether the last request has no password for this reason.
+    * ``only_relative``: whether to send no password after a redirect to a full URL
+    * ``left_out``: whether the last request has no password for this reason
     """
 
     def __init__(self, base: str, authorization: str) -> None:

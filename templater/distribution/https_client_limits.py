@@ -29,12 +29,10 @@ class LateError(TimeoutError):
 
 
 class ClientLimits:
-    """Deadlines for the current step and the current small file, and limits on requests and protocol data.
-
-    A timeout of the socket is not enough: it begins again with each byte that a server sends.
-    """
+    """Deadlines for the current step and the current small file, and limits on requests and protocol data."""
 
     def __init__(self) -> None:
+        # A timeout of the socket is not enough: it begins again with each byte that a server sends.
         self._step = self._file = math.inf
         self._left = MOST_CATALOG_SECONDS
         self._overhead = self._requests = 0
@@ -51,9 +49,9 @@ class ClientLimits:
     def begin_request(self, cost: int) -> None:
         """Count a request. Raises LimitError above the limit.
 
-        ``cost`` is 1 for a request on an open connection. For a new connection, ``cost`` is higher: the TLS
-        handshake takes as much processor time as several requests.
+        ``cost`` is 1 for a request on an open connection, and higher for a new connection.
         """
+        # The TLS handshake of a new connection takes as much processor time as several requests.
         self._requests += cost
         if self._requests > MOST_REQUESTS:
             raise LimitError(f"the stream needs more than {MOST_REQUESTS} requests")
@@ -83,10 +81,9 @@ class ClientLimits:
             raise OSError(f"the server sends more than {MOST_HEADERS >> 10} KiB of headers")
 
     def deliver(self, size: int) -> None:
-        """Subtract ``size`` bytes of content from the protocol data, because ``receive`` counts all bytes.
-
-        Also subtract a sixteenth of ``size``, which allows for chunk headers and TLS records.
-        """
+        """Subtract ``size`` bytes of content from the protocol data."""
+        # ``receive`` counts all bytes, also the content. A sixteenth of ``size`` allows for chunk headers and
+        # TLS records.
         self._overhead = max(0, self._overhead - size - size // 16)
 
     @contextlib.contextmanager

@@ -55,7 +55,7 @@ class RangeServer(Server, Protocol):
     def get(
         self, path: str, headers: Mapping[str, str] = MappingProxyType({}), /
     ) -> contextlib.AbstractContextManager[tuple[Message, Iterator[bytes]]]:
-        """Request a path with these headers. Raises RangeError if the file lacks the range in ``headers``."""
+        """Request a path with ``headers``. Raises RangeError if the requested range is not in the file."""
 
 
 class HttpsServer:
@@ -142,9 +142,9 @@ class ServerImage:
 
 
 def find_image(server: Server, name: str) -> ServerImage:
-    """Return the image with this alias, fingerprint or beginning of a fingerprint.
+    """Return the image with the string ``name`` as its alias, or as the beginning of its fingerprint.
 
-    Raises InputError if the server has no such image, or sends an invalid description of it.
+    Raises InputError if the image is missing, or if its description is invalid.
     """
     wanted = name
     if not is_hash(name):
@@ -170,8 +170,7 @@ def find_image(server: Server, name: str) -> ServerImage:
 def is_hash(name: str) -> bool:
     """Return whether a name is a fingerprint or the beginning of a fingerprint.
 
-    templater never treats such a name as an alias. So if a server sends an image for the name, the image's
-    fingerprint must begin with the name.
+    templater never treats such a name as an alias.
     """
     return len(name) >= _SHORTEST and all(digit in "0123456789abcdef" for digit in name.lower())
 
@@ -180,9 +179,8 @@ def is_hash(name: str) -> bool:
 def export(server: Server, image: ServerImage) -> Iterator[Iterator[tuple[str, UrlPieces]]]:
     """Yield an iterator over the files of an image, as pairs of kind and content.
 
-    A split image has the kinds "metadata" and "rootfs", in this order; a unified image has the kind "image".
-    The caller need not read a file to its end. The attribute ``total`` of each content is the size of all
-    files together.
+    * kinds: "metadata" and then "rootfs", or only "image" for a unified image
+    * ``total`` of each content: the size of all files together
     """
     with server.get(_export_path(image)) as (headers, content):
         kind, total = headers.get("Content-Type") or "", length_in(headers) or 0
@@ -196,10 +194,10 @@ def export(server: Server, image: ServerImage) -> Iterator[Iterator[tuple[str, U
 
 @contextlib.contextmanager
 def export_rest(server: RangeServer, image: ServerImage, start: int) -> Iterator[tuple[int, UrlPieces]]:
-    """Request a unified image from byte ``start`` on. A server may send the whole image instead.
+    """Request a unified image from byte ``start`` on.
 
-    If the server rejects the range or sends another range, request the whole image. Yield the position of the
-    first byte that the server sends, and the content.
+    Yield the position of the first byte that the server sends, and the content. The position is 0 if the
+    server sends the whole image.
     """
     with contextlib.ExitStack() as opened:
         path, first = _export_path(image), 0

@@ -22,8 +22,8 @@ from .verify_report import shown
 class Listed:
     """One image. ``clients`` has the names of the clients that list the image.
 
-    Clients list some images in a random order, and give an alias to the first image that has it.
-    ``random_aliases`` contains the aliases that this image gets in some orders, but not in others.
+    Clients list some images in a random order. ``random_aliases`` has the aliases that this image gets only
+    in some of the orders.
     """
 
     product: str
@@ -68,8 +68,10 @@ class Listed:
 def read_products(stream: Stream | _Unsaved) -> list[Product]:
     """Return every product that clients read.
 
-    Raises InputError if all clients list nothing because of an invalid path or a value of a wrong type. Also
-    raises InputError if two files have the same base name, because clients confuse such files.
+    Raises InputError in these cases:
+
+    * An invalid path or a value of a wrong type prevents all clients from listing images.
+    * Two files have the same base name, so clients confuse the two files.
     """
     decoded = Decoded()
     products: dict[str, list[Product]] = {}
@@ -105,12 +107,9 @@ def read_products(stream: Stream | _Unsaved) -> list[Product]:
 def refuse_unreadable(tree: Tree, catalog: Catalog, bounds: UpperBounds | None = None) -> None:
     """Raise LimitError if a tree's changed catalog exceeds a limit on reading or serving catalogs.
 
-    Without this check, one image could make all images of a tree unreadable.
-
-    ``bounds`` are upper bounds on the catalog before the change. Add the changed products to the bounds. If
-    the new bounds are within the limits, return at once. If the new bounds exceed a limit, list all images,
-    which takes longer.
+    Updates ``bounds``, which are upper bounds on the catalog before the change.
     """
+    # This check is fast, but the listing of all images is slow.
     if bounds is not None and bounds.are_within_limits(catalog):
         return
     served = ServedSize()

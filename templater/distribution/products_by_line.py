@@ -1,7 +1,7 @@
-"""The JSON files of a stream, and the form of products files that templater writes: one product per line.
+"""The JSON files of a stream, and templater's own form of products files: one product per line.
 
-A products file in this form is decoded product by product, and a diff shows only changed products. To change
-such a file, templater parses only the products that it needs, and copies all other lines.
+To change a products file in this form, templater parses only the products that it needs. A diff shows only
+changed products.
 """
 
 from __future__ import annotations
@@ -70,12 +70,10 @@ _VERSION_NAMES = re.compile(rb'"([0-9]{8}_[0-9]{4})":')
 
 
 class PlainProduct(NamedTuple):
-    """Facts about a product, for comparison with the limits on catalogs.
-
-    Each number is an upper bound:
+    """Facts about a product, for comparison with the limits on catalogs. The numbers are upper bounds.
 
     * ``texts``: length of all texts except aliases
-    * ``images``: number of images that one client lists or drops
+    * ``images``: number of images that one client lists or ignores
     * ``fingerprints``: number of fingerprints in the lists of all clients together
     """
 
@@ -122,11 +120,11 @@ def ignore(name: str, product: Any) -> None:
 class ProductLines(MutableMapping[str, RawProduct]):
     """The products of a products file with the content ``data``.
 
-    A caller may change a product that it has looked up. So ``text`` encodes each looked-up product again.
+    * Callers may change the products.
+    * ``document`` has the other values of the file.
+    * The constructor calls ``visit`` with each name, and with the product or its ``PlainProduct``.
 
-    ``document`` has all values of the file except the products. ``visit`` is called once for each product,
-    with the product's name and either its value or a ``PlainProduct``. Raises ValueError if the file does not
-    have the form that templater writes.
+    Raises ValueError if the file does not have the form that templater writes.
     """
 
     def __init__(self, data: bytes, visit: Callable[[str, Any], None] = ignore) -> None:
@@ -216,11 +214,10 @@ def _parse(text: bytes) -> tuple[str, Any]:
 def read_lines(
     file: IO[bytes], parse: Callable[[bytes], tuple[str, Any]] = _parse
 ) -> tuple[dict[str, Any], Iterator[tuple[str, Any, int, int]]]:
-    """Return a dict and an iterator over the products.
+    """Return all values of a products file except the products, and an iterator over the products.
 
-    The dict has all values of a products file except the products. The iterator yields tuples of four: a
-    product's name, the product, and the offset and length of its text. The function or the iterator raises
-    ValueError if the file does not have one product per line, sorted by name.
+    The iterator yields a name, the product, and the offset and length of its text. Function and iterator
+    raise ValueError if the file does not have one product per line, sorted by name.
     """
     first = file.readline()
     text = first.removesuffix(_FIRST).removesuffix(b",") + b"}"
@@ -283,11 +280,9 @@ def _text(name: str, product: RawProduct) -> bytes:
 
 
 def cache_problem(path: str, basenames: dict[str, str]) -> str:
-    """Return the reason why clients may use a wrong file in place of a products file, or "".
+    """Return the reason why clients may confuse a products file with another file, or "".
 
-    Clients cache each catalog file by its base name. If two files have the same base name, clients use only
-    the file that they request first. The order of their requests is random. ``basenames`` maps the base name
-    of each earlier file to its path.
+    Add ``path`` to the dict ``basenames``, which maps base names to paths.
     """
     name = posixpath.basename(path)
     if name != posixpath.basename(INDEX_PATH) and basenames.setdefault(name, path) == path:
@@ -312,7 +307,7 @@ class ProductsFile:
 class LinesFile(ProductsFile):
     """A products file with one product per line. Each call of ``read`` decodes the file again.
 
-    Raises ValueError if the file does not have one product per line.
+    Raises ValueError for any other file.
     """
 
     def __init__(self, file: IO[bytes], place: str) -> None:
@@ -333,10 +328,10 @@ class LinesFile(ProductsFile):
 
 
 class CatalogFiles:
-    """The catalog of one stream. Each file is opened once, and the total size of all files is limited.
+    """The catalog of one stream. It opens each file once, and limits their total size.
 
-    All methods raise FileNotFoundError, InputError or LimitError. If ``repeated`` is given, ``parse_json``
-    accepts certain repeated keys, and adds them to ``repeated``.
+    The methods raise FileNotFoundError, InputError or LimitError. For the list ``repeated``, see
+    ``parse_json``.
     """
 
     def __init__(

@@ -63,12 +63,7 @@ class Remote:
 def read_remotes() -> dict[str, Remote]:
     """Return the remotes by name. Raises InputError if a configuration file is invalid.
 
-    If several of these sources define a name, templater uses the first of them:
-
-    1. templater's own file
-    2. the Incus client's file
-    3. the LXD client's file
-    4. the built-in list
+    If several sources define a name, the first source wins.
     """
     remotes: dict[str, Remote] = {}
     for remote in (*_own(), *_of_clients(), *_built_in()):
@@ -168,7 +163,7 @@ def is_remote(src: str) -> bool:
 
 
 def client_remotes(family: str = "") -> Iterator[tuple[dict[Any, Any], str]]:
-    """Yield, for each configuration file of the clients, the remotes in the file and the file's path.
+    """Yield the remotes in each configuration file of the clients, and the path of the file.
 
     ``family`` is "incus" or "lxd", or empty for both families.
     """

@@ -1,8 +1,7 @@
 """Removal of images, old versions and unused files: first from a tree's catalog, and later from the disk.
 
-Clients cache a catalog for up to an hour, and download the files that the cached catalog names. So `prune`
-deletes a file only after a grace period, which begins when the catalog drops the file. The record
-`.templater/removed.json` has the time when the catalog dropped each file.
+Clients cache a catalog for up to an hour, so `prune` deletes a dropped file only after a grace period.
+`.templater/removed.json` records when the catalog dropped each file.
 """
 
 from __future__ import annotations
@@ -120,12 +119,12 @@ def _drop_image(items: dict[str, Any], fingerprint: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """The result of `prune`.
+    """The result of `prune` or `remove`.
 
     * ``versions``: the dropped versions as pairs (product, version)
     * ``deleted``: the paths of the deleted files
-    * ``size``: the total size of the deleted files in bytes
-    * ``waiting``: the number of dropped files whose grace period has not passed
+    * ``size``: the bytes of the deleted files
+    * ``waiting``: the number of dropped files that a later run will delete
     """
 
     versions: tuple[tuple[str, str], ...]
@@ -254,10 +253,8 @@ def record_removed(tree: Tree, files: Mapping[str, int]) -> None:
 
 
 def record_and_save(tree: Tree, catalog: Catalog, before: set[str], moment: int | None = None) -> None:
-    """Record the files that the catalog no longer names, then write the catalog.
-
-    If the process is killed between the two writes, the record still names every dropped file.
-    """
+    """Record the files that the catalog no longer names, then write the catalog."""
+    # The record comes first, so that it names every dropped file if the process is killed between the writes.
     gone = before - catalog.paths()
     if gone:
         moment = int(time.time()) if moment is None else moment

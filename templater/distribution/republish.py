@@ -84,10 +84,10 @@ def republish(
 ) -> Reindexed:
     """Write the origin's products into a separate products file. Replace the file if it exists.
 
-    If ``copying`` is true, copy the image files into the tree. If ``copying`` is false, ``redirects`` names a
-    directory for web server rules that redirect to the origin.
+    * ``copying``: copy the image files
+    * ``redirects``: a directory for web server rules that redirect clients to the origin
 
-    Raises UsageError unless exactly one of ``copying`` and ``redirects`` is given.
+    Raises UsageError unless the caller gives exactly one of ``copying`` and ``redirects``.
     """
     if (redirects is None) == (not copying):
         raise UsageError(
@@ -198,7 +198,10 @@ def convert(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prefixed_aliases(product: Mapping[str, Any]) -> list[str]:
-    """Return the aliases as ``OS/ALIAS``. Without OS, ``default`` or ``lts`` would be ambiguous in a tree."""
+    """Return the aliases as ``OS/ALIAS``, because ``default`` or ``lts`` alone is ambiguous in a tree.
+
+    An alias that already begins with the OS does not change.
+    """
     start = "".join(str(product.get("os") or "").lower().split())
     found: dict[str, None] = {}
     for alias in str(product.get("aliases") or "").split(","):
@@ -255,9 +258,9 @@ def usable_images(products: Mapping[str, Any], warnings: list[str]) -> list[Imag
 def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnings: list[str]) -> list[Image]:
     """Return ``images`` without the images that a products file other than ``path`` lists.
 
-    If ``images`` has an image twice, return it once. Clients can't download an image that a catalog lists
-    twice.
+    Return each image only once.
     """
+    # Clients can't download an image that a catalog lists twice.
     catalog = Catalog(catalog.index, {name: file for name, file in catalog.files.items() if name != path})
     own = {fingerprint for item in catalog.items() for fingerprint in fingerprints_of(item)}
     kept = []
@@ -274,11 +277,9 @@ def _without_duplicates(catalog: Catalog, path: str, images: list[Image], warnin
 
 
 def _leave_aliases(catalog: Catalog, path: str, products: dict[str, Any], warnings: list[str]) -> None:
-    """Remove each alias that another products file already uses for the same architecture and type.
-
-    If both files had the alias, a client could get the origin's image instead of the image in the other
-    products file.
-    """
+    """Remove each alias that another products file already uses for the same architecture and type."""
+    # If both files had the alias, a client could get the origin's image instead of the image in the other
+    # products file.
     owners = {
         owned: name
         for other, name, product in catalog.read()
@@ -296,9 +297,9 @@ def _leave_aliases(catalog: Catalog, path: str, products: dict[str, Any], warnin
 
 
 def _owned_aliases(product: Mapping[str, Any]) -> Iterator[tuple[tuple[str | None, str, str], str]]:
-    """Yield ``((architecture, type, name), alias)`` for each name under which clients know an alias.
+    """Yield ``((architecture, type, name), alias)`` for each name of each alias.
 
-    Clients also know the alias as ``ALIAS/ARCHITECTURE``.
+    Clients know each alias by two names: ``ALIAS`` and ``ALIAS/ARCHITECTURE``.
     """
     arch = str(product.get("arch"))
     for kind in set(types_of(product)):
@@ -348,7 +349,7 @@ def _copy_files(
     """Download the files that the tree lacks.
 
     Return a dict from old to new paths, the number of downloaded files, and their size in bytes. Raises
-    RefusedError if the hash or size of a file differs from the catalog.
+    RefusedError if the hash or size of a file is wrong.
     """
     have = {posixpath.basename(path).partition(".")[0]: path for path in tree.content_files()}
     places: dict[str, str] = {}
@@ -422,8 +423,8 @@ def _hash(tree: Tree, path: str, digests: Collection[hashlib._Hash]) -> None:
 def metadata_file(origin: UrlStream, described: Described) -> Iterator[str]:
     """Yield the path of an image's metadata. If the tree has no copy, download the metadata.
 
-    Raises RefusedError if the hash of the metadata differs from the hash in the catalog. Also raises
-    RefusedError if the metadata is inside a unified image that the tree lacks.
+    Raises RefusedError if the metadata is too large, has a wrong hash, or is in a unified image without a
+    copy.
     """
     if described.copy:
         yield described.copy

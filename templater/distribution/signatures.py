@@ -34,8 +34,7 @@ class Signatures:
     def verified_text(self, data: bytes, name: str) -> bytes:
         """Check the signature of ``data``, and return only the text that the signature covers.
 
-        Raises RefusedError for an invalid signature. Raises LimitError if the text is too long, or if gpgv
-        needs too much processor time.
+        Raises RefusedError for an invalid signature, and LimitError for too much text or processor time.
         """
         if not os.path.isfile(self._keyring):
             raise InputError(f"the keyring '{printable(self._keyring)}' is not a file")

@@ -1,10 +1,9 @@
 """A local store of images: records in SQLite, files named by their SHA-256 hash.
 
-Imported images stay until the user deletes them. Fetched images expire ten days after their last use, like
-the images in a daemon's cache.
+Imported images stay until the user deletes them. Fetched images expire ten days after their last use.
 
-A file is complete on disk before a record names the file. templater removes the record before the file. If
-the process is killed between these steps, only an unused file remains.
+A file is complete before its record exists, and is removed after its record. If the process is killed between
+these steps, only an unused file remains.
 """
 
 from __future__ import annotations
@@ -163,10 +162,10 @@ class Store:
         limits: Limits = DEFAULT,
         progress: Progress = silent,
     ) -> StoredImage:
-        """Copy an image's files into the store. If the store has the image already, add the aliases.
+        """Copy an image's files into the store, and add the aliases.
 
-        Raises InputError if the image is invalid or incomplete. Raises RefusedError if ``public`` is
-        true, and a file is private to root or to this process's user.
+        Raises InputError for an invalid or incomplete image. If ``public`` is true, raises RefusedError for a
+        file that is private to root or to this process's user.
         """
         if os.path.isdir(path):
             raise InputError(
@@ -193,17 +192,15 @@ class Store:
     ) -> StoredImage:
         """Record a complete image whose files are in the store.
 
-        Raises InputError if the image is invalid.
-
-        Raises UsageError if the user imported the same image from another source before, and one of the two
-        imports asks for refreshes. Without this error, a refresh from one source could replace the image that
-        the user imported from the other source.
+        Raises InputError if the image is invalid. Raises UsageError if the image has another source, and the
+        earlier or the new import has ``auto_update``.
         """
         image = self._describe(hashes, limits)
         image = replace(image, source=source, public=public, auto_update=auto_update)
         with self._transaction() as records:
             old = _get(records, image.fingerprint)
             if old is not None and (auto_update or old.auto_update):
+                # A refresh from one source could replace the image that came from the other source.
                 _refuse_other_source(old, source)
             if old is not None:
                 image = replace(
@@ -219,15 +216,12 @@ class Store:
             return _find(records, image.fingerprint)
 
     def cache(self, image: StoredImage) -> None:
-        """Record a fetched image. If the store has all files of the image, update only the time of last use.
-
-        The fingerprint covers all files together, so it proves nothing about an incomplete image. Therefore:
-
-        * The store never combines files of several fetches.
-        * An incomplete image from another server never replaces an image of an earlier fetch.
-        """
+        """Record a fetched image. If the store has the complete image, update only the time of last use."""
         with self._transaction() as records:
             old = _get(records, image.fingerprint)
+            # The fingerprint can't prove that the files of an incomplete image are correct. So the store
+            # never combines files of several fetches, and an incomplete image never replaces another server's
+            # image.
             if old is not None and (old.complete or not (image.complete or old.source == image.source)):
                 image = replace(old, used=image.used)
             elif old is not None:
@@ -278,15 +272,11 @@ class Store:
                 raise UsageError(f"unknown alias '{printable(alias)}'")
 
     def replace_image(self, old: StoredImage, hashes: list[str], limits: Limits = DEFAULT) -> None:
-        """Replace an image by a newer version, whose files are in the store.
+        """Replace an image by a newer version whose files are in the store. Keep the aliases and flags.
 
-        The new image gets the aliases and flags of the old image.
-
-        Raises InputError if the new image is invalid. Also raises InputError if the old image was deleted or
-        has another source now.
-
-        Raises UsageError if the user also imported the new image from another source. Without this error, a
-        refresh from either source could move the aliases of the new image.
+        Raises:
+            InputError: the new image is invalid, or the old image was deleted or has another source now.
+            UsageError: the user also imported the new image from another source.
         """
         after = self._describe(hashes, limits)
         with self._transaction() as records:
@@ -294,6 +284,7 @@ class Store:
             if before.source != old.source:
                 raise InputError("another process changed the image's source during the refresh")
             if known is not None:
+                # A refresh from either source could move the aliases of the new image.
                 _refuse_other_source(known, before.source)
                 after = replace(after, properties=known.properties if known.complete else after.properties)
             _write(
@@ -459,7 +450,7 @@ _COLUMNS = (
 
 
 def _has_no_owner(image: StoredImage) -> bool:
-    """Return whether the image was only fetched, but not imported or published, and has no alias."""
+    """Return whether the image has no alias, and was fetched, but never imported or published."""
     return image.cached and not (image.auto_update or image.public or image.aliases)
 
 

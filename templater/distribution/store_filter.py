@@ -10,8 +10,8 @@ from .store import StoredImage
 def matching(images: Iterable[StoredImage], filters: Iterable[str]) -> list[StoredImage]:
     """Return the images that match all filters. The syntax is that of ``incus image list``.
 
-    A filter ``KEY=VALUE`` compares a property, or type, architecture, public, auto_update or cached. Any
-    other filter matches a part of an alias or the beginning of a fingerprint.
+    * ``KEY=VALUE`` compares a property, or type, architecture, public, auto_update or cached.
+    * Any other filter matches a part of an alias or the beginning of a fingerprint.
     """
     found = list(images)
     for text in filters:

@@ -64,13 +64,9 @@ def open_connection(address: tuple[str, int], bounds: Bounds) -> PlainSocket:
 
 
 class TlsSocket:
-    """A TLS connection for http.client that enforces the deadlines, even while headers arrive.
+    """A TLS connection for http.client that enforces the deadlines, even if the server sends no content.
 
-    This class has two advantages over ``ssl.SSLSocket``:
-
-    * TlsSocket receives many TLS records at once. ``ssl.SSLSocket`` needs two system calls for each record of
-      16 KB.
-    * A read ends at the deadline, even if the server sends only TLS messages without content.
+    Unlike ``ssl.SSLSocket``, this class receives many TLS records at once.
     """
 
     #: the number of bytes to receive at once
@@ -216,10 +212,9 @@ class RemoteBounds:
             raise http.client.HTTPException(text)
 
     def read(self, size: int) -> None:
-        """Subtract ``size`` bytes of content from the overhead, because ``receive`` has counted them, too.
-
-        Subtract ``size`` a second time, as an allowance for the TLS records around the content.
-        """
+        """Reduce the overhead by twice the ``size`` of content that was read."""
+        # ``receive`` has counted the content as overhead. The second ``size`` is an allowance for the TLS
+        # records around the content.
         self._overhead = max(0, self._overhead - 2 * size)
 
 

@@ -1,9 +1,7 @@
-"""A simplestreams tree on disk.
+"""A simplestreams tree on disk: plain files that any web server can serve, even during changes.
 
-A tree has only plain files, so any web server can serve the tree, even during changes.
-
-An image file is named by its content, and never overwritten. The file is on disk before the catalog names the
-file. Clients cache a catalog for up to an hour, so the file stays on disk after the catalog has dropped it.
+An image file is named by its content, and never overwritten. The catalog names a file only after the file is
+on disk. The file stays after the catalog has dropped it, because clients cache a catalog for up to an hour.
 
 JSON files are replaced atomically: first the products files, then the index.
 """
@@ -58,13 +56,11 @@ _ATTEMPTS = 100
 
 
 def real_path(path: str) -> str:
-    """Return the path without symlinks. Raises FileNotFoundError, or InputError for too many links.
-
-    Let the kernel resolve the path, because the kernel follows at most 40 links. ``os.path.realpath`` would
-    follow any number of links.
-    """
+    """Return the path without symlinks. Raises FileNotFoundError, or InputError for too many links."""
     if not hasattr(os, "O_PATH") or not os.path.isdir("/proc/self/fd"):
         return os.path.realpath(path)
+    # The kernel resolves the path, because it follows at most 40 links. ``realpath`` follows any number of
+    # links.
     for _ in range(_ATTEMPTS):
         try:
             fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -94,10 +90,9 @@ def is_content_name(name: str) -> bool:
 
 
 def open_directory(path: str) -> int:
-    """Open the directory of a tree. Raises OSError or RefusedError.
-
-    If templater runs as root, refuse a symlink of another user: it could lead to a tree that belongs to root.
-    """
+    """Open the directory of a tree. Raises OSError or RefusedError."""
+    # As root, ``open_file`` refuses a symlink of another user, which could lead to a tree that belongs to
+    # root.
     fd = open_file(path)
     if not stat.S_ISDIR(os.fstat(fd).st_mode):
         os.close(fd)
@@ -134,7 +129,7 @@ class Tree:
 
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[int]:
-        """Open a regular file for reading. Raises RefusedError for a link that leads out of the tree."""
+        """Open a regular file for reading. Raises RefusedError if a link leads out of the tree."""
         full = self.locate(path)
         directory, name = os.path.split(os.path.relpath(full, self._real_directories[self._base()]))
         try:
@@ -155,15 +150,9 @@ class Tree:
 
     @contextlib.contextmanager
     def folder(self, path: str) -> Iterator[str]:
-        """Open a directory below the tree, and yield a path to it.
+        """Open a directory below the tree, and yield a path to the directory.
 
-        The yielded path stays valid if another process moves directories.
-
-        Raises RefusedError if the path contains a symlink. If another user owns the tree, this user could
-        create a symlink that leads out of the tree.
-
-        If the tree is locked, look up the path from the locked directory, because another user could replace
-        the tree by a symlink.
+        Raises RefusedError if the path contains a symlink, and InputError for too many nested directories.
         """
         names = path.split("/") if path else []
         if len(names) > MOST_NESTED:
@@ -174,6 +163,7 @@ class Tree:
         try:
             for name in names:
                 opened.append(self._open_folder(name, opened[-1], path))
+            # On Linux, this path stays valid if another process moves directories.
             held = f"/proc/self/fd/{opened[-1]}"
             yield held if os.path.isdir(held) else os.path.join(self.path, path)
         finally:
@@ -182,10 +172,12 @@ class Tree:
 
     def _open_root(self) -> int:
         if self._directory is not None:
+            # Another user could have replaced the tree's path by a symlink since the tree was locked.
             return os.dup(self._directory)
         return open_directory(self.path)
 
     def _open_folder(self, name: str, parent: int, path: str) -> int:
+        # If another user owns the tree, this user could create a symlink that leads out of the tree.
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             return os.open(name, flags, dir_fd=parent)

@@ -33,9 +33,9 @@ class Catalog:
     def products(
         self, containing: Collection[str] | None = None
     ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Yield every product with the path of its products file and its name: (path, name, product).
+        """Yield a tuple for each product: the path of the products file, the product's name, and the product.
 
-        If ``containing`` is given, the result may lack products that contain none of these ASCII texts.
+        If the ASCII texts ``containing`` are given, products without any of these texts can be missing.
         """
         for path, document in self.files.items():
             products = document.get("products")

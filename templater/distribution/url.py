@@ -9,11 +9,11 @@ from ..model.url_password import is_ambiguous
 
 
 def split_url(url: str) -> SplitResult:
-    """Split a URL. Raises UsageError for an invalid URL.
+    """Split a URL.
 
-    Also raises UsageError for an ambiguous URL, in which a part of the password looks like a path. Messages
-    show paths, but must not show passwords.
+    Raises UsageError if the URL is invalid, or if a part of the password looks like a path.
     """
+    # Messages show the paths of URLs, but they must not show passwords.
     if is_ambiguous(url):
         raise UsageError(
             "the URL is ambiguous: the text with '/', '?' or '#' before '@' can be a password or a path",

@@ -82,8 +82,7 @@ def verify(
 class _Verifier:
     """The check of all products. It reads one product at a time, to save memory.
 
-    The check compares two products only if they share a file, a fingerprint or an alias. Two products that
-    share none of these can't conflict.
+    It compares two products only if they share a file, a fingerprint or an alias.
     """
 
     def __init__(
@@ -117,6 +116,7 @@ class _Verifier:
             if part is not None:
                 value = (product.os, product.release, product.variant)[len(part)]
                 unsorted.setdefault(part, {})[bool(value)] = product.name
+            # Two products that share no file, fingerprint or alias can't conflict.
             if shared.isdisjoint(tie_hashes(product)):
                 self._check_images([product])
             else:
@@ -180,8 +180,8 @@ class Products:
     def shared(self) -> tuple[set[int], set[int]]:
         """Return two sets of hashes.
 
-        The first set has each hash from ``tie_hashes`` that several products share. The second set has a hash
-        for each part of the stream that clients list in a random order.
+        * hashes from ``tie_hashes`` that several products share
+        * hashes of the parts of the stream that clients list in a random order
         """
         ties = sorted(self._ties)
         return {one for one, other in pairwise(ties) if one == other}, self._unsorted.hashes()
@@ -190,8 +190,7 @@ class Products:
 def tie_hashes(product: Product) -> set[int]:
     """Return a hash for each file, fingerprint and alias of a product.
 
-    The check compares products that share a hash. After a hash collision, the check also compares unrelated
-    products, which does no harm.
+    The check compares products that share a hash.
     """
     ties: set[tuple[str, ...]] = set()
     for version in product.versions.values():
@@ -204,6 +203,7 @@ def tie_hashes(product: Product) -> set[int]:
     aliases = product.aliases.split(",") if product.aliases else ()
     for architecture in {kernel_name(product.arch, client) for client in CLIENTS} - {None}:
         ties.update((str(architecture), alias) for alias in aliases)
+    # After a hash collision, the check also compares unrelated products, which does no harm.
     return set(map(hash, ties))
 
 

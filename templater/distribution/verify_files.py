@@ -85,12 +85,8 @@ class ContentReader:
     def read(self, path: str, most: int, starts: Mapping[str, Any]) -> _Content:
         """Hash a file. Raises InputError for a file of more than ``most`` bytes, and for a hostile file.
 
-        If the file is a root filesystem, also compute the fingerprints of the split images that contain it.
-        The fingerprint of a split image is one hash over two files: the metadata file, then the root
-        filesystem.
-
-        Each key of ``starts`` is the hash of a metadata file. Each value is a hash object that was updated
-        with that metadata file. At most ``MOST_COMBINED`` fingerprints are computed.
+        ``starts`` maps the hash of each metadata file to its hash object. From these objects, also compute
+        fingerprints of split images.
         """
         with self.stream.pieces(path) as pieces:
             key = pieces.key if isinstance(pieces, LocalPieces) else None
@@ -129,8 +125,7 @@ class ContentReader:
     def _count_holes(self, pieces: LocalPieces, times: int) -> None:
         """Raise an error if hashing the holes of files would take much longer than hashing their data.
 
-        The check adds up the holes and the data of this file and all earlier files. ``times`` is the number
-        of hashes to compute over this file.
+        Compare the totals of all files so far. ``times`` is the number of hashes of this file.
         """
         most = (self._most_holes // times + pieces.size) // 2
         holes = pieces.holes(most)
@@ -141,8 +136,7 @@ class ContentReader:
     def _count_decompressed(self, size: int) -> None:
         """Raise an error if hashing decompressed responses would take much longer than receiving them.
 
-        Compare the totals of all files. ``size`` is the number of bytes to hash, multiplied by the number of
-        hashes.
+        Compare the totals of all files. ``size`` is the number of bytes times the number of hashes.
         """
         self._decompressed += size
         if self._decompressed > _MOST_DECOMPRESSED + _RATIO * (input_size() - self._input):
@@ -215,9 +209,8 @@ def _check_file(
     hashing: bool = True,
     starts: Mapping[str, Any] = MappingProxyType({}),
 ) -> _Content | None:
-    """Compare one file with every item that names it.
+    """Compare one file with every item that names it. For ``starts``, see ``ContentReader.read``.
 
-    If ``starts`` is given, the result also has fingerprints of split images (see ``ContentReader.read``).
     Return None if the file is missing or unreadable, or if its size is unknown.
     """
     place = f"'{printable(path)}'"

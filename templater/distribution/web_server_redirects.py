@@ -54,7 +54,7 @@ def rules(base: str) -> dict[str, str]:
 def read_rules(path: str) -> dict[str, str]:
     """Return the redirect rules for `templater serve` from a file, or from all rule files in a directory.
 
-    Each key is a prefix of paths, and each value is a URL. The server replaces the prefix with the URL.
+    The result maps a prefix of paths to the URL that replaces the prefix.
     """
     rules: dict[str, str] = {}
     try:

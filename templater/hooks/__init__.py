@@ -1,6 +1,4 @@
-"""The hook that a runtime calls when a container starts.
-
-The hook finds the instance, renders its templates, writes the files, records them and reports.
+"""The hook that a runtime calls when a container starts: it renders the templates and writes the files.
 
 `run` has the sequence of steps. `sandboxed_rendering` renders in a child process. `compile_cache` stores
 compiled templates. `runtimes/` has one file per runtime.

@@ -11,9 +11,9 @@ from ..rootfs.writable_by_others import is_shared
 
 
 def places_on_the_way(path: str) -> Iterator[str]:
-    """Yield the path of every directory and symlink on the way to ``path``, and of the final file.
+    """Yield the path of each directory and symlink on the way to ``path``, and of the final file.
 
-    In a yielded path, only the last component can be a symlink.
+    Only the last component of a yielded path can be a symlink.
     """
     here = "/"
     yield here
@@ -40,11 +40,7 @@ def places_on_the_way(path: str) -> Iterator[str]:
 def is_changeable(place: str) -> bool:
     """Return whether a user other than root and the caller can change or replace this file.
 
-    A sticky directory of root, such as /tmp, does not count as changeable, because users can replace only
-    their own files in such a directory.
-
-    A file or link in a sticky directory counts as changeable, even if root owns the file or link. For
-    example, if root writes a file to a user's directory, this user can move the file to /tmp.
+    A sticky directory of root, such as /tmp, is not changeable, but the files and links in it are.
     """
     try:
         status = os.lstat(place)
@@ -60,5 +56,5 @@ def is_changeable(place: str) -> bool:
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         return False
     if not stat.S_ISDIR(status.st_mode) and is_shared(os.path.dirname(place), above):
-        return True
+        return True  # if root writes a file to a user's directory, this user can move the file to /tmp
     return not stat.S_ISLNK(status.st_mode) and is_shared(place, status)

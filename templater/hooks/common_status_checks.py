@@ -46,10 +46,10 @@ def require_name(name: str) -> None:
 
 
 def read_configuration(path: str) -> str:
-    """Return the text of a configuration file, which can belong to another user.
+    """Return the text of a configuration file of any user.
 
-    Raises InputError or RefusedError if the file is missing or not regular, or if a link of another user
-    is on the path.
+    Raises InputError or RefusedError if the file is missing or not regular, or if its path contains another
+    user's link.
     """
     folder, name = os.path.split(os.path.abspath(path))
     with open_folder(folder) as root:
@@ -64,14 +64,8 @@ def elsewhere(path: str, usual: str) -> str:
 def runs(runtime: str, line: str, install: str, namespace: Sequence[str] = ()) -> Finding:
     """Run the hook with ``--probe``, which only prints versions, and report whether the hook runs.
 
-    ``line`` is the hook line in the configuration. The hook is run only if ``line`` has the form of a line
-    that this installation writes.
-
-    An untrusted image or a container can have supplied ``line``. So the function builds the command itself,
-    and does not run the words of ``line``.
-
-    ``install`` is the command that writes the line again. ``namespace`` has the words of a command that
-    enters the container's user namespace and then runs the hook.
+    * ``install``: the command that writes the hook line
+    * ``namespace``: the beginning of a command that enters the container's user namespace
     """
     hint = f"to write the line again, run this command with the options of the old line: {install}"
     words = words_of(line)
@@ -90,6 +84,7 @@ def runs(runtime: str, line: str, install: str, namespace: Sequence[str] = ()) -
             f" {shown}",
             hint,
         )
+    # An untrusted image or a container can have supplied the words of the line, so they are not run.
     probe = [*namespace, *command, PROBE]
     try:
         answer = subprocess.run(probe, capture_output=True, text=True, timeout=30, check=False)
@@ -124,8 +119,7 @@ def code_status() -> Iterator[Finding]:
 def source_status(line: str, image: str, folder: str) -> Iterator[Finding]:
     """Check the image and the state that the hook line names with ``--source`` and ``--state``.
 
-    Without ``--source``, check the image in the directory ``image``. Without ``--state``, check the state in
-    the directory ``folder``.
+    The defaults are the directories ``image`` and ``folder``.
     """
     source, state = option_of(line, "--source"), option_of(line, "--state")
     for name, path in (("--source", source), ("--state", state)):

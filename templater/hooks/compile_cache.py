@@ -1,9 +1,7 @@
 """The cache of parsed metadata and generated code.
 
 Only the sandboxed child unmarshals an entry, because unmarshalling untrusted bytes can execute code. The
-cache directory must belong to this user, and its mode must keep other users out. Files are opened relative to
-the directory's descriptor. An entry's key is a digest of the entry's sources. Each entry records the packages
-that its code depends on. Invalid entries are ignored.
+cache directory must belong to this user, and its mode must keep other users out. Invalid entries are ignored.
 """
 
 import sys
@@ -91,12 +89,13 @@ def _require_private(fd: int) -> None:
 
 
 def instance_cache(state_directory: StateDirectory) -> "CompileCache | None":
-    """Open the directory ``cache`` in ``.templater``. Return None if ``cache`` may be from another user.
+    """Open the directory ``cache`` in ``.templater``.
 
-    The owner of the instance's directory could move a directory of root to the path of ``cache``. If root has
-    unpacked an image in the moved directory, the image's files would count as cache entries.
+    Return None if ``cache`` can't be opened, or if another user may have put the directory there.
     """
     try:
+        # The owner of the instance's directory could move a directory of root to the path of ``cache``. If
+        # root has unpacked an image there, the image's files would count as cache entries.
         if not state_directory.is_own:
             return None
         if state_directory.directory.lstat("cache") is None:
@@ -108,7 +107,7 @@ def instance_cache(state_directory: StateDirectory) -> "CompileCache | None":
 
 
 def open_cache(path: str) -> "CompileCache | None":
-    """Open a cache directory, and create it if it is missing.
+    """Open a cache directory, and create it if necessary.
 
     Return None if another user can enter the directory, or owns a directory or a link on its path.
     """
@@ -186,10 +185,8 @@ def _package_age(name: str) -> bytes:
 
 
 def same_packages(packages: bytes) -> bool:
-    """Return whether a cache entry was written with the installed packages: same paths, mtimes and sizes.
-
-    Another user may have forged the entry, so this function looks up only paths of packages on ``sys.path``.
-    """
+    """Return whether a cache entry was written with the installed packages: same paths, mtimes and sizes."""
+    # Another user may have forged the entry, so look up only paths of packages on ``sys.path``.
     lines = packages.split(b"\0")
     return len(lines) == len(PACKAGES) and all(map(_is_installed, lines, PACKAGES))
 

@@ -8,7 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..rootfs.confined_directory import Directory
 
-#: the directory for old contents of mounted files
+#: the directory for old contents of mounted files. After a failed start, ``podman run --rm`` removes the
+#: container's own directory.
 OLD_CONTENTS = "/var/lib/templater/old_contents"
 
 #: the inode number of the root directory of every btrfs subvolume
@@ -17,10 +18,6 @@ _BTRFS_ROOT = 256
 
 def make_state_folder(path: str) -> str:
     """Create a directory for the state of one container, and return its path.
-
-    The parent directories that this function creates are private. If another user could open a parent
-    directory, this user could also lock it. No other container could then get a state directory in the locked
-    directory.
 
     Raises WriteError if the directory can't be created.
     """
@@ -41,18 +38,16 @@ def _make(path: str, mode: int) -> None:
         if not isdir(path):
             raise
     except FileNotFoundError:
+        # A user who could open this directory could lock it. No other container could then get a state
+        # directory.
         _make(path.rpartition("/")[0], 0o711)
         _make(path, mode)  # another hook may have made it meanwhile
 
 
 def open_old_contents(*, make: bool) -> "Directory | None":
-    """Open ``OLD_CONTENTS``, which keeps old contents of mounted files if a failed start can't restore them.
+    """Open ``OLD_CONTENTS``, the directory for old contents that a failed start can't restore.
 
-    The container's own directory can't keep these contents: ``podman run --rm`` removes that directory after
-    a failed start.
-
-    With ``make``, create ``OLD_CONTENTS`` if it is missing. Return None if this process can't write to
-    ``OLD_CONTENTS``, for example in a user namespace.
+    With ``make``, create a missing directory. Return None if this process can't write to the directory.
     """
     try:
         if make:
@@ -64,12 +59,9 @@ def open_old_contents(*, make: bool) -> "Directory | None":
 
 
 def directory_identity(path: str) -> str:
-    """Return the inode number and the time of creation of a directory, or "" if it can't be read.
+    """Return the inode number and creation time of a directory, or "" if they can't be read.
 
-    The result does not contain the number of the device, because this number can change when the host boots.
-
-    On btrfs, a snapshot has the inode number and the time of its original. So for a subvolume of btrfs, the
-    result also contains the id of the file system. This id differs between subvolumes.
+    For a btrfs subvolume, also return its id.
     """
     try:
         found, time = os.stat(path), birth_time(path)
@@ -77,7 +69,9 @@ def directory_identity(path: str) -> str:
         return ""
     if not time:
         return ""
+    # The result omits the number of the device, which can change when the host boots.
     seconds, nanoseconds = divmod(int(time, 16), 10**9)
+    # A btrfs snapshot has the same inode number and creation time as its original.
     is_subvolume = found.st_ino == _BTRFS_ROOT and os.major(found.st_dev) == 0
     subvolume = f" {os.statvfs(path).f_fsid:x}" if is_subvolume else ""
     return f"{found.st_ino} {seconds}.{nanoseconds:09}{subvolume}"

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 def real_places(mounts: "Collection[str]", rootfs: Root, empty: "Collection[str]" = ()) -> "dict[str, str]":
     """Return a dict that maps the real path of each mount point to the path in ``mounts``.
 
-    To find the real path, follow the links of the root filesystem, as the runtime does.
-
-    A mount point in ``empty`` shows an empty directory. Below such a mount point, the links of the root
-    filesystem are hidden, so do not follow these links for later mounts.
+    Resolve links as the runtime does, except links below the mount points in ``empty``.
     """
     tree = Root(rootfs.name, mechanism=rootfs.mechanism, cross_mounts=True, fd=rootfs.fd)
     steps = Steps()
@@ -40,15 +37,12 @@ def real_places(mounts: "Collection[str]", rootfs: Root, empty: "Collection[str]
 
 
 def _real(mount: str, tree: Root, steps: Steps, places: "Collection[str]", without_links: "set[str]") -> str:
-    """Follow the links of the root filesystem in the path of a mount point, and return the real path.
+    """Return the real path of a mount point. Raises RefusedError for too many links.
 
-    Unlike ``resolve``, this function follows the links of any user, as runtimes do.
+    Unlike ``resolve``, follow the links of any user, as runtimes do.
 
-    ``without_links`` has directories in which no name is a link, such as empty mounts. If the path leads
-    through a subdirectory of such a directory, add the subdirectory to ``without_links``.
-
-    ``places`` has the real paths of the earlier mount points. Do not add these paths to ``without_links``,
-    because ``real_places`` decides whether to add them.
+    ``without_links`` has directories without links, such as empty mounts. Add each subdirectory on the path
+    below them, except the mount points in ``places``.
     """
     place, pending, links = "", mount.split("/")[::-1], 0
     while pending:
@@ -60,6 +54,7 @@ def _real(mount: str, tree: Root, steps: Steps, places: "Collection[str]", witho
             above, below = place or "/", f"{place}/{name}"
             entry = None if above in without_links else tree.entry(below)
             if entry is None or entry.kind != SYMLINK:
+                # `real_places` decides whether to add the paths in `places`.
                 if above in without_links and below not in places:
                     without_links.add(below)
                 place = below
@@ -76,12 +71,9 @@ def _real(mount: str, tree: Root, steps: Steps, places: "Collection[str]", witho
 
 
 def refuse_hidden(change: "Change", places: "Mapping[str, str]", hint: str) -> None:
-    """Raise RefusedError if the runtime mounts another file system on a directory above the change's target.
-
-    The container would not see the written file, because the mount hides the directory below it. But the
-    file and its secrets would remain in that directory. A mount on the target itself is allowed, because
-    podman mounts a file on ``/etc/hosts``.
-    """
+    """Raise RefusedError if the runtime mounts a file system on a directory above the change's target."""
+    # The container would not see the file, but the file's secrets would remain on disk. A mount on the target
+    # itself is allowed, because podman mounts a file on ``/etc/hosts``.
     place = "/" if "/" in places else next((x for x in parents_below(change.real, 0) if x in places), None)
     if place is not None:
         raise RefusedError(

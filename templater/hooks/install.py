@@ -31,10 +31,10 @@ MAX_FILE = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A part of a runtime's configuration: a file, and the text that belongs in it.
+    """A part of a runtime's configuration: the text that belongs in ``file``.
 
-    ``into`` merges the text into the file's content, which is None if the file does not exist. If ``into`` is
-    None, the file contains only this text. ``by_hand`` tells the user what to do if no file can be written.
+    ``into`` merges the text into the file's content, which is None for a missing file. Without ``into``, the
+    file contains only this text. If no file can be written, ``by_hand`` tells the user what to do.
     """
 
     file: str
@@ -49,16 +49,15 @@ def argv(runtime: str, options: list[str], *, write_bytecode: bool = True) -> li
     """Return the command that a runtime runs: this interpreter and the hook's entry module.
 
     Without ``write_bytecode``, the hook writes no compiled module.
-
-    ``-I`` ignores the environment and the current directory. ``-S`` skips ``site``, whose import takes
-    as long as the hook's own modules. ``-X utf8`` decodes names as UTF-8 in every locale. The standard
-    library comes first in the search path, so Python finds its C modules without searching other
-    directories.
     """
     first = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup", "line")
+    # The packages follow the standard library, so Python finds its C modules without searching their
+    # directories.
     places = f"sys.path[:0]={json.dumps([first])};sys.path+={json.dumps(search_path())}"
     # crun starts hooks with umask 0. Python writes __pycache__ directories, which others must not change.
     code = f"import posix,sys;posix.umask(18);{places};from templater_hook import main;main()"
+    # -I ignores the environment and the current directory. -S skips ``site``, whose import takes as long as
+    # the hook's own modules. -X utf8 decodes names as UTF-8 in every locale.
     flags = ["-I", "-S", *([] if write_bytecode else ["-B"]), "-X", "utf8"]
     return [sys.executable, *flags, "-c", code, runtime, *options]
 
@@ -88,37 +87,34 @@ def option_words(choices: dict[str, object]) -> list[str]:
 
 
 def from_anywhere(path: str) -> str:
-    """Return ``path`` as an absolute path, because runtimes run hooks with another current directory.
-
-    A path that begins with a type such as ``overlay:`` is returned unchanged. A path can't contain variables
-    of the runtime, such as ``$LXC_NAME`` or ``%i``, because all words of a hook line are quoted.
-    """
+    """Return ``path`` as an absolute path. Return a path with a type such as ``overlay:`` unchanged."""
+    # Runtimes run hooks with another current directory. All words of a hook line are quoted, so the runtime
+    # does not expand a variable such as ``%i`` in the path.
     return path if path.startswith(PREFIXES) else os.path.abspath(path)
 
 
 def option_of_one(words: list[str]) -> str:
-    """Return the first option of the hook line that names a file or directory of one container, or ""."""
+    """Return the first option in ``words`` that names a file or directory of one container.
+
+    Return "" if ``words`` has no such option.
+    """
     names = (word.partition("=")[0] for word in words)
     return next((name for name in names if name in ("--instance", "--state", "--rootfs")), "")
 
 
 def require_common(words: list[str], hint: str) -> None:
-    """Raise UsageError if a hook line for several containers has an option for one container.
-
-    All containers would share a state and a description, or write into one root filesystem.
-    """
+    """Raise UsageError if a hook line for several containers has an option for one container."""
+    # All containers would share a state and a description, or write into one root filesystem.
     if option := option_of_one(words):
         raise UsageError(f"{option} is for one container or machine, but the hook is for several", hint=hint)
 
 
 def compile_hook() -> None:
-    """Run a hook once, so that it writes compiled modules. The hooks of containers don't write them.
-
-    Do nothing if Python is not allowed to write compiled modules. Ignore a failure of the hook: without
-    compiled modules, hooks only start more slowly.
-    """
+    """Run a hook once to write compiled modules, if Python may write them. Ignore a failure of the hook."""
     if sys.dont_write_bytecode:
         return
+    # The hooks of containers don't write compiled modules. Without these modules, the hooks work, but start
+    # more slowly.
     with suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run([*argv("lxc", []), PROBE], capture_output=True, timeout=60, check=False)
 
@@ -139,9 +135,10 @@ def search_path() -> list[str]:
 def shell_line(words: list[str]) -> str:
     """Return the words as a line for LXC, which passes the line to a shell.
 
-    Raises UsageError for a line feed, and for a carriage return, at which LXC cuts a value.
+    Raises UsageError if a word contains a line feed or a carriage return.
     """
     line = shlex.join(words)
+    # LXC would cut the line at such a character.
     if "\n" in line or "\r" in line:
         raise UsageError("LXC's configuration can't contain a line break")
     # LXC removes a quote at the beginning of a value together with the same quote at its end
@@ -149,10 +146,8 @@ def shell_line(words: list[str]) -> str:
 
 
 def require_utf8(words: list[str], place: str) -> None:
-    """Raise UsageError if a hook line for a JSON file has bytes that are not UTF-8.
-
-    Programs that read JSON replace such bytes, so the hook would get a different path.
-    """
+    """Raise UsageError if a hook line for a JSON file has bytes that are not UTF-8."""
+    # Programs that read JSON replace such bytes, so the hook would get a different path.
     if not is_utf8(words):
         raise UsageError(f"{place} can't contain bytes that are not UTF-8")
 
@@ -188,13 +183,10 @@ def write(snippet: Snippet) -> bool:
 
 
 def _read(directory: Directory, name: str) -> tuple[str | None, os.stat_result | None]:
-    """Return a file's content and status, or None for both if it is missing. Links are not followed.
-
-    One descriptor is used to read both, so the content and the status belong to the same file. If each were
-    read by the path, a user could exchange the file between the two reads. templater could then write the
-    content of a private file of root into a file that belongs to the user.
-    """
+    """Return a file's content and status, or None for both if the file is missing. Links are not followed."""
     found: list[os.stat_result] = []
+    # Read both by one descriptor. If each were read by the path, a user could exchange the file between the
+    # two reads, and templater could write the content of a private file of root into a file of the user.
     try:
         data = directory.read(name, MAX_FILE, lambda fd: found.append(os.fstat(fd)))
     except FileNotFoundError:

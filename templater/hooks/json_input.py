@@ -9,19 +9,15 @@ if TYPE_CHECKING:
 
 
 def parse_json(data: bytes, what: str) -> "dict[str, Any]":
-    """Parse a JSON object. Raises InputError for invalid JSON; ``what`` names the text in the message.
+    """Parse a JSON object. ``what`` names the text in messages.
 
-    Also raises InputError if an object has a name twice, or a name with a NUL, because the runtimes read such
-    names differently. For a repeated name, crun reads the first value, and runc merges both values. crun
-    reads a name up to the NUL.
-
-    This function calls the C scanner of the json package directly, because importing json takes eight
-    milliseconds.
+    Raises InputError for invalid JSON, for a repeated name, and for a name with a NUL.
     """
     try:
         text = data.decode("utf-8").strip(" \t\r\n")
         value, end = _scanner()(text, 0)
     except _BadNameError as error:
+        # crun and runc disagree about the value of a repeated name, and about a name with a NUL.
         raise InputError(f"{what}: the key '{printable(error.args[0])}' {error.args[1]}") from None
     except (ValueError, StopIteration, RecursionError, SystemError):
         # SystemError: the scanner can't raise JSONDecodeError while the json package is not imported
@@ -33,6 +29,8 @@ def parse_json(data: bytes, what: str) -> "dict[str, Any]":
 
 def _unique(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":
     found = dict(pairs)
+    # For a repeated name, crun reads the first value, and runc merges both values. crun reads a name up
+    # to the NUL.
     if len(found) != len(pairs):
         seen: set[str] = set()
         for name, _ in pairs:

@@ -24,10 +24,7 @@ MOST_IN_FILE = 16 << 10
 
 
 class Log:
-    """The log lines of one hook. One call writes all lines, so the lines of two hooks do not mix.
-
-    An image determines the number and the length of the log lines, so both are limited.
-    """
+    """The log lines of one hook. All lines are written at once, so the lines of two hooks do not mix."""
 
     __slots__ = ("lines", "name", "omitted", "private", "summary")
 
@@ -42,6 +39,7 @@ class Log:
         self.omitted = 0
 
     def add(self, text: str, *, private: bool = False) -> None:
+        # An image determines the number and the length of the log lines, so both are limited.
         if len(self.lines) == MOST_LINES:
             self.omitted += 1
             return

@@ -36,11 +36,9 @@ def without_prefix(path: str) -> str:
 def is_directory(path: str) -> bool:
     """Return whether the path of a root filesystem, without the type prefix, is a directory.
 
-    Return False for a relative path, for two reasons:
-
-    * A relative path can name a data set, as in ``zfs:tank/c1``.
-    * A relative path depends on the current directory of lxc-start, which can belong to another user.
+    Return False for a relative path.
     """
+    # A relative path can name a data set, as in ``zfs:tank/c1``, or lead into another user's directory.
     return path.startswith("/") and isdir(path)
 
 
@@ -60,9 +58,9 @@ def layers_of(path: str) -> "tuple[str, ...]":
 def refuse_other_container(path: str, folder: str) -> None:
     """Raise RefusedError if the directory of ``--rootfs`` is in another container's directory.
 
-    ``folder`` is the directory of this container. If this container is a copy, its hook line can be an
-    unchanged copy, too. The hook line then names a directory of the original container.
+    ``folder`` is the directory of this container.
     """
+    # After a container is copied, its hook line can still name the directory of the original container.
     above = join(dirname(folder), "")
     other = join(above, abspath(path).removeprefix(above).partition("/")[0])
     if abspath(path).startswith(above) and other != folder and exists(join(other, "config")):
@@ -80,10 +78,7 @@ def ids_on_disk(config: str) -> "IdMap | None":
 def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
     """Return the id map of the files on the disk, or None if ``lxc.idmap`` defines no map.
 
-    ``found`` has the keys and values of the configuration. ``config`` is the file that error messages name.
-
-    If LXC itself maps the ids when it mounts the root filesystem, the files on the disk have the ids of the
-    container. In this case, return a map from each id of the container to the same id.
+    ``found`` has the configuration's keys and values. The string ``config`` is the file's name in messages.
     """
     from ..rootfs.id_map import IDENTITY, IdMap
 
@@ -104,6 +99,7 @@ def ids_in(found: "Iterable[tuple[str, str]]", config: str) -> "IdMap | None":
     if not ranges["u"] or not ranges["g"]:
         return IDENTITY if mounted else None
     ids = IdMap(tuple(ranges["u"]), tuple(ranges["g"]))
+    # If LXC maps the ids at the mount, the files on the disk need a map that changes no id.
     return ids.unshifted() if mounted else ids
 
 
@@ -112,17 +108,7 @@ _OVERLAY_OPTIONS = ("userxattr", "redirect_dir", "metacopy")
 
 
 def overlay_options(found: "Iterable[tuple[str, str]]") -> "list[str]":
-    """Return mount options with which the hook's overlay shows the same files as LXC's mount of the overlay.
-
-    With ``lxc.idmap``, LXC mounts the overlay in the container's user namespace. In such a mount, the kernel
-    disables two features of overlayfs, even if its defaults enable them:
-
-    * redirects for renamed directories,
-    * copies that contain only the metadata of a file.
-
-    The hook's overlay must disable both features, too. If it copied only the metadata of a file, the
-    container would see zeros instead of the file's content.
-    """
+    """Return mount options with which the hook's overlay shows the same files as LXC's overlay."""
     given: list[str] = []
     is_mapped = False
     for key, value in found:
@@ -131,6 +117,9 @@ def overlay_options(found: "Iterable[tuple[str, str]]") -> "list[str]":
         elif key == "lxc.rootfs.options":
             given = [word for word in value.split(",") if word.partition("=")[0] in _OVERLAY_OPTIONS]
     if is_mapped:
+        # LXC mounts this overlay in a user namespace, where the kernel disables ``redirect_dir`` and
+        # ``metacopy``.
+        # If the hook copied only the metadata of a file, the container would see zeros in the file.
         return [*(word for word in given if word == "userxattr"), "redirect_dir=nofollow", "metacopy=off"]
     return given
 
@@ -149,26 +138,21 @@ def has_index(found: "Iterable[tuple[str, str]]") -> "bool | None":
 def or_identity(ids: "IdMap | None") -> "IdMap | None":
     """Return ``ids``, or the identity map for a container without lxc.idmap.
 
-    Without lxc.idmap, the container has the ids of the host. The owner of the container's root directory does
-    not show the map. With ``lxc-start -s``, a user can give the container an id map that is not in the file,
-    and the container's root can then change the owner.
-
-    If ``ids`` is None and this process does not run as root, return None. A process without root's rights
-    can't give files to other users anyway.
+    If ``ids`` is None and this process does not run as root, return None.
     """
     from ..rootfs.id_map import IDENTITY
 
+    # Only root can give files to other users.
+    # The owner of the container's root directory does not show the map. With ``lxc-start -s``, a user can
+    # give the container another id map, and the container's root can then change the owner.
     return IDENTITY if ids is None and os.geteuid() == 0 else ids
 
 
 def of_other_directory(ids: "IdMap | None", path: str) -> "IdMap | None":
-    """Return the id map of the directory that ``--rootfs`` names.
-
-    If the host's root owns the directory, return None: the files in the directory have the ids of the host.
-    A container's root can give the directory to any id of the container, but not to the host's root. So the
-    owner is reliable.
-    """
+    """Return the id map of the directory that ``--rootfs`` names, or None if the host's root owns it."""
     try:
+        # If the host's root owns the directory, its files have the ids of the host. The owner is reliable,
+        # because a container's root can't give a directory to the host's root.
         return None if os.stat(path).st_uid == 0 else ids
     except OSError:
         return ids  # opening it later reports the error
@@ -188,8 +172,7 @@ def _number(word: str, config: str) -> int:
 def mount_points(found: "Iterable[tuple[str, str]]", roots: "tuple[str, ...]") -> "tuple[str, ...]":
     """Return the clean paths in the container at which ``lxc.mount.entry`` mounts file systems.
 
-    An absolute path in ``lxc.mount.entry`` is a path on the host. LXC ignores an absolute path unless it
-    contains one of ``roots``, which are paths of the root filesystem.
+    The strings ``roots`` are paths of the root filesystem.
     """
     points: list[str] = []
     for key, value in found:
@@ -199,6 +182,7 @@ def mount_points(found: "Iterable[tuple[str, str]]", roots: "tuple[str, ...]") -
         if not words:
             points.clear()
         for point in words[1:2]:
+            # An absolute path is a path on the host. LXC ignores it unless it contains one of ``roots``.
             if point.startswith("/"):
                 root = next((root for root in roots if root and root in point), None)
                 if root is None:
@@ -221,9 +205,9 @@ def settings(path: str) -> "Iterator[tuple[str, str]]":
 def _included(
     file: str, left: "list[int]", path: str, *, in_folder: bool = False
 ) -> "Iterator[tuple[str, str]]":
-    """Yield the settings of a file. The settings of an included file follow the line that includes it.
+    """Yield the settings of a file and, after each include line, the settings of the included file.
 
-    ``left`` is the number of bytes, and the number of files, that may still be read.
+    The list ``left`` has the number of bytes, and the number of files, that may still be read.
     """
     left[1] -= 1
     if left[1] < 0:
@@ -264,11 +248,7 @@ def _files_in(folder: str) -> "list[str]":
 
 
 def _read(path: str, folder: "int | None" = None) -> str:
-    """Read a file.
-
-    ``folder`` can be the open directory of the file. If it is given, open the file by its name in ``folder``,
-    and not by its path.
-    """
+    """Read a file. If the open directory ``folder`` is given, open the file by its name in ``folder``."""
     try:
         name = path if folder is None else split(path)[1]
 
@@ -292,10 +272,8 @@ def _read(path: str, folder: "int | None" = None) -> str:
 
 
 def refuse_control_characters(path: str, text: str) -> None:
-    """Raise InputError for a NUL, or for a carriage return that is not at the end of a line.
-
-    LXC stops reading at a NUL, cuts a value at a carriage return, and skips a carriage return before a key.
-    """
+    """Raise InputError for a NUL, or for a carriage return that is not at the end of a line."""
+    # LXC stops reading at a NUL, cuts a value at a carriage return, and skips a carriage return before a key.
     if "\0" in text or any("\r" in line.rstrip("\r") for line in text.split("\n")):
         raise InputError(
             f"{path!r} contains a NUL, or a carriage return inside of a line",

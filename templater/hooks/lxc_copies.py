@@ -44,18 +44,12 @@ CLONED = "cloned"
 def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: str = "") -> Notice:
     """Record that lxc-copy, lxc-copy -R or lxc-snapshot has made this container's directory.
 
-    * If the directory is a snapshot, record the container's pending trigger. If a snapshot was restored in
-      place, record the trigger of the snapshot.
-    * For any other new directory, record the trigger ``copy``. If the destroy hook later detects a rename,
-      the destroy hook corrects this record.
-
-    Also copy the image, the description and the record of written files from the original container.
-
-    If the hook can't be certain which container is the original, raise InputError. In one case, record only
-    the trigger and raise no error: the hook line has ``--source``, and the likely original has neither an
-    image nor a description.
-
+    Copy the original's image, description and record of written files. Record a pending trigger: the
+    original's trigger if a snapshot is taken or restored in place, otherwise ``copy``.
     ``rootfs`` is the copy's ``lxc.rootfs.path``.
+
+    Raises InputError if the hook can't be certain which container is the original. With ``--source``, an
+    uncertain original without an image and a description raises no error: then record only the trigger.
     """
     source, exact = find_source(folder, source_name)
     if options.if_present and is_missing(join(options.source or source, METADATA)):
@@ -72,6 +66,7 @@ def clone(folder: str, name: str, source_name: str, options: "Options", rootfs: 
         names = (METADATA, TEMPLATES, INSTANCE)
         is_bare = bool(options.source) and all(original.entry("/" + each) is None for each in names)
         certain = is_original(original, made, exact=exact)
+        # A bare original has neither an image nor a description, so its copy needs only the trigger.
         if not certain and (exact or not is_bare):
             raise uncertain(original, made)
         records: "dict[str, bytes | None]" = {}
@@ -146,7 +141,7 @@ def find_source(folder: str, source_name: str) -> "tuple[str, bool]":
 
 
 def _snapshots(above: str, name: str) -> "list[str]":
-    """Return the directories of all snapshots with this name, of the containers in ``above``.
+    """Return the directories of snapshots called ``name``, for all containers in ``above``.
 
     Raises LimitError if ``above`` has too many containers.
     """
@@ -162,11 +157,9 @@ def _snapshots(above: str, name: str) -> "list[str]":
 
 
 def require_copyable(options: "Options", rootfs: str) -> None:
-    """Raise RefusedError if the copied hook line names a directory of the original.
-
-    LXC copies the hook line unchanged. The start of the copy would use the original's state, or write into
-    the original's root filesystem.
-    """
+    """Raise RefusedError if the copied hook line names a directory of the original."""
+    # LXC copies the hook line unchanged. The start of the copy would use the original's state, or write into
+    # the original's root filesystem.
     is_own = without_prefix(options.rootfs) == without_prefix(rootfs)
     for option, path in (("--state", options.state), ("--rootfs", "" if is_own else options.rootfs)):
         if path:
@@ -178,10 +171,8 @@ def require_copyable(options: "Options", rootfs: str) -> None:
 
 
 def require_new(made: Root) -> None:
-    """Raise RefusedError if the directory of a copy already has files of an instance.
-
-    Copying the original's files would overwrite them.
-    """
+    """Raise RefusedError if the directory of a copy already has files of an instance."""
+    # The files from the original would overwrite these files.
     for name in (f"{STATE_FOLDER}/state", INSTANCE, METADATA, TEMPLATES):
         if made.entry("/" + name) is not None:
             raise RefusedError(
@@ -191,12 +182,9 @@ def require_new(made: Root) -> None:
 
 
 def is_original(original: Root, made: Root, *, exact: bool) -> bool:
-    """Return whether it is certain that LXC copies the container in ``original``.
-
-    LXC tells the hook only the name of the original. ``lxc-copy --newpath``, and other programs that use
-    liblxc, can write the copy into another lxcpath. That lxcpath can also contain a different container with
-    the original's name. The copy must not get the description and the passwords of that different container.
-    """
+    """Return whether it is certain that LXC copies the container in ``original``."""
+    # LXC tells the hook only the original's name. The lxcpath of the copy can also contain a different
+    # container with this name. The copy must not get that container's description and passwords.
     return not copies_elsewhere() and (exact or bool(copying_program() and _same_settings(original, made)))
 
 
@@ -226,8 +214,7 @@ def copies_elsewhere() -> bool:
 def may_rename() -> bool:
     """Return whether the program that runs this hook can destroy the original after the copy.
 
-    lxc-copy destroys the original only with the option ``-R`` or ``--rename``. lxc-snapshot never destroys
-    the original.
+    lxc-copy does so only with the option ``-R`` or ``--rename``, and lxc-snapshot never does.
     """
     return not copying_program() or any(
         _has_option(words, "R", "--r") for words in map(_words_of, ancestors(DEPTH))
@@ -241,15 +228,13 @@ def copying_program() -> str:
 
 
 def named_container() -> str:
-    """Return the container's name in the command line of the lxc-snapshot that runs this hook, or "".
-
-    LXC also accepts the name as an argument, and abbreviations of ``--name``.
-    """
+    """Return the container's name in the command line of the lxc-snapshot that runs this hook, or ""."""
     from getopt import GetoptError, gnu_getopt
 
     for words in map(_words_of, ancestors(DEPTH)):
         if words and split(words[0])[1] == "lxc-snapshot":
             try:
+                # LXC also accepts the name as an argument, and abbreviations of ``--name``.
                 options, arguments = gnu_getopt([word for word in words[1:] if word], *_SNAPSHOT_OPTIONS)
             except GetoptError:
                 return ""
@@ -269,7 +254,7 @@ def _words_of(process: str) -> "list[str]":
 def _has_option(words: "list[str]", letter: str, long: str) -> bool:
     """Return whether the words are an lxc-copy command that has a given option.
 
-    ``letter`` is the short form of the option. ``long`` is the shortest abbreviation of the long form.
+    ``letter`` is the option's short form, and ``long`` is the shortest abbreviation of its long form.
     """
     if split(words[0] if words else "")[1] != "lxc-copy":
         return False
@@ -298,10 +283,9 @@ _TAKING = "nNpPolmBL"
 
 
 def copy_image(source: Root, made: Root) -> None:
-    """Copy metadata.yaml, templates and instance.yaml to the copy of a container. LXC omits these files.
+    """Copy metadata.yaml, templates and instance.yaml, which LXC omits, to the copy of a container.
 
-    With ``--source``, the original has no image, but it can have a description. Do nothing if the copy
-    already has a metadata.yaml.
+    Do nothing if the copy already has a metadata.yaml.
     """
     old = InstanceDirectory(source.name, source)
     with made.directory("/") as new:
@@ -310,6 +294,7 @@ def copy_image(source: Root, made: Root) -> None:
         instance = old.read_instance()
         if instance is not None:
             write_whole(new, INSTANCE, instance.data)
+        # With ``--source``, the original has no image, but it can have a description.
         if not old.has_image():
             return
         _copy_templates(old, new)
@@ -380,10 +365,9 @@ def _state_directory(folder: str) -> "StateDirectory | None":
 
 
 def copied_record(original: StateDirectory, name: str) -> "bytes | None":
-    """Return a record of written files of the original container, which is also valid for its copy.
+    """Return the original's record of written files from the file ``name``. It is also valid for the copy.
 
-    ``name`` is the name of the record's file. Return None if the record is unreadable, or if another user can
-    change it.
+    Return None if the record is unreadable, or if another user can change it.
     """
 
     try:
@@ -393,13 +377,10 @@ def copied_record(original: StateDirectory, name: str) -> "bytes | None":
 
 
 def with_hostname(written: "bytes | None", staged: "bytes | None", name: str) -> "bytes | None":
-    """Return the staged record of a container's copy, with the content that LXC writes to /etc/hostname.
+    """Return the record ``staged`` for a container's copy, with the content that LXC writes to /etc/hostname.
 
-    When LXC copies a container, it writes the name of the copy to /etc/hostname, without a line feed. With
-    the option ``--keepname`` of lxc-copy, LXC leaves /etc/hostname unchanged.
-
-    The next start compares /etc/hostname with two records: ``written``, which has the original's content, and
-    the returned record. If /etc/hostname matches one of these records, it does not count as changed by hand.
+    LXC writes ``name``, the name of the copy, without a line feed. With ``--keepname``, LXC keeps the content
+    that ``written`` records. So the next start does not treat the file as changed by a user.
     """
     both = [entries_of(text_of(data or b"")) or {} for data in (written, staged)]
     of_copy = both[1]

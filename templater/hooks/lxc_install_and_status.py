@@ -60,31 +60,27 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
 
 
 def namespace_words(config: str) -> str:
-    """Return the command that enters the container's user namespace. Return "" if root starts the container.
-
-    Only processes in the container's user namespace can write the files of an ordinary user's container.
-    """
+    """Return the command that enters the container's user namespace, or "" if root starts the container."""
+    # Only processes in this namespace can write the files of an ordinary user's container.
     ranges = zip("ug", _namespace(config)[:2], strict=True)
     maps = [f" -m {kind}:{first}:{disk}:{count}" for kind, each in ranges for first, disk, count in each]
     return "lxc-usernsexec" + "".join(maps) if maps else ""
 
 
 def owner_words(config: str) -> "list[str]":
-    """Return the option ``--owner`` for the user who starts the container.
+    """Return the option ``--owner`` and the uid of the user who starts the container.
 
-    The option's value is this user's id in the container's user namespace. Without the option, a hook in the
-    namespace can't distinguish this user from a user of the container. Return [] for a container that root
-    starts, or if the user is the container's root.
+    The uid is valid in the container's user namespace. Return [] if the user is root or the container's root.
     """
+    # The hook uses the uid to recognise the user's directories.
     owner = _namespace(config)[2]
     return ["--owner", str(owner)] if owner else []
 
 
 def _namespace(config: str) -> "tuple[Ranges, Ranges, int]":
-    """Return the uid ranges and the gid ranges of the user namespace that the hook enters, and one uid.
+    """Return the uid ranges, the gid ranges, and the starting user's uid in the hook's user namespace.
 
-    The uid is the id, in this namespace, of the user who starts the container. For a container that root
-    starts, the ranges are empty, and the uid is 0.
+    If root starts the container, return empty ranges and 0.
     """
     from os import getegid, getuid
 
@@ -109,9 +105,9 @@ def _namespace(config: str) -> "tuple[Ranges, Ranges, int]":
 
 
 def _with(ranges: "Ranges", own: int) -> "Ranges":
-    """Return ``ranges``. If no range contains the caller's id ``own``, add a range for this id.
+    """Return ``ranges``. If no range contains the id ``own``, add a range for this id.
 
-    As in LXC, the added range maps the caller's id to the first free id of the namespace.
+    As in LXC, the new range maps this id to the first free id of the namespace.
     """
     if any(disk <= own < disk + count for _, disk, count in ranges):
         return ranges
@@ -245,11 +241,9 @@ def line_status(line: str, config: str, install: str) -> "Finding":
 def way_status(path: str, folder: str) -> "Iterator[Finding]":
     """Report if another user can exchange the root filesystem, or the upper layer of its overlay.
 
-    The container's own directory ``folder`` is checked separately.
-
-    The hook of an ordinary user's container runs in the container's user namespace. In this namespace, all
-    other users of the host have the same id, so the hook can't make this check.
+    Skip ``path`` if its parent is ``folder``, the container's directory.
     """
+    # A hook in a user namespace can't check the owners: all other users of the host have the same id there.
     from .common_status_checks import Finding
 
     if not path.startswith("/") or dirname(path) == abspath(folder):

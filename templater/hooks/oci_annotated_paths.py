@@ -1,13 +1,13 @@
 """Checks of the paths that annotations name.
 
-An image author chooses the image's annotations. Older versions of podman pass these annotations on to the
-hook, which runs as root. So the hook accepts a path only if all these conditions are true:
+Older versions of podman pass an image author's annotations on to the hook, which runs as root. So each path
+must meet these conditions:
 
-* The path is below a directory that the operator's hook line allows.
-* Every directory on the path belongs to root or the hook's user.
+* The path is below a directory that the hook line allows. An image may also be in the container's bundle.
+* Only trusted users can change the directories on the path.
 * No directory on the path belongs to an instance.
-* If the path names an instance description, the part below the allowed directory contains no link. A link
-  could lead to the description of another instance.
+* For an instance description, the part below the allowed directory contains no link. A link could lead to the
+  description of another instance.
 """
 
 import os
@@ -34,13 +34,11 @@ _PRIVATE = (STATE_FOLDER, ROOTFS)
 
 
 def open_source(path: str, allowed: Sequence[str], bundle: str, rootfs: str) -> Root:
-    """Open the image directory that an annotation names.
-
-    The container's own ``bundle`` is allowed too, except for its root filesystem ``rootfs``.
+    """Open the image directory that an annotation names, in ``allowed`` or in the container's ``bundle``.
 
     Raises:
-        RefusedError: the directory is not allowed, or belongs to an instance, or can be changed by another
-            user.
+        RefusedError: the directory is not in an allowed directory, is in ``rootfs``, or belongs to an
+            instance, or another user can change the directory.
         InputError: the directory does not exist.
     """
     top, below = _place(path, [bundle, *allowed], follow=True)
@@ -104,8 +102,8 @@ def read_description(path: str, allowed: Sequence[str]) -> Source:
 def _place(path: str, allowed: Sequence[str], *, follow: bool) -> tuple[str, str]:
     """Return the allowed directory that contains ``path``, and the path relative to it.
 
-    Symlinks in the path of the directory are resolved. If ``follow`` is true, symlinks in the relative path
-    are resolved, too. The caller opens both paths without following symlinks.
+    The first path has no symlinks. If ``follow`` is true, the second path has no symlinks either. The caller
+    opens both paths without following symlinks.
     """
     if len(path) > MAX_PATH:  # each lookup copies the path, so a long path takes minutes
         raise RefusedError(f"an annotation names a path of more than {MAX_PATH} characters")
@@ -158,24 +156,23 @@ def _refuse_private(below: str, shown: str) -> None:
 def _require_trusted_way(top: str) -> None:
     """Raise RefusedError if another user can change a directory above ``top``.
 
-    Other users may write to a sticky directory such as /tmp: they can replace only their own files there.
+    Sticky directories such as /tmp are allowed.
     """
     while top != "/":
         top = os.path.dirname(top)
+        # In a sticky directory, other users can replace only their own files.
         _require_trusted(top, or_sticky=True, named=True)
 
 
 def _require_trusted_files(image: int, shown: str) -> None:
-    """Raise RefusedError if another user can change metadata.yaml, templates/ or a file in templates/.
-
-    templates/ is checked before its names are read: another user could make a directory that is slow to read.
-    """
+    """Raise RefusedError if another user can change metadata.yaml, templates/ or a file in templates/."""
 
     def require(name: str) -> None:
         with suppress(MissingError):  # the file is missing now: only trusted users can have removed the file
             _require_trusted(os.path.join(shown, name), at=image, name=name)
 
     require(METADATA)
+    # Check templates/ before reading its names: another user could make a directory that is slow to read.
     require(TEMPLATES)
     try:
         folder = os.open(TEMPLATES, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=image)
@@ -195,10 +192,9 @@ def _require_trusted(
 ) -> None:
     """Raise RefusedError if another user can change a file or directory.
 
-    * ``or_sticky``: Other users may write to ``directory`` if it is sticky.
-    * ``named``: The hook line names ``directory`` or a path below ``directory``. In this case, ``directory``
-      may also belong to the owner of ``/``, unless other users can write to the parent of ``directory``.
-    * ``at``: If given, this is the descriptor of the directory in which to look up ``name``.
+    * ``or_sticky``: other users may write to ``directory`` if it is sticky.
+    * ``named``: the hook line names ``directory`` or a path below it (see ``_require_owner``).
+    * ``at``: the descriptor of a directory in which to check ``name``, instead of the path ``directory``.
     """
     try:
         status = os.stat(name, dir_fd=at, follow_symlinks=False) if at is not None else os.lstat(directory)
@@ -231,13 +227,11 @@ def _require_owner(
 
 
 def _hint(status: os.stat_result, path: str) -> str:
-    """Return a hint: a command, or advice if the user of ``podman --userns=keep-id`` owns the file.
-
-    With ``--userns=keep-id``, the user of podman is an ordinary user of the container. But the hook in the
-    stage createContainer runs as the container's root.
-    """
+    """Return the hint of an error about a file that other users can change."""
     from ..rootfs.writable_by_others import namespace_creator
 
+    # With ``--userns=keep-id``, the user of podman is an ordinary user of the container. But the hook in the
+    # stage createContainer runs as the container's root.
     if status.st_uid and status.st_uid == namespace_creator():
         return "use --in-place or --userns=keep-id, not both: together, they do not work in rootless podman"
     return f"chown root '{printable(path)}'; chmod go-w '{printable(path)}'"

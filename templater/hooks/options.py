@@ -75,11 +75,9 @@ class Options:
 
     @property
     def patience(self) -> float:
-        """The seconds to wait for a lock.
-
-        The wait ends before the time limit of the hook, so the hook can report which lock was held. The
-        error about the time limit does not name the lock.
-        """
+        """The seconds to wait for a lock. The wait ends before the time limit of the hook."""
+        # After the wait, the hook can report which lock was held. The error about the time limit does not
+        # name the lock.
         return 0.9 * self.time_limit
 
 

@@ -21,10 +21,10 @@ MEMORY = 512 << 20
 def precompile(
     folder: Root, cache: str = "", dialect: str = "", seconds: float = TOTAL
 ) -> dict[str, CacheEntry]:
-    """Compile an instance's templates in a child process, as a hook does, and store them in the cache.
+    """Compile an instance's templates in a child process, and store them in the cache.
 
-    Return the cache entries by name. The image's entry is stored only if all templates compile. ``seconds``
-    limits the child's processor time.
+    Return the cache entries by name. The parameter ``seconds`` limits the child's processor time. If a
+    template does not compile, the image gets no entry.
 
     Raises:
         RefusedError: another user can enter the cache directory.

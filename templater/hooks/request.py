@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 class HookRequest:
     """A request to render an image for a container and to write the files into its root filesystem.
 
-    The attributes are not changed after ``__init__``. ``Options`` describes the attributes that are not in
-    this list:
+    The attributes are not changed after ``__init__``. The class ``Options`` describes the attributes that are
+    missing in this list:
 
     * ``name``: the container's name from the runtime, or "" to use the name in the description
     * ``rootfs``: the path of the root filesystem
-    * ``mount``: a function that is called before the root filesystem is opened. The function returns whether
-      it has mounted the root filesystem in a new mount namespace.
+    * ``mount``: a function to call before the root filesystem is opened. The function returns True if it has
+      mounted the root filesystem in a new mount namespace.
     * ``image``: the directory with metadata.yaml and templates
-    * ``open_image``: if an annotation names the image, the open directory ``image``. The hook does not open
-      the directory again by name, and ignores an instance.yaml in the directory.
+    * ``open_image``: the open directory ``image``, if an annotation names the image. The hook does not open
+      the directory again by name, and ignores its instance.yaml.
     * ``state_folder``: the directory that contains ``.templater``
-    * ``open_folders``: a dict from paths to open directories. The hook does not open them again by name.
+    * ``open_folders``: open directories by path. The hook does not open them again by name.
     * ``instance_file``: the description's file, or "" for instance.yaml in ``state_folder`` or ``image``
     * ``description``: the text of the instance's description, if an annotation names the file
     * ``config``: configuration keys from the runtime
@@ -43,10 +43,9 @@ class HookRequest:
     * ``cross_mounts``: follow paths through mount points
     * ``mounts``: the clean paths in the container at which the runtime mounts file systems after the hook
     * ``empty_mounts``: the paths in ``mounts`` that show an empty directory
-    * ``spare_hidden``: do not write a file if its path is one of ``mounts``. runc and crun have already
-      mounted something at this path, in a namespace that the hook does not see. If the hook replaced the
-      file, the kernel would remove the mount.
-    * ``mounts_hint``: advice about the hook line, for the error message about a mount that would hide a file
+    * ``spare_hidden``: do not write a file at a path in ``mounts``. runc and crun have already mounted
+      something there, in another namespace. Replacing the file would remove the mount.
+    * ``mounts_hint``: advice for the error message about a mount that would hide a file
     * ``use_cache``: keep compiled templates, unless an option forbids it
     * ``root``: the identity of the root directory, or "" if the state can't outlive the container
     """

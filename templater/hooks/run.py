@@ -91,11 +91,9 @@ _STOP = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGXCPU)
 _IGNORED = ("TZ", "TZDIR", "LC_ALL", "LC_TIME", "LC_CTYPE", "LANG", "LANGUAGE", "TEMPLATER_CONFINED")
 
 
+# This is not a subclass of Exception, so no handler mistakes it for the error of a rule.
 class TimeUpError(BaseException):
-    """Raised when the hook's time is over. The argument is the signal of the timer.
-
-    The class is not a subclass of Exception, so no handler mistakes it for the error of a rule.
-    """
+    """Raised when the hook's time is over. The argument is the signal of the timer."""
 
 
 class StoppedError(BaseException):
@@ -203,12 +201,10 @@ def _translated(error: BaseException, options: Options) -> "TemplaterError | Non
 
 
 def bound_memory() -> None:
-    """Limit this process's memory, so that an image can't use up the memory of the system.
-
-    Also forbid core files. With some runtimes, the current directory is the container's root filesystem, and
-    the kernel would write a core file there.
-    """
+    """Limit this process's memory, and forbid core files."""
     limit_address_space(MEMORY)
+    # With some runtimes, the current directory is the container's root filesystem, and the kernel would write
+    # a core file there.
     forbid_core_file()
 
 
@@ -237,8 +233,7 @@ def reset_process() -> None:
 def start_timer(seconds: float) -> None:
     """Start a timer that raises TimeUpError after ``seconds``. The signals in ``_STOP`` raise StoppedError.
 
-    Only the first signal raises an error. An error of a later signal would interrupt the rollback or the
-    report.
+    Only the first signal raises an error.
     """
     global _can_stop  # noqa: PLW0603
 
@@ -256,6 +251,7 @@ def start_timer(seconds: float) -> None:
             _can_stop = False
             raise StoppedError(number)
 
+    # An error of a later signal would interrupt the rollback or the report.
     _can_stop = True
     for number in _STOP:
         if number != _signal.SIGHUP or _signal.getsignal(number) != _signal.SIG_IGN:  # for example, by nohup
@@ -275,19 +271,12 @@ def time_left() -> float:
 def start_processor_timer(seconds: float, changes: int = 0) -> None:
     """Start a timer that raises TimeUpError after this process has used ``seconds`` of processor time.
 
-    The runtime can set a hard limit (RLIMIT_CPU), at which the kernel kills the process. If the hard limit
-    comes before ``seconds``, the timer ends before the hard limit, and raises the error of SIGXCPU. The time
-    between the timer and the hard limit is enough for three steps:
-
-    1. Put files in place. ``changes`` is the number of these files.
-    2. Restore these files.
-    3. Report the error.
-
-    The kernel's own SIGXCPU does not suffice: the kernel sends it before the hard limit only if the soft
-    limit is lower.
+    If the hard limit RLIMIT_CPU is lower, the timer ends before that limit, and raises the error of SIGXCPU.
+    The process then has time to put ``changes`` files in place, to restore them, and to report the error.
     """
     global _is_limited  # noqa: PLW0603
     reserved = REPORT_SECONDS + 2 * changes * COMMIT_SECONDS
+    # SIGXCPU does not suffice: before the hard limit, the kernel sends it only at a lower soft limit
     left = max(processor_limit() - process_time() - reserved, 0.001)
     seconds = max(seconds, LEAST_SECONDS)
     _is_limited = left < seconds
@@ -397,7 +386,7 @@ def _keeps_changes(options: Options) -> bool:
 def _record_start(state_directory: StateDirectory, options: Options) -> None:
     """Record the time of an instance's first start, if its hook has failed and the container starts anyway.
 
-    Do nothing if a later start would not use this time (see ``_keeps_changes``).
+    Do nothing if no later start would use this time.
     """
     if not _keeps_changes(options):
         return
@@ -466,13 +455,8 @@ def _write_files(
 ) -> "tuple[Answer, Mapping[str, str]]":
     """Wait until the files are rendered, and write them.
 
-    Return two values:
-
-    * The ``Answer``, which contains the rendered files.
-    * A dict of the files that were kept because they were changed by hand. The values are the reasons.
-
-    ``records_state`` tells whether the caller will record that the trigger is done. The record is in the
-    journal's directory.
+    Return the ``Answer`` with the rendered files, and a dict with the reason for each file that was not
+    overwritten. ``records_state`` tells whether the caller will record that the trigger is done.
     """
     # imported here, so that the parent loads these modules while the child renders
     from ..planning.decide_changes import plan_of
@@ -527,6 +511,8 @@ def _write_files(
         elif record.problem is not None:
             log.add(f"the record of written files is ignored: {record.problem}")
         with record.updated(plan, planned_run.job.templates, answer.keys) as outcome:
+            # If the kernel writes the files before the state, the hook does not wait for the disk. After a
+            # power cut, all files are complete, or the next start repeats the trigger.
             waits = durable and records_state and not _keeps_order(rootfs, journal)
             written = apply(
                 plan, rootfs, wait=request.options.patience, journal=journal, durable=durable, waits=waits,
@@ -542,11 +528,12 @@ def _write_files(
 def _first_times(folder: Root, journal: "Journal", request: HookRequest) -> "dict[str, Any]":
     """Return the arguments ``made``, ``since`` and ``is_copy`` of ``changed_by_hand``.
 
-    ``made`` is the time at which the container's directory was created, or infinity if it is unknown. Without
-    ``--in-place``, no mounted file is written, and ``made`` is 0.
+    ``made`` is the time at which the container's directory was created, or infinity if it is unknown. It is 0
+    without ``--in-place``.
     """
     from ..instances.changed_by_hand import first_start
 
+    # Without ``--in-place``, the hook writes no mounted file.
     born = birth_time(folder.fd) if request.in_place else "0"
     return {"made": int(born, 16) if born else float("inf"), **first_start(journal.directory)}
 
@@ -558,11 +545,7 @@ def _open_old_contents(make: bool) -> "Directory | None":
 
 
 def _keeps_order(rootfs: "DirectoryRootfs", journal: "Journal") -> bool:
-    """Return whether the kernel writes the instance's state to the disk only after the files of this run.
-
-    In this case, the hook does not wait for the disk. After a power cut, all files are complete, or the next
-    start runs the pending trigger again.
-    """
+    """Return whether the kernel writes this run's files to the disk first, and the instance's state later."""
     from ..rootfs.disk_sync import is_same_btrfs
 
     return is_same_btrfs(rootfs.root.fd, journal.directory.fd)  # type: ignore[union-attr]  # hooks run only on Linux
@@ -571,16 +554,14 @@ def _keeps_order(rootfs: "DirectoryRootfs", journal: "Journal") -> bool:
 def _open_rootfs(request: HookRequest, folder: Root, *, in_new_namespace: bool = False) -> Root:
     """Open the container's root filesystem. ``folder`` is the open directory of the container.
 
-    ``in_new_namespace`` tells whether the hook has mounted the root filesystem in a mount namespace of its
-    own. If so, do not use the directories that were opened earlier: these directories lead to the host's
-    directory, which the mount covers.
+    ``in_new_namespace`` tells whether the hook has mounted the root filesystem in its own mount namespace.
 
-    Raises RefusedError if ``request.rootfs`` leads to the root filesystem of the host. Many paths can lead to
-    the host's root, so the function compares inodes, not paths.
+    Raises RefusedError if ``request.rootfs`` leads to the root filesystem of the host.
     """
     path = clean_path(request.rootfs)
     above, name = split(path)
     own, inside = {}, []
+    # directories that were opened before the mount lead to the host's directory, which the mount covers
     if not in_new_namespace:
         own = {abspath(opened.name): opened for opened in request.open_folders.values()}
         inside = [place for place in (*own, abspath(folder.name)) if path.startswith(f"{place}/")]
@@ -599,6 +580,7 @@ def _open_rootfs(request: HookRequest, folder: Root, *, in_new_namespace: bool =
                     " filesystem"
                 )
     root.named = False
+    # many paths can lead to the host's root filesystem, so compare inodes instead of paths
     opened, host = os.fstat(root.fd), os.stat("/")
     if (opened.st_dev, opened.st_ino) == (host.st_dev, host.st_ino):
         root.close()
@@ -611,12 +593,9 @@ def _open_rootfs(request: HookRequest, folder: Root, *, in_new_namespace: bool =
 
 
 def require_complete(plan: "Plan") -> None:
-    """Raise the error of the first rule that has failed.
-
-    If several rules have failed, the message names only the first rule: the set of failed rules can reveal a
-    secret value.
-    """
+    """Raise the error of the first rule that has failed. The message does not name other failed rules."""
     errors = [change.error for change in plan.failed if change.error is not None]
+    # The message names only the first rule, because the set of failed rules can reveal a secret value.
     if len(errors) > 1:
         first = errors[0]
         more = "other rules failed too: templater preview shows them"
@@ -624,16 +603,14 @@ def require_complete(plan: "Plan") -> None:
 
 
 def hidden_places(plan: "Plan", rootfs: "DirectoryRootfs", request: HookRequest) -> "Collection[str]":
-    """Return the paths at which the runtime mounts file systems after the hook.
+    """Return the real paths at which the runtime mounts file systems after the hook.
 
-    Raises RefusedError if one of the mounts would hide a file of the plan.
-
-    To find the paths, the function follows links. This takes time at each start. To save this time, the
-    function returns () at once if the plan writes no file and has no file below a mount point.
+    Raises RefusedError if a mount would hide a file of the plan.
     """
     from ..model.plan import WRITING
 
     below = tuple(f"{mount.rstrip('/')}/" for mount in request.mounts)
+    # To save time, skip a plan that writes no file and has no file below a mount point.
     if not below or not any(each.action in WRITING or each.real.startswith(below) for each in plan.changes):
         return ()
     from .hidden_targets import real_places, refuse_hidden
@@ -687,7 +664,7 @@ def passes(pending: str) -> "tuple[str, ...]":
 
 
 class PlannedRun(Run, Closing):
-    """A rendering in a child, and the plan that the hook makes from the child's answer."""
+    """A rendering in a child process, and the plan that the hook makes from the child process's answer."""
 
     __slots__ = ("in_place",)
 
@@ -756,11 +733,7 @@ def _without_hidden(plan: "Plan", hidden: "Collection[str]", log: Log) -> "Plan"
 def _log_changes(
     plan: "Plan", written: "list[Change]", log: Log, hidden: "Collection[str]", rules: int
 ) -> None:
-    """Log the changes.
-
-    The public summary has the number of rules. The summary does not have the number of written files: the
-    number of written files can reveal a secret.
-    """
+    """Log the changes. The public summary has only the number of rules."""
     for change in written:
         log.add(
             f"{change.action} {change.path} {change.uid}:{change.gid} {change.mode:04o}"
@@ -772,6 +745,7 @@ def _log_changes(
     triggers = " then ".join(plan.triggers)
     if untouched or not written:
         log.add(f"{triggers}: {len(written)} written, {untouched} unchanged", private=True)
+    # The summary omits the number of written files, because this number can reveal a secret.
     log.summary = shortened(printable(f"{triggers}: {rules} rules done"))
 
 

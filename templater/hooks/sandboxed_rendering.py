@@ -1,9 +1,7 @@
 """Rendering of an image's templates in a sandboxed child process.
 
-The child receives bytes, parses metadata.yaml and instance.yaml, and sends the rendered texts to the parent
-process. With cache entries, the child loads no parser and no compiler. If a run with cache entries fails, a
-second child renders from the sources and finds the exact position of the error. The second answer replaces
-the first.
+With cache entries, the child loads no parser and no compiler. If a run with cache entries fails, a second
+child renders from the sources to find the exact position of the error.
 """
 
 import marshal
@@ -65,9 +63,8 @@ def children_seconds() -> float:
 class Job:
     """The input of a rendering: the sources as bytes, and the runtime's settings for the instance.
 
-    If ``triggers`` is empty, the pending trigger comes from the instance's configuration. ``total`` limits
-    the processor seconds for all work on the templates together: compiling, rendering, and rendering again.
-    The time begins when the object is created.
+    * ``triggers``: if empty, the configuration has the pending trigger
+    * ``total``: limit in processor seconds for all work on the templates after the object's creation
     """
 
     __slots__ = (
@@ -116,10 +113,8 @@ class Job:
         return self.deadline - thread_time() - (children_seconds() - self.before)
 
     def source(self, name: str) -> "Source | None":
-        """Return the text of metadata.yaml or of a template, to show the source line of an error.
-
-        Never return the instance's description, because a log must not quote it.
-        """
+        """Return the text of metadata.yaml or of a template, to show the source line of an error."""
+        # Never return the instance's description, because a log must not quote it.
         if name == self.metadata.name:
             return self.metadata
         file = self.templates.get(name.removeprefix(f"{TEMPLATES}/"))
@@ -155,9 +150,9 @@ class Answer:
 def cache_keys(job: Job, *, in_child: bool) -> "dict[str, str]":
     """Return the cache keys of a job.
 
-    ``in_child`` tells whether a child process renders the job. Only a child may run code that a child has
-    compiled, so the keys depend on ``in_child``.
+    ``in_child`` tells whether a child process renders the job.
     """
+    # Only a child may run code that a child has compiled.
     kind = b"child" if in_child else b"here"
     parts = [kind, job.dialect.encode(), job.host.yaml.encode(), job.metadata.data]
     for name, file in sorted(job.templates.items()):
@@ -200,10 +195,7 @@ class Run:
         return IMAGE in self.job.kept and (INSTANCE in self.job.kept or self.job.instance is None)
 
     def fork(self) -> "Child":
-        """Start a child that may use the remaining processor time.
-
-        A new process has used no processor time, so the child's deadline is the remaining time itself.
-        """
+        """Start a child process that may use the remaining processor time."""
         from ..sandbox.child import Bounds, start
 
         job, bounds = self.job, self.bounds
@@ -212,6 +204,7 @@ class Run:
             bounds = Bounds(min(bounds.cpu, int(left) + 1), bounds.wall, bounds.memory, bounds.output)
 
         def work(send: "Send") -> None:
+            # A new process starts with zero processor time, so the child's limit is the remaining time.
             job.deadline = left
             render(job, send)
 
@@ -230,11 +223,9 @@ class Run:
         return answer
 
     def finish_warm(self) -> "Answer | None":
-        """Return the answer of a run that used cache entries, or None if that run failed.
+        """Return the answer of a run that used cache entries. Raises LimitError if the run reached a limit.
 
-        After a failure, start a run from the sources before returning None.
-
-        Raises LimitError if the run reached a limit.
+        If the run failed for another reason, start a run from the sources and return None.
         """
         try:
             answer = self.collect()
@@ -333,7 +324,7 @@ def _import_all(package: str) -> None:
 
 
 def _load_timezone() -> None:
-    """Load the time zone while /etc/localtime can still be opened, for templates that use the time."""
+    """Load the time zone for templates that use the time. Later, the child can't open /etc/localtime."""
     from time import localtime
 
     localtime()
@@ -461,10 +452,11 @@ def _encoded_keys(job: Job, renderings: "list[Rendering]") -> bytes:
 
 
 def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[str], bool]":
-    """Compile the templates. Templates with the same content are compiled only once.
+    """Compile the templates. Return three values:
 
-    Return a dict from template names to code, the modules that the code imports, and whether every template
-    compiled.
+    * a dict from template names to code
+    * the modules that the code imports
+    * whether every template compiled
     """
     from ..pongo2 import compile as compile_template
     from ..pongo2.dialect import DIALECTS
@@ -475,6 +467,7 @@ def _compiled(job: Job, metadata: Metadata) -> "tuple[dict[str, CodeType], set[s
     codes: dict[str, CodeType] = {}
     modules: set[str] = set()
     complete = True
+    # Templates with the same content are compiled only once.
     done: dict[bytes, tuple[CodeType, tuple[str, ...]] | None] = {}
     for name in {rule.template for rule in metadata.rules}:
         if limits.is_over:

@@ -13,10 +13,8 @@ SOURCES = (
 
 
 def source_stamp() -> bytes:
-    """Return a digest over the mtimes and sizes of ``SOURCES``.
-
-    If the hook's own import finder is active and no file has changed, the finder supplies a recorded digest.
-    """
+    """Return a digest over the mtimes and sizes of ``SOURCES``."""
+    # If no file has changed, the hook's own import finder supplies a recorded digest.
     for finder in sys.meta_path:
         known = getattr(finder, "source_stamp", None)
         stamp: bytes = b"" if known is None else known()

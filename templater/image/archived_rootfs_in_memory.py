@@ -124,9 +124,12 @@ def read_image_rootfs(
 ) -> ImageRootfs:
     """Read the root filesystem of a unified image, or of a split image with its second file ``rootfs``.
 
-    ``targets`` are the paths that rules write to. The archive is read once for its names, and again if it
-    has files at these paths. Raises InputError if the image has no root filesystem, RefusedError for a
-    hostile name, and LimitError for too many names.
+    ``targets`` are the paths that rules write to.
+
+    Raises:
+        InputError: the image has no root filesystem.
+        RefusedError: the image has a hostile name.
+        LimitError: the image has too many names.
     """
     contents = UnifiedContents(path, limits) if rootfs is None else SplitContents(path, rootfs, limits)
     return read_rootfs(contents, targets, limits)

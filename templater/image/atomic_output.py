@@ -31,23 +31,19 @@ _ASIDE = _PREFIX + "old-"
 
 
 class Output:
-    """An output file. The file has no name until it is complete, so an interrupted run leaves no file.
+    """An output file. It has no name until it is complete.
 
-    On a file system without O_TMPFILE, the incomplete file has a hidden name, and the writing process locks
-    the file. After a crash, the kernel unlocks the file. The next run that writes to the directory removes
-    the file.
-
-    ``sha256`` is the digest of the bytes written so far. ``shown`` is the directory's name in messages.
-
-    On Linux, the directory is opened only once, so a user who owns a parent directory can't redirect the
-    output with a link.
+    Without O_TMPFILE, an incomplete file has a hidden name, and the next run removes the file.
     """
 
     def __init__(self, directory: str, *, private: bool = False, shown: str = "") -> None:
+        #: the directory's name in messages
         self._shown = shown or directory or "."
+        # The directory is opened once, so the owner of a directory above can't redirect the output.
         self._root = _opened(directory or ".", self._shown)
         self.directory = (directory or ".") if self._root is None else f"{_DESCRIPTORS}{self._root.fd}"
         self._mode = 0o600 if private else 0o666
+        #: the digest of the bytes written so far
         self.sha256 = hashlib.sha256()
         self.size = 0
         self._hidden = ""
@@ -95,9 +91,8 @@ class Output:
     def publish(self, path: str, *, replace: bool = False, like: os.stat_result | None = None) -> None:
         """Sync the file and name it ``path``. Raises UsageError if ``path`` exists and ``replace`` is false.
 
-        ``like`` is the status of the file to replace. The new file gets the mode and, if permitted, the owner
-        of that file. Without ``like``, a process of root refuses to replace a file of another user in a
-        directory such as ``/tmp``.
+        The new file gets the mode and, if permitted, the owner of the old file, whose status is ``like``.
+        Without ``like``, ``may_replace`` can raise RefusedError.
         """
         with self._naming(path):
             if like is not None:
@@ -125,21 +120,16 @@ class Output:
     def may_replace(self, path: str) -> bool:
         """Return whether the output may replace a file at ``path``.
 
-        In a directory such as ``/tmp``, root may replace only files that belong to root, for two reasons:
-
-        * Every user can make a file there that has the name of an expected output.
-        * The kernel can need minutes to remove a file with many blocks or extended attributes.
-
-        In such a directory, return False if root writes and no file exists at ``path``: another user could
-        make a file there before the output gets its name. Raises RefusedError if the file at ``path`` belongs
-        to another user.
+        In a directory such as ``/tmp``, root may replace only root's files. Raises RefusedError for other
+        files.
         """
         if self._root is None or os.geteuid() != 0 or not is_shared(self._root.fd, os.fstat(self._root.fd)):
             return True
         try:
             owner = os.lstat(self.place(path)).st_uid
-        except FileNotFoundError:
+        except FileNotFoundError:  # another user can make a file here before the output gets its name
             return False
+        # Any user can make a file with an expected name, and the kernel can need minutes to remove that file.
         if owner != 0:
             raise RefusedError(
                 f"'{printable(path)}' belongs to another user (uid {owner}), and other users can write to"
@@ -224,11 +214,9 @@ class Output:
 
 
 def publish_all(outputs: Sequence[Output], paths: Sequence[str], *, replace: bool) -> None:
-    """Give several files their names in reverse order.
+    """Give several files their final names. After an error, restore the files that existed before.
 
-    The first file gets its name last. So all files are complete as soon as the first file has its name.
-
-    After an error, the files that existed before are restored.
+    The first file gets its name last. So if it has its name, all files are complete.
     """
     place = outputs[0].place
     for path in paths:
@@ -271,7 +259,8 @@ def _exchange(outputs: Sequence[Output], paths: Sequence[str], aside: Sequence[t
 def _opened(directory: str, shown: str) -> Root | None:
     """Open the directory of an output.
 
-    Return None if the directory is already open, or if this system can't open files by descriptors.
+    Return None if the path ``directory`` names an open descriptor. Also return None if this system can't open
+    files by descriptors.
     """
     if directory.startswith(_DESCRIPTORS) or not (hasattr(os, "O_PATH") and os.path.isdir(_DESCRIPTORS)):
         return None
@@ -319,9 +308,7 @@ def _held(path: str) -> Iterator[None]:
 def _sweep(directory: str) -> None:
     """Remove new files of killed runs, and restore the old files that these runs were replacing.
 
-    In a directory such as ``/tmp``, every user can make files with the names that this function looks for.
-    Removing a file with many blocks or extended attributes can take minutes. So the function ignores files of
-    other users, and does nothing in a directory with very many files.
+    Ignore files of other users.
     """
     left: list[str] = []
     try:
@@ -329,6 +316,7 @@ def _sweep(directory: str) -> None:
             for number, entry in enumerate(entries):
                 if number == _MOST_NAMES or len(left) > _MOST_LEFT:
                     return
+                # The removal of another user's file could take minutes.
                 if entry.name.startswith(_PREFIX) and _is_own(entry.path):
                     left.append(entry.name)
     except OSError:
@@ -365,16 +353,14 @@ def _is_own(path: str) -> bool:
 
 
 def _former_name(name: str, left: Sequence[str], directory: str) -> str:
-    """Return the name under which to restore an old file, or "" if the old file is not needed any more.
-
-    A new image is complete when its first file has its final name, because this file gets its name last. If
-    no file has this name, the new image is incomplete, and its old files must be restored.
-    """
+    """Return the name under which to restore an old file, or "" if the old file is not needed any more."""
     if not name.startswith(_ASIDE):
         return ""
     *_, former = parts = name.split(".", 3)
     if len(parts) < 4:
         return ""
+    # The first file of a new image is the last file that gets its name. If no file has this name, the new
+    # image is incomplete, so the old files are needed.
     first = next((other for other in left if other.startswith(f".{parts[1]}.0.")), name)
     decides = first.split(".", 3)[3]
     return "" if os.path.lexists(os.path.join(directory, decides)) else former

@@ -62,14 +62,13 @@ def build(
 ) -> Built:
     """Build an image from ``parts`` (metadata.yaml and templates) and the root filesystem of ``contents``.
 
-    All files are written under temporary names first, and renamed when all files are complete.
-
-    * ``target``: a file name, or a directory. In a directory, the files get the names that the daemons use.
-    * ``private``: If true, only the current user may read the files.
-    * ``replace``: If true, existing files are overwritten.
+    * ``target``: a file name, or a directory for files with the names that the daemons use
+    * ``private``: whether only the current user may read the files
+    * ``replace``: whether to overwrite existing files
 
     Raises UsageError if a file exists and ``replace`` is false, or if ``target`` or ``packing`` is invalid.
     """
+    # The files get their names when all files are complete.
     kind = compression_named(packing.compression)
     if target == "-":
         raise UsageError(
@@ -130,8 +129,8 @@ def file_names(
 ) -> tuple[str, ...]:
     """Return the paths of an image's files.
 
-    If ``target`` is a directory, the files are in this directory, and are named after the fingerprint. If
-    ``target`` is not a directory, the paths are TARGET and, for a split image, TARGET.root.
+    * In a directory ``target``, the names contain the fingerprint.
+    * Otherwise, the paths are TARGET and, for a split image, TARGET.root.
     """
     # Incus: cmd/incus/image.go, cmdImageExport
     if os.path.isdir(target):

@@ -74,7 +74,7 @@ def compressor(kind: str, write: Write, level: int | None = None) -> Compressor:
 def compressing(kind: str, write: Write, level: int | None = None) -> Iterator[Compressor]:
     """Yield a compressor, and close it at the end. After an error or Ctrl-C, abandon it instead.
 
-    From this call on, the limits for packing apply to the running command.
+    From this call on, the limits for packing apply.
     """
     begin_packing()
     packer = compressor(kind, write, level)
@@ -87,10 +87,8 @@ def compressing(kind: str, write: Write, level: int | None = None) -> Iterator[C
 
 
 def compression_named(name: str) -> str:
-    """Return the compression with this name. Raise UsageError for an unknown name.
-
-    Arguments are not allowed: the daemons passed the name with arguments to a shell (CVE-2026-28384).
-    """
+    """Return the compression with this name. Raises UsageError for an unknown name."""
+    # Arguments are not allowed: the daemons passed the name with arguments to a shell (CVE-2026-28384).
     if name not in NAMES:
         raise UsageError(f"unknown compression '{name}'", hint=f"use one of {', '.join(NAMES)}")
     return NAMES[name]
@@ -174,8 +172,7 @@ class _Stream:
 class _ParallelXz:
     """A compressor with threads: each piece of the input becomes an xz stream of the output.
 
-    Python can't use the threads of liblzma, and the xz program is not installed everywhere. Pieces of a
-    fixed size give the same bytes on every machine. The lzma module releases the GIL while it compresses.
+    Pieces of a fixed size give the same bytes on every machine. Python can't use the threads of liblzma.
     """
 
     def __init__(self, write: Write, level: int) -> None:

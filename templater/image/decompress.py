@@ -88,10 +88,9 @@ _LZMA_HEAD, _UNKNOWN = 13, (1 << 64) - 1
 
 
 class _Xz:
-    """A decompressor of the format .xz.
+    """A decompressor of the format .xz that refuses the same files as the program xz.
 
-    This class uses the library of xz, but the daemons use the program xz. The program refuses some files that
-    the library accepts. This class refuses these files, as the program does.
+    The daemons use this program. The library of xz, which this class uses, accepts more files.
     """
 
     format = lzma.FORMAT_XZ
@@ -105,8 +104,8 @@ class _Xz:
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
         """Decompress a piece of the stream.
 
-        Raises LZMAError if the piece is damaged, or if the program xz does not know the kind of the stream's
-        check sum.
+        Raises LZMAError if the piece is damaged, or if the program xz does not know the stream's type of
+        checksum.
         """
         content = self._decompressor.decompress(data, max_length)
         check = self._decompressor.check
@@ -154,12 +153,10 @@ _DECOMPRESSORS: dict[str, Callable[[Limits], _Make]] = {
 class ByteStream:
     """A forward-only stream of a file's decompressed bytes.
 
-    ``read`` returns exactly the requested number of bytes, or fewer at the end of the file. If the file
-    contains several compressed streams, ``read`` returns the data of all streams, as other decompressors do.
-    Zeros after a stream are ignored. Other bytes after a stream are an error.
-
-    If ``owns`` is true, ``close`` closes the file descriptor. If ``fd`` is the output of a program that
-    decompresses a file, ``unpacked_from`` is the size of the compressed file.
+    * ``read`` joins all compressed streams of the file, and skips zeros that ``_may_follow`` allows. Other
+      bytes after a stream are an error.
+    * The method ``close`` closes the descriptor ``fd`` if ``owns`` is true.
+    * ``unpacked_from`` is the compressed size if another program decompresses the file.
     """
 
     def __init__(
@@ -424,18 +421,16 @@ class ByteStream:
 
 
 def _may_follow(zeros: int, rest: bytes, compression: str) -> bool:
-    """Return whether the programs that GNU tar starts accept zeros between compressed data and ``rest``.
-
-    gzip and bzip2 accept zeros at the end of a file, and ignore everything after the zeros. xz accepts zeros
-    whose number is a multiple of four, also between two streams. zstd, lz4 and lzma accept no zeros.
-    """
+    """Return whether GNU tar's decompression programs accept zeros between compressed data and ``rest``."""
+    # xz accepts zeros if their number is a multiple of four. gzip and bzip2 ignore everything after zeros, so
+    # ``rest`` must be empty. zstd, lz4 and lzma accept no zeros.
     if compression == file_kind.XZ:
         return zeros % 4 == 0
     return compression in (file_kind.GZIP, file_kind.BZIP2) and not rest
 
 
 def open_stream(path: str, limits: Limits = DEFAULT) -> ByteStream:
-    """Open a regular file for reading. Raise InputError for any other kind, without blocking on a fifo."""
+    """Open a regular file for reading. Raise InputError if the file is not regular, for example a fifo."""
     return ByteStream(path, open_regular(path), limits, owns=not isinstance(path, OpenFile))
 
 

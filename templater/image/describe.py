@@ -86,11 +86,10 @@ class Description:
 def describe(
     path: str, rootfs: str | None = None, limits: Limits = DEFAULT, *, squashfs: bool = False
 ) -> Description:
-    """Describe an image after reading its archives completely.
+    """Describe an image after reading its archives completely. Raises TemplaterError for an unreadable image.
 
-    ``rootfs`` is the second file of a split image. Read the members of a squashfs file only if ``squashfs``
-    is true. Raises TemplaterError if the image is unreadable, or if ``path`` is a directory and ``rootfs`` is
-    given.
+    ``rootfs`` is the second file of a split image. If ``squashfs`` is true, also read the members of a
+    squashfs file.
     """
     if os.path.isdir(path):
         if rootfs is not None:

@@ -34,11 +34,11 @@ def replaced_error(path: str) -> RefusedError:
     )
 
 
+# Opening the directory again lets `templater watch` see files that an editor has replaced.
 class DirectoryImage:
-    """An unpacked image or an instance directory.
+    """An unpacked image or an instance directory. Each method opens the directory again.
 
-    Each call of a method opens the directory again, so `templater watch` sees files that an editor has
-    replaced. If ``identity`` is given, the directory must have this device and inode number at each call.
+    If ``identity`` is given, the directory must have this device and inode number at each call.
     """
 
     complete = True

@@ -48,8 +48,8 @@ class _Opened:
 class Tree:
     """A walk over one directory tree, sorted by name, with each directory before its contents.
 
-    Sockets are skipped and listed in ``left_out``. Other file systems mounted in the tree are skipped and
-    listed in ``mounts``; their mount points become empty directories.
+    ``left_out`` lists the sockets, which are skipped. ``mounts`` lists the mount points, which become empty
+    directories.
     """
 
     root: Root
@@ -76,8 +76,8 @@ class Tree:
     def members(self, path: str, name: str, *, links: bool = True) -> Iterator[tuple[Member, Data]]:
         """Yield the directory ``path`` and the members below it. ``name`` replaces ``path`` in their names.
 
-        A file can have several paths. If ``links`` is true, each path after the first path gives a hard link
-        to the file's first member. If ``links`` is false, each path gives a member with the file's content.
+        If ``links`` is true, a file with several paths gives hard links to its first path. Otherwise, each
+        path gives the content.
         """
         self._names = {} if links else None
         found = self.root.lstat(path)
@@ -154,11 +154,13 @@ class Tree:
         return member, self._data(directory, entry, member)
 
     def _note_secret(self, fd: int, parent: int) -> None:
-        """Set ``has_secrets`` for a private file or directory in the directory of another user.
+        """Set ``has_secrets`` if a private file or directory is in another user's directory.
 
-        Call this method for each descriptor from which the walk reads content. Testing the path would not
-        suffice: the owner of the directory can replace a file at any time.
+        Private means that it belongs to root or this process's user, and other users can't read it.
+
+        Call this method for each descriptor from which the walk reads content.
         """
+        # A test of the path is not enough, because the owner of the parent can replace a file at any time.
         own, status = (0, os.geteuid()), os.fstat(fd)
         needed = 0o005 if stat.S_ISDIR(status.st_mode) else 0o004
         if status.st_uid in own and status.st_mode & needed != needed and os.fstat(parent).st_uid not in own:
@@ -211,11 +213,9 @@ class Tree:
             os.close(fd)
 
     def _room_for_xattrs(self, member: Member) -> int:
-        """Return the number of bytes that a member's extended attributes may have in its pax header.
-
-        A reader accepts a header of at most ``header_bytes`` bytes. The member's name and link target use
-        some of these bytes.
-        """
+        """Return the number of bytes that a member's extended attributes may have in its pax header."""
+        # A reader accepts at most ``header_bytes`` bytes. The name and the link target use some of these
+        # bytes.
         names = 2 * len(os.fsencode(member.name)) + len(os.fsencode(member.target))
         return self.limits.header_bytes - names - _OTHER_RECORDS
 
@@ -258,10 +258,11 @@ def _reading(name: str) -> Iterator[None]:
 def _pieces(fd: int, size: int, most: int) -> tuple[tuple[int, int], ...] | None:
     """Return the pieces of a sparse file that are not holes, or None if the file has no holes.
 
-    Stop after ``most + 1`` pieces: the caller refuses a file with more than ``most``.
+    Stop after ``most + 1`` pieces.
     """
     pieces: list[tuple[int, int]] = []
     offset = 0
+    # The caller refuses a file with more than ``most`` pieces.
     while offset < size and len(pieces) <= most:
         try:
             start = os.lseek(fd, offset, os.SEEK_DATA)

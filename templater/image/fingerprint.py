@@ -37,16 +37,14 @@ def of_descriptors(*descriptors: int) -> str:
 
 
 def fingerprints_around(path: str, new: int, rootfs: str | None) -> tuple[str, str]:
-    """Return an image's old and new fingerprint. The descriptor ``new`` has the new content of ``path``.
-
-    The root filesystem of a split image is read only once for both fingerprints.
-    """
+    """Return an image's old and new fingerprint. The descriptor ``new`` has the new content of ``path``."""
     old_digest, new_digest = hashlib.sha256(), hashlib.sha256()
     _feed(path, old_digest)
     offset = 0
     while data := os.pread(new, _PIECE, offset):
         new_digest.update(data)
         offset += len(data)
+    # The root filesystem is read only once for both fingerprints.
     if rootfs is not None:
         _feed(rootfs, old_digest, new_digest)
     return old_digest.hexdigest(), new_digest.hexdigest()

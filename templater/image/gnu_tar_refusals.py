@@ -1,6 +1,7 @@
-"""The files that GNU tar makes of an archive, and the members that it can't unpack.
+"""The files that GNU tar creates from an archive, and the members that GNU tar can't unpack.
 
-The daemons unpack tarballs with GNU tar. If it fails for one member, no instance of the image can be created.
+The daemons unpack tarballs with GNU tar. If GNU tar fails for one member, no instance of the
+image can be created.
 """
 
 from __future__ import annotations
@@ -44,19 +45,13 @@ class UnpackedTree:
     ) -> str:
         """Record a member that GNU tar can unpack, and return "". For any other member, return the reason.
 
-        * ``path`` is the member's cleaned name, which is relative.
-        * ``target`` is the target of a symlink.
-        * ``hard_link`` is the target of a hard link.
-        * ``is_inside`` is true for a directory whose stored name ends in "/.". GNU tar can't replace a file
-          by such a directory.
-
-        A late symlink is a symlink whose target is absolute or contains "..". GNU tar makes late symlinks
-        after all other members. If a directory has the path of a late symlink, the result is "": on some file
-        systems, GNU tar can make the directory.
+        * ``path``: the member's cleaned, relative name
+        * ``is_inside``: true for a directory whose stored name ends in "/."
 
         Raises LimitError if the names of all directories without a member are too long in total.
         """
         kinds = self._kinds
+        # GNU tar can't replace a file by a directory whose stored name ends in "/.".
         above = self._kind_above(f"{path}/." if is_inside else path)
         if above != DIRECTORY:
             return {SYMLINK: THROUGH_LINK, _LATE_SYMLINK: BELOW_LINK}.get(above, BELOW_FILE)
@@ -73,6 +68,8 @@ class UnpackedTree:
             if found == DIRECTORY:
                 return DIRECTORY_TARGET
             kind = found
+        # A directory may follow a late symlink of the same path: on some file systems, GNU tar can make the
+        # directory.
         before = kinds.get(path)
         if before is None:
             self._entries[path.rpartition("/")[0]] += 1

@@ -78,7 +78,7 @@ class HeldBytes:
 
 
 def memory_of(*texts: str) -> int:
-    """Return the size of texts in memory: a byte for each character, or four if the text is not ASCII."""
+    """Return the bytes of texts in memory: 1 for each character of an ASCII text, 4 in any other text."""
     return sum([len(text) if text.isascii() else 4 * len(text) for text in texts])
 
 

@@ -2,10 +2,10 @@
 
 
 def decompress_lzo(data: bytes, most: int) -> bytes:
-    """Decompress LZO1X, which no module of Python does. The kernel's lzo.rst describes the format.
+    """Decompress LZO1X data. The kernel's lzo.rst describes the format.
 
-    Stops after the step in which the output exceeds ``most`` bytes.
-    Raises IndexError for invalid data, and for data after the end of the stream.
+    Stops after the step in which the output exceeds ``most`` bytes. Raises IndexError for invalid data, and
+    for data after the end of the stream.
     """
     made = bytearray()
     at = literals = 0

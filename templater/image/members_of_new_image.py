@@ -20,7 +20,7 @@ _DEV = "dev/"
 
 
 def rootfs_members(contents: Contents) -> Iterator[tuple[Member, Data]]:
-    """Yield the members of the root filesystem. Raise RefusedError if the daemons could not unpack one."""
+    """Yield the members of the root filesystem. Raise RefusedError if daemons can't unpack a member."""
     held = HeldBytes(contents.name, contents.limits)
     tree = UnpackedTree()
     for member, data in contents.rootfs():

@@ -16,8 +16,8 @@ _MOST_OUTSIDE = 100_000
 class Layout:
     """A check of the members of one archive, in order.
 
-    The check refuses a second member of the same name outside ``rootfs/``. The daemons use the last member,
-    so a reader that uses the first member would see a different image (CVE-2026-48749, -48752, -63343).
+    It refuses a second member of the same name outside ``rootfs/``. The daemons use the last member, but
+    other readers could use the first member (CVE-2026-48749, -48752, -63343).
     """
 
     def __init__(self, image: str, limits: Limits = DEFAULT) -> None:

@@ -19,9 +19,8 @@ from .tar_writer import TarWriter
 def save_tar(tree: MemoryRootfs, path: str | os.PathLike[str], *, mtime: int | None = None) -> None:
     """Write the archive of a tree to a file, which is created or replaced atomically.
 
-    Only the owner can read the file, because files of a tree can be private. Equal trees give equal bytes.
-    Each member of the archive has the time ``mtime``. If ``mtime`` is None, the time is
-    ``SOURCE_DATE_EPOCH``, or 0 if this variable is not set.
+    Only the owner can read the file. Equal trees give equal bytes. ``mtime`` defaults to
+    ``SOURCE_DATE_EPOCH`` or 0.
     """
     place = os.fspath(path)
     with Output(os.path.dirname(place), private=True) as output:

@@ -86,7 +86,7 @@ def set_values(
 
 
 def refuse_many(source: Source, changes: int) -> None:
-    """Raise LimitError if the text is too long for this number of edits: each edit parses the whole text."""
+    """Raise LimitError if the text is too long for ``changes`` edits. Each edit parses the whole text."""
     if changes <= 1:
         return
     try:
@@ -140,10 +140,10 @@ def unset_fact(source: Source, name: str) -> Source:
 
 
 def require_same_identity(before: Source, after: Source, *, force: bool) -> None:
-    """Raise MetadataError if the daemons can't read ``after``, or RefusedError if the identity differs.
+    """Raise RefusedError if the architecture or the creation date of an image changes.
 
-    Architecture and creation date identify an image. With ``force``, both can be changed, but not removed.
-    Also raise RefusedError if a new date is so late that the daemons refuse the image.
+    If ``force`` is true, these values can change, but can't be removed. Raises MetadataError if the daemons
+    can't read ``after``.
     """
     new = read_metadata(after)
     try:
@@ -233,8 +233,7 @@ def _read(source: Source) -> Metadata:
 def _readings(source: Source) -> dict[Rules, Metadata]:
     """Parse the text with the rules of yaml.v2 and of yaml.v4. Return the metadata by the name of the rules.
 
-    If one of the two parsers rejects the text, the result has only one entry. Raises MetadataError if both
-    parsers reject the text.
+    Raises MetadataError only if both parsers reject the text.
     """
     found: dict[Rules, Metadata] = {}
     errors: list[MetadataError] = []

@@ -44,7 +44,7 @@ def squash(
 ) -> int:
     """Write a squashfs file: pass the root filesystem to mksquashfs as a tar stream.
 
-    ``made`` is the creation time. If squashfs has no ``compression`` of this name, mksquashfs uses xz.
+    ``made`` is the creation time. If squashfs does not support ``compression``, mksquashfs uses xz.
     """
     first = next(members, None)
     top = first[0] if first is not None and not first[0].name else None
@@ -106,24 +106,21 @@ def _mksquashfs(output: Output, compression: str, made: int, top: Member | None)
 def _in_child() -> Callable[[], object] | None:
     """Return a function that the child process must call before it runs mksquashfs.
 
-    The function makes the kernel kill the child when this process dies. If the child survived, mksquashfs
-    4.6.1 could wait forever after a truncated stream, and keep the output file on the disk.
-
-    The function also lifts two limits of the kernel:
-
-    * The limit on memory, because the threads of mksquashfs reserve more addresses than they use.
-    * The limit on processor time. This process enforces that limit, because the limit grows during the run.
+    The function raises the limits, and makes the kernel kill the child when this process dies.
     """
     if not sys.platform.startswith("linux"):
         return None
     import resource
 
     prctl = libc("prctl")  # load the C library before the fork
+    # The threads of mksquashfs reserve more addresses than they use. This process enforces the limit on
+    # processor time, because the limit grows during the run.
     limits = [(kind, resource.getrlimit(kind)[1]) for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU)]
 
     def prepare() -> None:
         for kind, most in limits:
             resource.setrlimit(kind, (most, most))
+        # mksquashfs 4.6.1 could wait forever after a truncated stream, and keep the output file on the disk.
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
     return prepare
@@ -132,11 +129,8 @@ def _in_child() -> Callable[[], object] | None:
 def _bounded_holes(
     members: Iterable[tuple[Member, Data]], contents: Contents
 ) -> Iterator[tuple[Member, Data]]:
-    """Yield the members of an image in a directory.
-
-    Raises LimitError if the holes of sparse files exceed the limit, because mksquashfs reads each hole as
-    zeros. For an image in an archive, ``bounded_writer`` checks this limit.
-    """
+    """Yield the members. Raises LimitError if the holes of sparse files in a directory exceed the limit."""
+    # mksquashfs reads each hole as zeros. For an image in an archive, ``bounded_writer`` checks this limit.
     holes = data = 0
     for member, pieces in members:
         if member.sparse is not None and isinstance(contents, DirectoryContents):
@@ -153,12 +147,9 @@ def _bounded_holes(
 
 
 def _as_mksquashfs_reads(members: Iterable[tuple[Member, Data]]) -> Iterator[tuple[Member, Data]]:
-    """Yield the members with zeros in place of holes, and with times in the range of squashfs.
-
-    mksquashfs 4.6.1 misreads the map of a sparse file if the header has no user name ("appears to be
-    truncated or corrupted"). So the yielded members have no maps. mksquashfs turns the zeros into holes
-    again.
-    """
+    """Yield the members with zeros in place of holes, and with times in the range of squashfs."""
+    # mksquashfs turns the zeros into holes again. The stream has no maps of holes, because mksquashfs 4.6.1
+    # misreads the map if the header has no user name.
     for member, data in members:
         # Change a copy: the archive still needs the original member's map to read the data.
         yield changed(member, sparse=None, mtime=_squashfs_time(member.mtime)), data
@@ -173,11 +164,9 @@ def _squashfs_time(time: float) -> int:
 def storable(members: Iterable[tuple[Member, Data]], lost: list[str]) -> Iterator[tuple[Member, Data]]:
     """Remove extended attributes that mksquashfs can't store. Append the names of their files to ``lost``.
 
-    mksquashfs can't store these attributes:
-
-    * ACLs, because squashfs does not support them,
-    * attributes of the top directory, because mksquashfs ignores them in a tar stream,
-    * attributes with an encoded name in the tar stream, because mksquashfs does not decode the name.
+    * ACLs: squashfs does not support them.
+    * Attributes of the top directory: mksquashfs ignores them in a tar stream.
+    * Attributes with an encoded name: mksquashfs does not decode the name.
     """
     for member, data in members:
         kept = {

@@ -41,8 +41,7 @@ def refuse_kind(kind: str, name: str, image: str) -> None:
 def clean_name(member: Member) -> str:
     """Return a member's name without ``./`` at its start and ``/`` at its end, or "" for the top directory.
 
-    Raises RefusedError for an absolute name or a name with ``..``: GNU tar would shorten such a name, and
-    write the file to another path.
+    Raises RefusedError for an absolute name or a name with ``..``, which GNU tar would shorten.
     """
     name = member.name
     if name.startswith("/"):

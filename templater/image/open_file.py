@@ -31,10 +31,8 @@ _PIECE = 1 << 20
 class OpenFile(str):
     """An open regular file. As a string, an ``OpenFile`` is the path of the file.
 
-    All readers share the descriptor ``fd``. Only one reader uses the descriptor at a time, and each reader
-    begins at the start of the file.
-
-    ``program`` reads a squashfs file. The program must be started before the sandbox is locked.
+    * ``fd``: the descriptor; one reader at a time uses it, from the start of the file
+    * ``program``: the program that reads a squashfs file; it must be started before the sandbox is locked
     """
 
     fd: int
@@ -47,11 +45,10 @@ class OpenFile(str):
 
 
 def open_regular(path: str) -> int:
-    """Return a descriptor of a regular file, at its beginning. Raises InputError for any other kind of file.
+    """Return a descriptor of a regular file, at its beginning.
 
-    Do not close the descriptor of an ``OpenFile``, which is shared. A fifo does not block this function. If
-    this process runs as root, raises RefusedError for a link of another user, because the link could lead to
-    a private file.
+    The caller must not close the descriptor of an ``OpenFile``. Raises InputError if the file is not regular.
+    As root, raises RefusedError for another user's link.
     """
     if isinstance(path, OpenFile):
         os.lseek(path.fd, 0, os.SEEK_SET)
@@ -85,21 +82,16 @@ def opened(path: str) -> Iterator[OpenFile]:
 
 
 def close_with(owner: object, fd: int) -> None:
-    """Close a descriptor when nothing refers to ``owner`` any more.
-
-    When the interpreter ends, the descriptor stays open: in hooks and commands, ``close_in_another_process``
-    closes all files at that time.
-    """
+    """Close a descriptor when nothing refers to ``owner`` any more."""
+    # When the interpreter ends, the descriptor stays open: in hooks and commands,
+    # ``close_in_another_process`` closes all files at that time.
     weakref.finalize(owner, os.close, fd).atexit = False
 
 
 def refuse_private(file: OpenFile) -> OpenFile:
-    """Return the file. Raises RefusedError for a private file of root or of this user.
-
-    A file is private if other users can't read the file. A private file can contain passwords, for example in
-    a backup of a container. Another user who owns the image's directory could replace the image with a
-    private file of root. If root then published that file as an image, the passwords would become public.
-    """
+    """Return the file. Raises RefusedError for a private file of root or of this user."""
+    # An attacker who owns the image's directory could put a private file there. Root would then publish the
+    # passwords in this file.
     status = os.fstat(file.fd)
     if not status.st_mode & S_IROTH and status.st_uid in (0, os.geteuid()):
         raise RefusedError(
@@ -111,7 +103,7 @@ def refuse_private(file: OpenFile) -> OpenFile:
 
 @contextmanager
 def reading(path: str) -> Iterator[FileIO]:
-    """Open a regular file as an unbuffered Python file. Raises InputError for any other kind of file."""
+    """Open a regular file as an unbuffered Python file. Raises InputError if the file is not regular."""
     with FileIO(open_regular(path), closefd=not isinstance(path, OpenFile)) as file:
         yield file
 
@@ -154,11 +146,9 @@ def whole_content(file: FileIO, path: str) -> Iterator[bytes]:
 
 
 def holes_of(fd: int, size: int, most: int | None = None) -> int:
-    """Return the number of bytes in the holes of a file. Stop counting above ``most``.
-
-    The holes can't be computed from the number of a file's blocks (``st_blocks``). Some file systems compress
-    data, and some update this number later.
-    """
+    """Return the number of bytes in the holes of a file. Stop counting above ``most``."""
+    # The field ``st_blocks`` does not show the size of the holes. Some file systems compress data, and some
+    # update this field later.
     holes = offset = 0
     while offset < size and (most is None or holes <= most):
         try:
@@ -181,14 +171,12 @@ def is_same_file(path: str, other: str) -> bool:
 
 
 def refuse_same_file(path: str, rootfs: str) -> None:
-    """Raise UsageError if both parts of a split image are the same file.
-
-    If both parts were one file, the daemons would show a different fingerprint than templater.
-    """
+    """Raise UsageError if both parts of a split image are the same file."""
     try:
         same = is_same_file(path, rootfs)
     except OSError:
         return  # opening the file later raises the same error
+    # If both parts were one file, the daemons would show a different fingerprint than templater.
     if same:
         raise UsageError(
             f"the image '{path}' and its root filesystem '{rootfs}' are the same file",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def open_image(path: str | os.PathLike[str], limits: Limits = DEFAULT) -> DirectoryImage | TarballImage:
     """Open a directory, a unified tarball, the metadata tarball of a split image, or an instance directory.
 
-    The compression is detected from the content. Nothing is unpacked to disk.
+    The compression is detected from the content.
     """
     name = os.fspath(path)
     if os.path.isdir(name):

@@ -46,11 +46,12 @@ class Publication:
 def find(path: str) -> str:
     """Return the directory of an instance, or of a snapshot given as ``DIR/SNAPSHOT``.
 
-    LXC keeps snapshots in ``snaps/``, the daemons in ``snapshots/``. Raises InputError for any other path.
+    Raises InputError for any other path.
     """
     if os.path.isdir(os.path.join(path, ROOTFS)):
         return path
     parent, name = os.path.split(path.rstrip("/"))
+    # LXC keeps snapshots in ``snaps/``, the daemons in ``snapshots/``.
     for folder in ("snaps", "snapshots"):
         if os.path.isdir(os.path.join(parent, folder, name, ROOTFS)):
             return os.path.join(parent, folder, name)
@@ -74,9 +75,9 @@ def publication(
     latest: int | None = None,
     limits: Limits = DEFAULT,
 ) -> Publication:
-    """Return the image of a container, with architecture, dates and properties set in metadata.yaml.
+    """Return a container's image, with architecture, dates and properties set in metadata.yaml.
 
-    The properties in ``STALE`` are dropped, unless ``properties`` sets them or ``keep`` names them.
+    Drop the properties in ``STALE``, unless ``properties`` or ``keep`` names them.
     """
     with open_tree(path) as root:
         top = root.lstat("/" + ROOTFS)
@@ -139,14 +140,9 @@ def _updated(
 
 
 def architecture_of(root: Root) -> str:
-    """Return the architecture of a container.
+    """Return a container's architecture from instance.yaml or LXC's config, or else the one of this machine.
 
-    The function reads instance.yaml first, then LXC's config. If neither file names an architecture, return
-    the architecture of this machine.
-
-    Another user could have moved a secret file into the container's directory. So if instance.yaml or LXC's
-    config is private, the function accepts only a known architecture from this file. No error quotes a
-    private file.
+    Raises RefusedError if a private file names an unknown architecture.
     """
     from ..model.file_names import INSTANCE
 
@@ -160,6 +156,7 @@ def architecture_of(root: Root) -> str:
         try:
             found = find_architecture(source)
         except TemplaterError:
+            # Another user could have moved a secret file here, so no error may quote it.
             if not is_private:
                 raise
             found = "unknown"
@@ -211,8 +208,7 @@ def _generate_metadata(root: Root) -> Source:
 def running(path: str) -> int | None:
     """Return the id of a process of the container in the directory ``path``, or None.
 
-    The function compares the inode of ``rootfs`` with the inode of each process's root directory. So the
-    function finds a process only if the container runs directly from ``rootfs``, not from an overlay.
+    This function misses a container that runs from an overlay.
     """
     try:
         root = os.stat(os.path.join(path, ROOTFS))

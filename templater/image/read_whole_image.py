@@ -58,7 +58,10 @@ class Contents(Protocol):
 
     @property
     def disk_size(self) -> int:
-        """The disk size of a unified image's root filesystem, set by ``parts``; 0 for other images."""
+        """The disk space in bytes for a unified image's root filesystem, or 0 for other images.
+
+        ``parts`` sets this value.
+        """
 
     @property
     def bytes_read(self) -> int:
@@ -70,11 +73,7 @@ class Contents(Protocol):
 
     @property
     def has_secrets(self) -> bool:
-        """Whether the image may contain a private file of root or of the user who runs templater.
-
-        If another user owns a directory of the image, that user can move such a private file into the
-        directory. Only the files that were read so far count.
-        """
+        """Whether the files read so far may include a private file of root or of templater's user."""
 
     def parts(self) -> list[Part]:
         """Return metadata.yaml, then templates/ and its files, sorted, then other known files."""
@@ -92,10 +91,11 @@ def open_contents(
     uid: Unshift = int,
     gid: Unshift = int,
 ) -> DirectoryContents | UnifiedContents | SplitContents:
-    """Open an image to read it completely. ``rootfs`` is the second file of a split image.
+    """Open an image to read it completely.
 
-    For a directory, ``latest`` limits modification times, and ``uid`` and ``gid`` map ids on disk to
-    container ids.
+    * ``rootfs``: the second file of a split image
+    * ``latest``: the latest modification time, for a directory
+    * ``uid`` and ``gid``: functions that map ids on disk to container ids, for a directory
 
     Raises InputError for a file with large holes (see ``refuse_holes``).
     """
@@ -182,10 +182,7 @@ class DirectoryContents:
 
 
 class _Packed:
-    """An image stored in archives, with a count of the bytes read from the root filesystem's archive.
-
-    Each file is opened once, so another user cannot replace the file by a private file between two reads.
-    """
+    """An image stored in archives, with a count of the bytes read from the root filesystem's archive."""
 
     disk_size = 0
     has_secrets = False
@@ -195,6 +192,8 @@ class _Packed:
     def __init__(self, path: str, limits: Limits) -> None:
         #: the open files of the image
         self.files: list[OpenFile] = []
+        # Each file is opened once, so another user can't replace the file by a private file between two
+        # reads.
         file = self._opened(path)
         self.name: str = file
         self.limits = limits
@@ -307,7 +306,7 @@ def _parts_of(
 ) -> list[Part]:
     """Return the members outside ``rootfs/``, and call ``count`` for all other members.
 
-    Read the whole tarball, because the returned members can be at any position in it.
+    Read the whole tarball, because members outside ``rootfs/`` can be at any position.
     """
     archive = Archive(open_stream(path, limits))
     layout = Layout(path, limits)

@@ -57,13 +57,11 @@ def replace(
 ) -> Fingerprints:
     """Change an image: replace or remove the files in ``changes``, and add the files in ``added``.
 
-    In a directory, each file is replaced atomically. Raises RefusedError if the old content of a file differs
-    from ``before``.
+    A tarball, or each file of a directory, is replaced atomically. Only the fingerprints need ``rootfs``, the
+    second file of a split image.
 
-    A tarball is replaced atomically by a new tarball. Unchanged members are copied block by block. The second
-    file of a split image (``rootfs``) is needed only for the fingerprint.
-
-    Raises TemplaterError if the image is invalid or can't be written.
+    Raises RefusedError if a file of a directory differs from its content in ``before``, and TemplaterError if
+    the image is invalid or can't be written.
     """
     if os.path.isdir(path):
         _replace_in_directory(path, {**changes, **added}, before)
@@ -126,10 +124,8 @@ def _repack(
 
 
 def _refuse_hard_link(member: Member) -> None:
-    """Refuse a hard link that leads out of the root filesystem.
-
-    An edit can change the file to which the link leads, and would then change the content of the link, too.
-    """
+    """Refuse a hard link that leads out of the root filesystem."""
+    # An edit can change the file to which the link leads, and would then change the content of the link, too.
     parts = [part for part in member.target.split("/") if part not in ("", ".")]
     if member.kind == HARD_LINK and (parts[:1] != [ROOTFS] or ".." in parts):
         raise RefusedError(
@@ -145,11 +141,9 @@ def _write(writer: TarWriter, member: Member, data: bytes) -> None:
 
 
 def _replace_in_directory(path: str, changes: Changes, before: Mapping[str, bytes]) -> None:
-    """Write all files under hidden names, then rename them.
-
-    New templates get their names before metadata.yaml is replaced, and old templates are removed last. So at
-    each moment, all templates that metadata.yaml names exist.
-    """
+    """Write all files under hidden names, then rename them."""
+    # New templates get their names before metadata.yaml is replaced, and old templates are removed last. So
+    # at each moment, all templates that metadata.yaml names exist.
     order = sorted(changes, key=lambda name: 2 if changes[name] is None else name == METADATA)
     with open_tree(path) as root, contextlib.ExitStack() as held:
         with root.directory("/") as top:
@@ -213,12 +207,12 @@ def _require_content(directory: Directory, name: str, data: bytes) -> None:
 def _stage(directory: Directory, name: str, data: bytes, held: contextlib.ExitStack) -> str:
     """Write the data to a new file with a random name, and return this name.
 
-    The name is random, because the image could already contain a file with a fixed name. Closing ``held``
-    removes the new file, unless the file was renamed.
+    Closing ``held`` removes the new file, unless the file was renamed.
     """
     before = directory.lstat(name)
     if before is not None and not stat.S_ISREG(before.st_mode):
         raise RefusedError(f"'{directory.path_of(name)}' is not a regular file")
+    # The name is random, because the image could already contain a file with a fixed name.
     staged = f".templater-new-{os.urandom(8).hex()}"
     fd = create_to_sync(directory, staged)
     held.callback(_unstage, directory, staged, fd)

@@ -38,11 +38,9 @@ class SecondFileCheck:
 
 @contextlib.contextmanager
 def open_rootfs(path: str, limits: Limits = DEFAULT) -> Iterator[Archive]:
-    """Open the second file of a split image as an archive: a tarball, or squashfs through sqfs2tar.
-
-    The file is opened once, so another user cannot give its readers different files.
-    """
+    """Open the second file of a split image as an archive: a tarball, or squashfs through sqfs2tar."""
     with opened(path) as file:
+        # The file is opened only once, so another user cannot give its readers different files.
         if kind_of_file(file) != SQUASHFS:
             archive = open_archive(file, limits)
             with archive.stream:

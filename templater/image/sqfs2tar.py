@@ -24,13 +24,9 @@ _SQUASHFS_HEAD, _SQUASHFS_PADDING = 96, 1 << 20
 
 
 class Sqfs2tarOutput(ByteStream):
-    """The output of sqfs2tar.
+    """The output of sqfs2tar, with a limit on the processor time of sqfs2tar.
 
-    sqfs2tar searches all names for hard links in quadratic time. A hostile file of a few bytes can have any
-    number of names, because several directories can share an inode.
-
-    So this class limits the processor time of sqfs2tar. The limit grows with the output, until the output is
-    as large as the squashfs file.
+    The limit grows with the output, until the output is as large as the squashfs file.
     """
 
     def __init__(self, path: str, reader: unpacker_process.Program, limits: Limits, data_size: int) -> None:
@@ -43,6 +39,8 @@ class Sqfs2tarOutput(ByteStream):
 
     def _check_size(self, size: int) -> None:
         super()._check_size(size)
+        # sqfs2tar searches all names for hard links in quadratic time. A hostile file of a few bytes can have
+        # any number of names, because several directories can share an inode.
         most = SQUASHFS_SECONDS + min(self._unpacked, self._data_size) / SQUASHFS_BYTES_PER_SECOND
         if self._reader.processor_seconds() > most:
             raise LimitError(
@@ -62,10 +60,10 @@ def sqfs2tar_for(file: OpenFile, limits: Limits) -> unpacker_process.Program:
 def start_sqfs2tar(file: OpenFile, limits: Limits = DEFAULT) -> unpacker_process.Program:
     """Start the program that reads a squashfs file. Raise InputError if it is not installed.
 
-    The program keeps all names in memory. The program skips sockets, because a tar archive can't contain
-    sockets.
+    The program skips sockets, because a tar archive can't contain sockets.
     """
     seconds = SQUASHFS_SECONDS + data_bytes(file) // SQUASHFS_BYTES_PER_SECOND + 1
+    # The program keeps all names in memory.
     bounds = Bounds(cpu=min(seconds, _MOST_SECONDS), memory=SQUASHFS_MEMORY + limits.members * SQUASHFS_NAME)
     try:
         command = ["sqfs2tar", "--root-becomes", ".", unpacker_process.INPUT]
@@ -87,9 +85,9 @@ def _content_end(path: str) -> int:
 
 
 def squashfs_end(path: str) -> int | None:
-    """Return the end offset of a squashfs file's content, or None if no data follows the content.
+    """Return the end offset of a squashfs file's content, or None if no data except padding comes later.
 
-    A block of at most 1 MiB of zeros is padding, and not data. Tools ignore all data after the content.
+    Padding is at most 1 MiB of zeros. Tools ignore all later data.
     """
     with reading(path) as file:
         head = file.read(_SQUASHFS_HEAD)

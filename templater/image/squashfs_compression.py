@@ -1,6 +1,7 @@
 """Decompression of the blocks of squashfs files.
 
-The results are the same as in sqfs2tar and unsquashfs: data for which the tools differ is an error.
+The results are the same as in sqfs2tar and unsquashfs. If these tools give different results for some data,
+the data is an error here.
 """
 
 from __future__ import annotations
@@ -35,14 +36,8 @@ _XZ_NUMBER = 9
 class Compression(NamedTuple):
     """Two functions for a compression. Both take a compressed block, and the maximum size of its content.
 
-    ``decompress`` returns the content. If the content is larger than the maximum, ``decompress`` raises an
-    error or returns more bytes than the maximum.
-
-    ``content_size`` returns the size of the content. The result is correct only if sqfs2tar can decompress
-    the block. If decompression is slow, ``content_size`` reads the size that is stored in the block.
-    Every decompressor checks this stored size.
-
-    ``content_size`` raises an error if a block's dictionary needs more memory than unsquashfs allows.
+    * ``decompress`` returns the content. For larger content, it raises an error or returns more bytes.
+    * ``content_size`` returns the size of the content, which can be wrong if sqfs2tar rejects the block.
     """
 
     decompress: Callable[[bytes, int], bytes]
@@ -58,11 +53,9 @@ class _Decompressor(Protocol):
 
 
 def _one_stream(decompressor: _Decompressor, data: bytes, most: int) -> bytes:
-    """Decompress a block, which has to be exactly one stream.
-
-    Python stops at the end of the first stream, and some tools continue with the next stream.
-    """
+    """Decompress a block, which has to be exactly one stream."""
     content = decompressor.decompress(data, most + 1)
+    # Python stops at the end of the first stream, and some tools continue with the next stream.
     if len(content) <= most and (not decompressor.eof or decompressor.unused_data):
         raise ValueError("the compressed data is not exactly one stream")
     return content
@@ -77,15 +70,15 @@ def _xz(data: bytes, most: int) -> bytes:
 
 
 def _lzma(data: bytes, most: int) -> bytes:
-    """Decompress LZMA as squashfs-tools do.
+    """Decompress LZMA as squashfs-tools do: return as many bytes as the header states.
 
-    Like squashfs-tools, return as many bytes as the header states, because some packers do not mark the end
-    of the stream. The header has eight bytes for the size, but some tools read only the low four bytes. So
-    this function refuses a size that needs more than four bytes.
+    Raises ValueError if the header states more than ``most`` bytes.
     """
     size = int.from_bytes(data[5:13], "little")
+    # The header has eight bytes for the size, but some tools read only the low four bytes.
     if size > most:
         raise ValueError("the compressed data has an invalid size")
+    # Some packers do not mark the end of the stream.
     decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_MEMORY)
     content = decompressor.decompress(data[:5] + b"\xff" * 8 + data[13:], most)
     if len(content) < size or decompressor.unused_data:
@@ -114,7 +107,7 @@ def load_compression(path: str) -> Compression:
 
 
 def _without_size(decompress: Callable[[bytes, int], bytes]) -> Compression:
-    """Return the functions for a compression whose blocks do not say how large their content is."""
+    """Return the two functions for a compression whose blocks do not record the size of their content."""
     return Compression(decompress, lambda data, most: len(decompress(data, most)))
 
 
@@ -142,11 +135,9 @@ def _lzma_size(data: bytes, most: int) -> int:
 
 
 def _xz_size(data: bytes, most: int) -> int:
-    """Return the size of an XZ stream's content from the index at its end.
-
-    The index is at the end of ``data``, because sqfs2tar refuses data after the stream. The function also
-    checks the dictionary size of each block of the stream.
-    """
+    """Return the size of an XZ stream's content, and check the dictionary size of each block."""
+    # The index at the end of the stream records the size. ``data`` ends with the stream, because sqfs2tar
+    # refuses data after the stream.
     end = len(data) - _XZ_END
     start = end - 4 * (int.from_bytes(data[end + 4 : end + 8], "little") + 1)
     if start < 0 or data[start] != 0:

@@ -1,12 +1,7 @@
 """A check that all tools read the same directories from a squashfs file.
 
-sqfs2tar, unsquashfs and the kernel react differently to inconsistent directories. So a hostile squashfs file
-could have names that the kernel shows, but that sqfs2tar skips.
-
-If the size of a block does not match the size of the block's file, sqfs2tar writes an invalid archive.
-
-sqfs2tar accepts some owners, inode numbers, names and tables for which unsquashfs fails. The daemons run
-unsquashfs.
+A hostile squashfs file could have names that the kernel shows, but that sqfs2tar skips. The daemons run
+unsquashfs, which fails for some owners, inode numbers, names and tables that sqfs2tar accepts.
 """
 
 from __future__ import annotations
@@ -46,14 +41,15 @@ _MOST_LZO = 32 << 20
 
 
 def check_directories(path: str, limits: Limits) -> Collection[int]:
-    """Check every directory of a squashfs file.
+    """Check every directory of a squashfs file. Return the numbers that sqfs2tar gives to sockets.
 
-    Return the numbers of the sockets. The top directory has the number 0, and sqfs2tar numbers all other
-    names in the order in which it visits them. sqfs2tar writes extended headers with these numbers even for
-    sockets, although it skips the sockets themselves.
+    sqfs2tar numbers all names in the order of its visits, from 0 for the top directory. Its archive has no
+    member for a socket, but it can have an extended header with the socket's number.
 
-    Raises RefusedError if tools could read different names, InputError if the file is damaged, and LimitError
-    if it has too many names.
+    Raises:
+        RefusedError: tools could read different names.
+        InputError: the file is damaged.
+        LimitError: the file exceeds a limit.
     """
     compression, packed = load_compression(path), data_bytes(path)
     with reading(path) as file:
@@ -197,14 +193,7 @@ class _Walk:
                 yield block << 16 | position, kind, (base + difference) & 0xFFFFFFFF
 
     def _check_data(self, place: int) -> None:
-        """Refuse a regular file if the size of one of its blocks does not match the file's size.
-
-        sqfs2tar copies a block of a wrong size to its archive. If the block is too short, readers of the
-        archive read the next headers as data of the file.
-
-        The last bytes of a file can be in a fragment block, which several files share. If a fragment block is
-        too short, sqfs2tar and unsquashfs append different bytes to the file.
-        """
+        """Refuse a regular file if the size of one of its blocks does not match the file's size."""
         inode = self._bytes(self._inodes, place >> 16, place & 0xFFFF, 32)
         if unpack_from("<H", inode)[0] == _FILE:
             begin, fragment, offset, size = unpack_from("<4I", inode, 16)
@@ -215,6 +204,7 @@ class _Walk:
         if rest and fragment == _NO_FRAGMENT:
             count += 1
         elif rest and offset + rest > self._fragment_size(fragment):
+            # sqfs2tar and unsquashfs would append different bytes to the file.
             raise self._different("the last bytes of a file are outside of their fragment block")
         if not count:
             return
@@ -222,13 +212,18 @@ class _Walk:
         words = self._bytes(self._inodes, place >> 16, place & 0xFFFF, len(inode) + 4 * count)[len(inode) :]
         for (word,) in iter_unpack("<I", words):
             required = min(size, self._block_size)
+            # sqfs2tar copies a block of a wrong size to its archive. Readers of the archive can then read the
+            # next headers as data of the file.
             if word and self._content_size(begin, word, required) != required:
                 raise self._different("the size of a block does not match the size of its file")
             begin += word & (_STORED - 1)
             size -= required
 
     def _fragment_size(self, number: int) -> int:
-        """Return the decompressed size of a fragment block, which has the last bytes of several files."""
+        """Return the decompressed size of a fragment block.
+
+        A fragment block has the last bytes of several files.
+        """
         if number not in self._fragments:
             if number >= self._fragment_count:
                 raise ValueError("a fragment block is not in its table")
@@ -273,10 +268,7 @@ class _Walk:
         return size
 
     def _bytes(self, table: int, start: int, offset: int, size: int) -> bytes:
-        """Return bytes that begin in the block ``start`` of a table and can continue in the next blocks.
-
-        Every block of a table except the last has ``BLOCK`` bytes.
-        """
+        """Return bytes that begin in the block ``start`` of a table and can continue in the next blocks."""
         data, following = self._read_block(table + start)
         if offset >= len(data):
             raise ValueError("a position is outside of its block")

@@ -1,14 +1,8 @@
 """A check of the tables of a squashfs file: ids, fragments (blocks with the ends of files), attributes.
 
-The daemons run unsquashfs, which fails, for example, in these cases:
-
-* A table does not begin right after the table before it.
-* The size of a table does not match the number of its entries.
-* Linux refuses an extended attribute.
-
-If an extended attribute continues after the end of its table, unsquashfs and sqfs2tar read the rest of the
-attribute from different memory. So unsquashfs could give a file capabilities that an audit of sqfs2tar's
-output does not see.
+The daemons run unsquashfs, which refuses misplaced tables, wrong sizes, and attributes that Linux refuses. If
+an attribute continues after the end of its table, unsquashfs and sqfs2tar read different bytes. Then an audit
+of sqfs2tar's output could miss a file's capabilities.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A strict parser of tar headers. GNU tar and Go's archive/tar read each accepted header in the same way.
 
-A daemon unpacks an image with GNU tar and reads its metadata with Go. If the two saw different members,
-templater's checks of the image would not apply to the files that the daemon uses.
+The daemons use both programs. If the two read different members, an image could evade templater's checks.
 """
 
 from __future__ import annotations
@@ -71,23 +70,18 @@ class Header:
 
 
 def has_pax_format(block: bytes) -> bool:
-    """Return whether GNU tar applies sparse records to a header that ``Header`` has accepted.
-
-    GNU tar ignores sparse records in the formats gnu and star. ``Header`` accepts no header in the format
-    star (see ``_prefix``).
-    """
+    """Return whether GNU tar applies sparse records to a header that ``Header`` has accepted."""
+    # GNU tar ignores sparse records in the formats gnu and star. ``Header`` accepts no header in the format
+    # star (see ``_prefix``).
     return block[257:263] == _USTAR
 
 
 def _prefix(block: bytes) -> bytes:
-    """Return the name prefix of a header, without the zero bytes after it.
-
-    In the format star, the prefix is shorter, and two timestamps follow the prefix. Go detects this format by
-    the last bytes of the header, but GNU tar detects it by the timestamps. Go and GNU tar also refuse some
-    timestamps. So this function refuses any text after the prefix.
-    """
+    """Return the name prefix of a header. Raises ValueError if text follows the prefix."""
     size = _STAR_PREFIX if block[508:] == _STAR else len(_NO_PREFIX)
     prefix = block[345 : 345 + size].partition(b"\0")[0]
+    # In the format star, two timestamps follow the prefix. Go and GNU tar detect this format in different
+    # ways, and refuse some timestamps.
     if not prefix or block[345 + len(prefix) : 500].strip(b"\0"):
         raise ValueError("a header has text after its name prefix")
     return prefix
@@ -105,8 +99,7 @@ def _read_unused_number(field: bytes) -> int:
 def read_number(field: bytes) -> int:
     """Parse a number field: octal digits, or base 256 as in GNU tar if the first byte says so.
 
-    GNU tar refuses a field that contains only blanks, but accepts blanks before a zero byte. GNU tar ignores
-    a zero byte at the start of the field.
+    Raises ValueError if the field is invalid.
     """
     first, last = field[0], field[-1]
     if last in (0, 0x20) and field[:-1].isdigit():  # the common case
@@ -116,6 +109,8 @@ def read_number(field: bytes) -> int:
     if first == 0o377:
         return int.from_bytes(field[1:], "big") - (1 << 8 * (len(field) - 1))
     digits = field.rstrip(b"\0 ").lstrip(b" ")
+    # GNU tar refuses a field of blanks, but accepts blanks before a zero byte. A zero byte at the start of
+    # the field does not count.
     if not digits and b"\0" in field[1:]:
         return 0
     if not digits.isdigit():  # int() would also accept signs and underscores

@@ -17,13 +17,9 @@ from .tar_writer import Format, TarWriter
 
 
 def bounded_writer(write: Write, contents: Contents, output: Output, *, holes: bool = False) -> Write:
-    """Return a function that writes like ``write`` and limits the total number of bytes.
+    """Return a function that calls ``write``, and raises LimitError if a small image file becomes huge.
 
-    The limit prevents a small input from becoming a huge image. The output may be eight times as long as the
-    input, because headers can grow that much in another tar format.
-
-    If ``holes`` is true, the output has zeros in place of the holes of sparse files, and ``--limit ratio``
-    limits the output.
+    If ``holes`` is true, the output has zeros in place of holes, and the limit is ``--limit ratio``.
     """
     written = 0
 
@@ -32,8 +28,8 @@ def bounded_writer(write: Write, contents: Contents, output: Output, *, holes: b
         written += len(data)
         if contents.packed_size and written > _most_written(contents, holes=holes):
             raise LimitError(
-                f"'{contents.name}' has only {contents.packed_size} bytes ({contents.bytes_read} bytes when"
-                f" decompressed), but the new image would have more than {written} bytes",
+                f"'{contents.name}' has {contents.packed_size} bytes ({contents.bytes_read} bytes when"
+                f" decompressed), so the new image may not have {written} bytes",
                 hint="the image has huge sparse files; if you trust it, unpack it and build a new image",
             )
         protect(contents, output)  # the file can have a hidden name already
@@ -46,6 +42,7 @@ def _most_written(contents: Contents, *, holes: bool) -> int:
     limits = contents.limits
     if holes:
         return max(limits.ratio_from, contents.packed_size * limits.ratio)
+    # Headers can become eight times as long in another tar format.
     # The parts are not in ``bytes_read``; ``templates_bytes`` limits them.
     return 8 * contents.bytes_read + limits.templates_bytes + MIB
 

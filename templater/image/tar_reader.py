@@ -2,7 +2,7 @@
 
 This module does not parse archives with the standard library's ``tarfile``, for three reasons:
 
-* ``tarfile`` reads an extended header of any announced size into memory.
+* ``tarfile`` reads an extended header of any size into memory.
 * ``tarfile`` recurses from one extended header to the next.
 * Before Python 3.11.13, ``tarfile`` loops on negative sizes.
 """
@@ -121,9 +121,8 @@ class Member:
 class Archive:
     """The members of a tar archive, in order. A member's data is readable until the next member is read.
 
-    ``encodes`` says whether the archive's writer encodes the names of extended attributes, as GNU tar does.
-    ``skipped`` has the numbers of the members that sqfs2tar skips after it has written extended headers for
-    them. Without this list, the headers would apply to the next member.
+    * ``encodes``: whether the writer encodes the names of extended attributes, as GNU tar does
+    * ``skipped``: the numbers of members that sqfs2tar omits, except for their extended headers
     """
 
     def __init__(self, stream: ByteStream, *, encodes: bool = True, skipped: Collection[int] = ()) -> None:
@@ -211,11 +210,10 @@ class Archive:
             yield data
 
     def finish(self) -> None:
-        """Check that the archive has its end mark. Read the file to its end, to check all checksums.
+        """Read the file to its end, to check the archive's end mark and all checksums.
 
-        Raises InputError if the end mark is missing: the archive may be truncated, although GNU tar and Go
-        accept it. Data after the end mark is not an error, because tools ignore this data.
-        ``trailing_position`` is the position of this data.
+        Set ``trailing_position`` to the position of data after the end mark, which tools ignore. Raises
+        InputError if the end mark is missing, although GNU tar and Go accept such an archive.
         """
         if not self._ended:
             raise self._cut_short("the data ends before the end mark")

@@ -34,8 +34,8 @@ _OCTAL_SIZE = 0o77777777777
 class TarWriter:
     """A writer of members, in the order of the calls of ``add``.
 
-    The writer passes the archive's bytes to ``write``. Like the reader, it refuses a sparse file whose map is
-    longer than ``header_bytes``.
+    It passes the archive's bytes to the function ``write``. Like the reader, it refuses a sparse file whose
+    map is longer than ``header_bytes``.
     """
 
     def __init__(

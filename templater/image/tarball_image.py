@@ -19,9 +19,7 @@ from .tar_reader import HARD_LINK, Archive, Member
 class TarballImage:
     """An image in a tarball, which is read once, forwards, and only as far as needed.
 
-    Metadata and templates stay in memory after they are read, so metadata.yaml can be anywhere in the
-    archive. If ``Layout`` refuses a member, reading this member raises an error. Only ``read_to_end`` checks
-    all members.
+    ``Layout`` checks each member that is read. Only ``read_to_end`` reads all members.
     """
 
     def __init__(self, path: str, limits: Limits = DEFAULT) -> None:
@@ -45,7 +43,7 @@ class TarballImage:
 
     @property
     def kinds(self) -> Mapping[str, str]:
-        """The kind of each member read so far, by name. Members below ``rootfs`` are left out."""
+        """A dict from the name of each member read so far to its kind, without members below ``rootfs``."""
         return self._layout.kinds
 
     @property
@@ -141,7 +139,10 @@ class TarballImage:
         return TemplateFile(entry, data)
 
     def _linked_template(self, member: Member, entry: Entry) -> TemplateFile:
-        """Return the template of a hard link to an earlier template, or an error for any other link."""
+        """Return the template to which a hard link leads.
+
+        If the link leads to no earlier template, the result has an error.
+        """
         target = member.target.removeprefix("./")
         top, _, rest = target.partition("/")
         linked = self._templates.get(rest) if top == TEMPLATES else None

@@ -76,19 +76,15 @@ def unpack(
 ) -> Unpacked:
     """Create the directory ``path`` from an image, completely or not at all.
 
-    The files are written to a temporary directory next to ``path``. At the end, this directory is renamed to
-    ``path``. Before the rename, ``finish`` can add the files of an instance directory.
+    The function ``finish`` can add files before the temporary directory is renamed to ``path``.
 
-    If ``path`` is already an empty directory of the current user, it is not replaced, because it can be a
-    shell's working directory. In this case, the temporary directory is inside ``path``. At the end, the files
-    are moved from the temporary directory to ``path``, metadata.yaml last.
-
-    The directory above ``path`` can belong to another user. That user can replace ``path``, but can't make
-    this function write to another directory.
+    The owner of the directory above ``path`` can't make this function write to another directory.
 
     Raises UsageError if ``path`` exists and is not an empty directory of the current user.
     """
     path = path.rstrip("/") or path
+    # An empty directory of the current user is filled instead of replaced: it can be a shell's working
+    # directory.
     mode = _mode_if_own(path)
     left = [[], [_INSIDE]] if mode is not None else [[]]
     if os.path.lexists(path) and not (
@@ -220,8 +216,8 @@ def _remove(parent: Directory, name: str, folder: int) -> None:
 def _make_beside(parent: Directory, name: str) -> int:
     """Create and lock a temporary directory, and return its descriptor.
 
-    If a crashed run left its temporary directory behind, remove it first. Raises RefusedError if another user
-    could have put a directory in place of the temporary directory.
+    First remove the temporary directory of a crashed run. Raises RefusedError if another user may have
+    created it.
     """
     left = parent.lstat(name)
     if left is not None:
@@ -243,13 +239,12 @@ def _make_beside(parent: Directory, name: str) -> int:
 def _take_over(parent: Directory, name: str, left: str = "") -> int:
     """Lock an empty directory of the current user, and deny access to all others. Return its descriptor.
 
-    If no other user can replace entries of the directory, the function ignores an entry with the name
-    ``left``.
-
-    Raises RefusedError if another user has replaced the directory, or has put a file into it.
+    Ignore an entry named ``left``. Raises RefusedError if another user replaced the directory, or put a file
+    into it.
     """
     fd = _lock(parent, name)
     try:
+        # Do not ignore the entry ``left`` if another user can replace entries of the directory.
         left = "" if is_replaceable(fd) else left
         _require_empty(fd, parent.path_of(name), left)
         os.fchmod(fd, 0o700)
@@ -339,9 +334,7 @@ def _write_small(place: Directory, name: str, part: Part) -> None:
 class DiskBudget:
     """A count of the disk space of unpacked members, limited to ``ratio`` times the archive's size.
 
-    Even an empty file uses an inode and a block, so a small archive of empty files could fill a disk. The
-    limit also bounds the time to remove a half-written directory. The same ``ratio`` limits the size of the
-    decompressed archive.
+    An empty file also uses space: an inode and a block.
     """
 
     def __init__(self, contents: Contents) -> None:
@@ -364,9 +357,7 @@ class DiskBudget:
 class TreeWriter:
     """A writer of members below a root to which no other process writes.
 
-    If two members have the same name, the second member is refused. So a link can't replace a directory that
-    was already checked. Owners are set before modes, because chown removes setuid bits. Modes and times of
-    directories are set at the end.
+    It refuses two members with the same name, so that a link can't replace a checked directory.
     """
 
     def __init__(self, root: Root, policy: Policy, ids: IdMap, done: Unpacked, budget: DiskBudget) -> None:
@@ -540,6 +531,7 @@ class TreeWriter:
         """Set owner, mode, attributes and time, in an order in which no step undoes an earlier step."""
         if self._policy.owners:
             os.fchown(fd, *self._ids.on_disk(member.uid, member.gid))
+        # The mode is set after the owner, because chown removes setuid bits.
         os.fchmod(fd, self._mode(member))
         self._set_xattrs(fd, member)
         os.utime(fd, (member.mtime, member.mtime))
@@ -569,7 +561,7 @@ class TreeWriter:
 def _held_path(place: Directory, name: str, member: Member, kind: int) -> Iterator[str]:
     """Open a just created file with O_PATH, and yield the path of its descriptor in /proc/self/fd.
 
-    Raises RefusedError if another process has replaced the file by a file that is not of ``kind``.
+    Raises RefusedError if another process has replaced the file by another kind of file.
     """
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
     try:

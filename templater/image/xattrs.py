@@ -24,8 +24,7 @@ _RECORD_BYTES = len("1234567 SCHILY.xattr.=\n")
 def xattrs_of(fd: int, name: str, most: int) -> dict[str, bytes]:
     """Return the extended attributes of an open file. Omit attributes that belong to the host.
 
-    Raises LimitError if the attributes need more than ``most`` bytes in a pax header. ``name`` is the file's
-    name in errors.
+    Raises LimitError if the attributes need more than ``most`` bytes in a pax header. Errors show ``name``.
     """
     return _read(fd, name, most)
 
@@ -38,17 +37,14 @@ def xattrs_of_entry(directory: int, entry: str, name: str, most: int) -> dict[st
 def xattr_names(directory: int, entry: str, name: str) -> frozenset[str]:
     """Return the names of an entry's extended attributes. A symbolic link is not followed.
 
-    Raises TemplaterError if the names can't be listed. ``name`` is the entry's name in errors.
+    Raises TemplaterError if the names can't be listed. Errors show ``name``.
     """
     return frozenset(_list(f"/proc/self/fd/{directory}/{entry}", name))
 
 
 def privilege_names(directory: int, entry: str) -> frozenset[str]:
-    """Return the names of an entry's extended attributes that give rights, such as capabilities.
-
-    This function reads each name in ``_PRIVILEGES``. The function does not list the attributes, because
-    listing fails for some entries.
-    """
+    """Return the names of an entry's extended attributes that give rights, such as capabilities."""
+    # Read each name in ``_PRIVILEGES``. Do not list the attributes, because listing fails for some entries.
     return frozenset(name for name in _PRIVILEGES if _exists(f"/proc/self/fd/{directory}/{entry}", name))
 
 
@@ -98,11 +94,9 @@ _TOO_LARGE = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
 
 
 def set_xattr(file: int | str, attribute: str, value: bytes, name: str) -> bool:
-    """Set an extended attribute of an open file. Return False if that is unsupported or not permitted.
+    """Set an extended attribute of an open file. Return False if it is unsupported or not permitted.
 
-    ``file`` is a descriptor, or a path in /proc/self/fd for a descriptor that does not open the file
-    (``O_PATH``). Raises WriteError if the value is too large for the file system; ``name`` is the file's name
-    in the image.
+    ``file`` is a descriptor, or a path in /proc/self/fd. Raises WriteError if the value is too large.
     """
     try:
         os.setxattr(file, attribute, value)
@@ -120,6 +114,6 @@ def set_xattr(file: int | str, attribute: str, value: bytes, name: str) -> bool:
 
 
 def _free_space(file: int | str) -> bool:
-    """Return whether the file system has free space. If so, ENOSPC means that a value is too large."""
+    """Return whether a file system has free space. If it has, ENOSPC means that an attribute is too large."""
     system = os.statvfs(file)
     return system.f_bavail * system.f_frsize > 1 << 20

@@ -1,7 +1,7 @@
-"""Functions that separate an edited YAML value from anchors and aliases.
+"""Functions that separate an edited YAML value from anchors and aliases. The text keeps its meaning.
 
-The functions do not change the meaning of the text. An alias on the path to the value is replaced by a copy
-of the alias's target. If a node on that path has an anchor, the anchor moves to the place of its first alias.
+An alias on the path to the value becomes a copy of its target. An anchor on that path moves to its first
+alias.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ _NOT_IN_FLOW = re.compile(r"[,\[\]{}:?#\s]")
 def unshared(text: str, root: Mark, way: Sequence[Mark], start: int, end: int) -> str:
     """Resolve one anchor or alias that an edit of the range ``start`` to ``end`` would affect.
 
-    Return the new text.
-
-    Call this function before the edit. If the edit would affect no anchor or alias, the text is returned
-    unchanged. ``way`` lists the nodes from the root to the edited value.
+    Return the new text, or an equal text if nothing is left. The list ``way`` has the nodes from the root to
+    the edited value.
     """
     for node in way:
         if node.kind == "alias":

@@ -113,14 +113,12 @@ class Place:
 
 
 class _Work:
-    """The work of edits.
-
-    ``left`` is the estimated time in microseconds that edits may still use. ``last`` is the pair of the text
-    that ``read`` parsed last and its root node.
-    """
+    """The work of edits."""
 
     def __init__(self) -> None:
+        #: the estimated time in microseconds that edits may still use
         self.left = _MOST_WORK
+        #: the text that ``read`` parsed last, and its root node
         self.last: tuple[str, Mark | None] | None = None
 
     def spend(self, amount: int) -> None:
@@ -134,7 +132,7 @@ _work: ContextVar[_Work | None] = ContextVar("work", default=None)
 
 @contextlib.contextmanager
 def one_account() -> Iterator[None]:
-    """Limit the total work of all calls of ``read`` in the block: a single edit parses the text many times.
+    """Limit the total work of all calls of ``read`` in the ``with`` block.
 
     A nested block shares the limit of the outer block.
     """
@@ -146,11 +144,9 @@ def one_account() -> Iterator[None]:
 
 
 def read(text: str) -> Mark | None:
-    """Parse the first document; return None if the text has no document.
-
-    The last result is kept, because an edit often begins with the text that the preceding edit has parsed.
-    """
+    """Parse the first document; return None if the text has no document."""
     work = _work.get() or _Work()
+    # An edit often begins with the text that the preceding edit has parsed.
     if work.last is None or work.last[0] != text:
         work.last = text, _parse(text, work)
     return work.last[1]
@@ -235,10 +231,13 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A path in a YAML text. The text may contain only the first part of the path.
+    """The result of a search for a path in a YAML text.
 
-    ``nodes`` are the nodes on this part, and ``place`` is the last pair of this part. ``rest`` has the names
-    of the path that the text does not contain.
+    The text may contain only the first names of the path.
+
+    * ``nodes``: the nodes that were found on the path
+    * ``place``: the last pair of a key and a value that was found
+    * ``rest``: the names that were not found
     """
 
     nodes: tuple[Mark, ...]
@@ -247,10 +246,9 @@ class Way:
 
 
 def search(root: Mark, names: tuple[str, ...], *, merged: bool) -> Way:
-    """Follow a path. If a mapping has several pairs with the same name, prefer the last pair.
+    """Follow a path. If several pairs of a mapping have the same name, use the last pair.
 
-    The search includes mappings that are merged with ``<<``. But if ``merged`` is false, the search for the
-    last name of the path ignores merged mappings.
+    Also search mappings that are merged with ``<<``. Without ``merged``, ignore them for the last name.
     """
     return _search_below(root, names, (), set(), merged=merged)
 

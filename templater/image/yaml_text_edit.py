@@ -39,10 +39,8 @@ def put(text: str, names: tuple[str, ...], value: Value) -> str:
 
 
 def move(text: str, names: tuple[str, ...], value: Value) -> str:
-    """Remove the old pair, and add a new pair with the value at the end of the mapping.
-
-    A merged mapping (``<<``) can override an earlier pair, but not the last pair of the mapping.
-    """
+    """Remove the old pair at the path ``names``, and add a new pair as the last pair of the mapping."""
+    # A merged mapping (``<<``) can't override the last pair.
     return put(take(text, names), names, value)
 
 
@@ -75,7 +73,7 @@ def has(text: str, names: tuple[str, ...]) -> bool:
 def _unshared(text: str, names: tuple[str, ...], *, merged: bool) -> tuple[str, Way | None]:
     """Resolve anchors and aliases on the path ``names``.
 
-    Return the new text, and the part of the path that exists. For an empty document, this part is None.
+    Return the new text, and the existing part of the path, or None for an empty document.
     """
     for _ in range(_MOST_SHARED):
         root = read(text)

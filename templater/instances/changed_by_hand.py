@@ -44,11 +44,12 @@ UNKNOWN = "no record"
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """The results for one file. ``by_hand`` is None if the record does not list the file.
+    """The results for one file.
 
-    ``differences`` lists the changes by hand. ``change`` is the file's change at the next start, or None if
-    no rule of the next start writes the file. ``template_changed`` tells whether the template differs from
-    the recorded template, or is None if that is unknown.
+    * ``by_hand`` is None if the record does not list the file, and the next start does not create it.
+    * ``differences`` lists the changes by hand.
+    * ``change`` is the change at the next start, or None if no rule writes the file.
+    * ``template_changed`` tells whether the template differs from the record, or is None if unknown.
     """
 
     path: str
@@ -137,23 +138,20 @@ def changed_by_hand(
     since: int | None = None,
     is_copy: bool = False,
 ) -> dict[str, str]:
-    """Return the files of the plan that were changed by hand, each with a reason.
+    """Return the files changed by hand that the plan would write: a dict from real path to reason.
 
-    The result contains only files that the plan would overwrite. The keys of the result are the real paths of
-    the files. An existing file that the record does not list counts as changed by hand in these cases:
+    If the record does not list an existing file, the file counts as changed. But if the plan runs ``create``,
+    such a file usually comes from the image. It then counts as changed only in these cases:
 
-    * The plan does not run the trigger ``create``. With ``create``, such a file comes from the image.
-    * The file is on another mount, such as a volume, and was created or last changed before ``made``.
+    * The file is nonempty and on another mount, and was created or last changed before ``made``.
     * The file was last changed after ``since``.
 
-    ``made`` is the time at which the container's directory was created. ``since`` is the time of a first
-    start at which the hook failed, but the container started. Both times are in nanoseconds.
+    ``made`` is the creation time of the container's directory. ``since`` is the time of the first start, if
+    the hook failed but the container started. Both times are in nanoseconds. ``is_copy`` tells whether the
+    container was copied or renamed after ``since``.
 
-    ``is_copy`` tells whether the container was copied or renamed after ``since``. If so, the function
-    compares ``since`` with the mtime of a file, not with the ctime: copying changes the ctime of each file.
-
-    A mounted file that a rollback could not restore (``Record.unfinished``) always counts as unchanged. Owner
-    and mode are not compared, because ``apply`` keeps the owner and mode of an existing file.
+    A mounted file that a rollback could not restore (``Record.unfinished``) counts as unchanged. Owner and
+    mode are ignored, because ``apply`` keeps them.
 
     Raises LimitError if the files to compare have more than ``MAX_COMPARED_TOTAL`` bytes together.
     """
@@ -204,6 +202,7 @@ def _may_be_edited(change: Change, rootfs: RootfsView, made: float, since: int |
     is_full = is_mounted and made and status.st_size > 0
     if is_full and (status.st_ctime_ns < made or _birth_time(root, change.real) < made):
         return True
+    # Copying a container changes the ctime of each file.
     time = status.st_mtime_ns if is_copy else status.st_ctime_ns
     if since is None:
         return False
@@ -212,14 +211,11 @@ def _may_be_edited(change: Change, rootfs: RootfsView, made: float, since: int |
 
 
 def _birth_time(root: Any, path: str) -> float:
-    """Return the time in nanoseconds at which a file was created, or infinity if it is unknown.
-
-    The time of the last change (ctime) can be later than the last edit of a file. For example, with the
-    option ``-v DIR:/vol:U``, podman changes the owner of all files in a volume. The kernel then updates the
-    ctime of these files.
-    """
+    """Return a file's creation time in nanoseconds, or infinity if it is unknown."""
     fd = root.open(path)
     try:
+        # The ctime does not show that a file is old. For example, with ``-v DIR:/vol:U``, podman updates the
+        # ctime of all files in a volume, because it changes their owner.
         time = birth_time(fd)
         return int(time, 16) if time else inf
     finally:
@@ -229,11 +225,7 @@ def _birth_time(root: Any, path: str) -> float:
 def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable[[Change], None]:
     """Return a function that ``apply`` calls for each change, shortly before it writes the file.
 
-    The returned function raises RefusedError if the file no longer has the recorded content. A file can
-    change after ``changed_by_hand`` has read it, while ``apply`` waits for the lock.
-
-    The content of a mounted file in ``record.unfinished`` can differ from all recorded contents. For such a
-    file, the returned function expects the content that the file had when ``recorded_content`` was called.
+    The returned function raises RefusedError if the file no longer has the recorded content.
     """
     files: dict[str, WrittenFile] = {}
     for change in plan.changes:
@@ -241,6 +233,7 @@ def recorded_content(plan: Plan, record: Record, rootfs: RootfsView) -> Callable
         if change.action not in WRITING:
             continue
         if real in record.unfinished:
+            # A rollback could not restore this file, so its content can differ from all recorded contents.
             size = size_of(rootfs, real)
             now = content_digest(rootfs, real, size)
             files[real] = WrittenFile(change.path, real, now, 0, 0, 0, "", "", size=size)

@@ -26,14 +26,11 @@ def read_instance(
 ) -> Instance:
     """Return the instance that ``file`` describes. The other arguments override its values.
 
-    Without ``file``, the instance is a container named ``c1``.
-
-    * ``file`` is ``FILE``, ``FILE#NAME`` to select one of several instances, ``-`` for standard input, or a
-      ``Source``.
-    * ``profiles`` are files. Later files override earlier files.
-    * ``config`` and ``devices`` have strings as values, as in the daemons. An empty value unsets a key.
-    * ``expanded`` tells whether the file is from ``config show --expanded``. If ``expanded`` is None, this is
-      inferred from the devices.
+    * ``file``: ``FILE``, ``FILE#NAME`` for one of several instances, ``-`` for standard input, or a
+      ``Source``. None means a container named ``c1``.
+    * ``profiles``: files. Later files override earlier files.
+    * ``config`` and ``devices``: values are strings, as in the daemons. An empty value unsets a key.
+    * ``expanded``: whether the file is from ``config show --expanded``. If None, the devices decide.
 
     The instance's ``notes`` list assumptions.
 
@@ -70,8 +67,8 @@ def read_instance(
 def read_instances(file: str | os.PathLike[str]) -> Iterator[Instance]:
     """Yield every instance of ``file``: a list such as ``incus list`` prints, or a single description.
 
-    ``-`` is standard input. JSON is streamed, so it can be of any length. YAML is read as a whole.
-    Raises InputError if the file describes no instances, and RefusedError if a name is invalid.
+    ``-`` is standard input. Raises InputError for a file without instances, and RefusedError for an
+    invalid name.
     """
     from ..parsing.instance_list import stream_instances
 
@@ -91,8 +88,7 @@ def read_source(file: str) -> Source:
 def _read(file: str) -> tuple[str, bytes]:
     """Return the file's name for messages, and its content.
 
-    If the file is larger than the limit, read only one byte more than the limit. The extra byte tells the
-    caller that the file is too large.
+    Read at most one byte more than the limit, so that the caller can detect a larger file.
     """
     limit = instance_description.LIMITS.bytes
     try:

@@ -64,7 +64,7 @@ class InstanceDirectory(Closing):
             return None
 
     def read_templates(self, longest: int = TEMPLATE_BYTES) -> "dict[str, TemplateFile]":
-        """Return every template by name; a file that cannot be read has no data.
+        """Return every template by name. Unreadable files have no data.
 
         ``longest`` is the size limit of one template in bytes. Raises LimitError for too many templates.
         """

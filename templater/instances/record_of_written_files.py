@@ -1,20 +1,15 @@
 """The record of the files that templater has written for an instance: ``.templater/written``.
 
-The record tells whether a file was changed by hand since templater wrote it. ``templater status`` shows this,
-and ``--keep-modified`` keeps changed files. Without ``--keep-modified``, the record has no influence on which
-files templater writes.
+With the record, ``templater status`` and ``--keep-modified`` detect files that were changed by hand.
 
 A run replaces the record in two steps:
 
-1. Before the run writes files, it writes the new record beside the old record. Only on btrfs, it also syncs
-   the new record: on btrfs, fsync of a file without a name is fast.
+1. Before the run writes files, it writes the new record beside the old record.
 2. After the run has written all files, it renames the new record, without fsync.
 
-If a run is killed between the two steps, or can't restore a file, the next run finds both records:
-
-* With ``--keep-modified``, the next run compares both records with the files. The next run saves the result
-  in the old record at once, because it can still fail before it writes a file.
-* Without ``--keep-modified``, the next run records the files of its own rules.
+If a run is killed between the two steps, or can't restore a file, both records remain. With
+``--keep-modified``, the next run compares both with the files. Without the option, the next run records the
+files of its own rules.
 """
 
 from ..model.errors import InputError, LimitError, RefusedError, TemplaterError, WriteError
@@ -56,10 +51,9 @@ _FIELDS = 7
 class WrittenFile:
     """The state of one file when templater last wrote it, or last found the right content in it.
 
-    ``path`` is the rule's target. ``real`` is the path of the same file after following links. ``uid`` and
-    ``gid`` are ids in the container. ``digest`` and ``template_digest`` are hashes of the content and of the
-    template. ``keys`` are the configuration keys that the template reads, except keys whose names the
-    template computes. ``size`` is the size of the content.
+    * ``real``: the rule's target ``path`` after following links
+    * ``uid`` and ``gid``: ids in the container
+    * ``keys``: the configuration keys that the template reads, except computed keys
     """
 
     __slots__ = (
@@ -127,16 +121,19 @@ def digest_of(data: bytes) -> str:
 
 
 def head_of(text: bytes) -> bytes:
-    """Return the first two lines of a record: the format, and the digest of the entries in ``text``."""
+    """Return the first two lines of a record: the format, and the digest of ``text``.
+
+    ``text`` has the entries of the record.
+    """
     return HEAD + digest_of(text).encode() + b"\n"
 
 
 def text_of(data: bytes) -> bytes:
     """Return the text of all entries in a record, or b"" if the record is damaged.
 
-    The text begins with a NUL. The function does not decode the text: if a string contains an emoji, Python
-    needs four bytes for each character of the string.
+    The text begins with a NUL.
     """
+    # The text is not decoded, because a str with an emoji needs four bytes for each character.
     text = data[data.find(b"\n", len(HEAD)) + 1 :]
     if not data.startswith(head_of(text)) or not _is_within_limits(text):
         return b""
@@ -169,7 +166,7 @@ def entries_of(text: bytes) -> "dict[bytes, bytes] | None":
 class Record:
     """The record of one instance. The caller holds the lock of the state directory.
 
-    If the record is unreadable, it counts as empty, and ``problem`` is the error.
+    An unreadable record counts as empty, and ``problem`` is the error.
     """
 
     __slots__ = ("_entries", "_staged", "_text", "problem", "state_directory", "unfinished")
@@ -232,17 +229,8 @@ class Record:
     def settle(self, rootfs: "RootfsView", *, save: bool = True) -> None:
         """Update the record from the staged record of an earlier run. With ``save``, write the result.
 
-        An earlier run has left the staged record, for example because it was killed. If a file has the
-        content of its staged entry, the earlier run wrote the file. The staged entry then replaces the entry
-        of the record.
-
-        A run overwrites a mounted file in place, and truncates the file to its new size at the end. So if a
-        run is killed, the file can contain the new text, followed by the rest of a longer old text. In this
-        case (see ``_may_be_unfinished``), the record gets an entry with the size and the hash of the present
-        content.
-
-        Call this method only in a run that compares the record with the files. The owner of the instance's
-        directory can forge a staged record, and list files in it that are slow to read.
+        Call this method only in a run that compares the record with the files: a forged record can be slow to
+        compare.
         """
         size = 0
         for path, entry in (self._staged or {}).items():
@@ -251,6 +239,8 @@ class Record:
             size += size_of(rootfs, file.real) if may_be_unfinished else size_to_compare(rootfs, file)
             if size > MAX_COMPARED_TOTAL:
                 break  # all remaining files count as changed by hand
+            # A run truncates a mounted file only after writing it. If the run was killed, the new text can be
+            # followed by the rest of a longer old text. Record the present content.
             if may_be_unfinished and starts_with_content(rootfs, file):
                 file.size = size_of(rootfs, file.real)
                 file.digest = content_digest(rootfs, file.real, file.size)
@@ -259,20 +249,19 @@ class Record:
             self.entries[path] = file.encode()
             self._text = b""  # the record on the disk lacks this entry
         if self._staged and not self._text and save:
+            # Save the result at once, because this run can still fail before it writes a file.
             self._save()
         self._staged = None
 
     def _may_be_unfinished(self, file: WrittenFile, rootfs: "RootfsView") -> bool:
-        """Return whether a killed run can have overwritten a mounted file without truncating it.
-
-        In this case, the file still has the size of its old text, and the journal of the run still exists.
-        """
+        """Return whether a killed run can have overwritten a mounted file without truncating it."""
         found, before = rootfs.entry(file.real), self.file(file.path)
         if found is None or not found.is_mount or before is None or before.real != file.real:
             return False
         directory = self.state_directory.directory
         names = (JOURNAL, f"{JOURNAL}.new")
         is_killed = any(directory.lstat(name) is not None for name in names)
+        # Such a file still has the size of its old text, and the journal of the run still exists.
         return is_killed and file.size < before.size == found.size and before.digest != file.digest
 
     def _save(self) -> None:
@@ -414,8 +403,8 @@ class Record:
 def read_record(state_directory: "StateDirectory", name: str = WRITTEN) -> "bytes | None":
     """Return the bytes of a record, or None if it is missing.
 
-    Raises RefusedError for a file that another user can change. Also raises it for a file that belongs to
-    neither root, this process's user nor the directory's owner.
+    Raises RefusedError if another user can change the record. Only root, this process's user or the
+    directory's owner may own the record.
     """
     directory, path = state_directory.directory, f"{state_directory.path}/{name}"
 
@@ -442,10 +431,10 @@ def _refusal(path: str, status: "os.stat_result") -> RefusedError:
 
 
 class Update:
-    """A context manager for a staged record. ``apply`` calls its methods (see ``transaction.Outcome``).
+    """A context manager for a staged record.
 
-    If the block ends without an error, the record is committed. After an error, the record is discarded,
-    unless ``commit`` or ``keep`` was called.
+    The end of the block commits the record. An error discards the record, unless ``commit`` or ``keep``
+    was called.
     """
 
     __slots__ = ("is_kept", "record")
@@ -476,10 +465,9 @@ _REMOVE = "remove the record: the next start writes a new record, which lists th
 
 
 def last_changes(plan: "Plan") -> "list[tuple[Change, Change]]":
-    """Return a pair of changes for each path that the plan writes or leaves unchanged.
+    """Return the last change of each written or unchanged path, and the last change of its file.
 
-    The first change is the plan's last change of the path. The second change is the plan's last change of the
-    file to which the path leads. The two changes can differ, because several paths can lead to one file.
+    Several paths can lead to one file.
     """
     paths: dict[str, Change] = {}
     files: dict[str, Change] = {}
@@ -490,12 +478,9 @@ def last_changes(plan: "Plan") -> "list[tuple[Change, Change]]":
 
 
 def has_content(rootfs: "RootfsView", file: WrittenFile) -> bool:
-    """Return whether a file has the recorded content. Read the file only if it has the recorded size.
-
-    Reading a file can take long, even if the file is small. The container's root can make a file for which
-    the kernel must decompress many times the file's size.
-    """
+    """Return whether a file has the recorded content. Read the file only if it has the recorded size."""
     size = size_of(rootfs, file.real)
+    # Reading even a small file can take long, if the container's root has prepared the file.
     return size == file.size and content_digest(rootfs, file.real, size) == file.digest
 
 
@@ -512,11 +497,9 @@ def size_to_compare(rootfs: "RootfsView", file: WrittenFile) -> int:
 
 
 def content_digest(rootfs: "RootfsView", real: str, limit: int, length: "int | None" = None) -> str:
-    """Return the digest of a file's content, or "" if it is missing, not a regular file, or too large.
+    """Return the digest of a file's content, or "" if the file can't be read or is too large.
 
-    With ``length``, return the digest of the first ``length`` bytes.
-
-    Raises SlowError if the root filesystem has a time limit for reading, and the limit is exceeded.
+    With ``length``, hash only the first ``length`` bytes. Raises SlowError after a time limit.
     """
     try:
         return digest_of(rootfs.read(real, limit)[:length])
@@ -527,7 +510,7 @@ def content_digest(rootfs: "RootfsView", real: str, limit: int, length: "int | N
 
 
 def size_of(rootfs: "RootfsView", real: str) -> int:
-    """Return the size of a file, or 0 if it is missing, or too large to be compared."""
+    """Return the size of a file. Return 0 if the file is missing, unreadable or too large to compare."""
     try:
         entry = rootfs.entry(real)
     except (TemplaterError, OSError):

@@ -13,10 +13,7 @@ _SIGNS = (INSTANCE, STATE_FOLDER, "config")
 
 
 def record(path: str, trigger: str, name: str = "") -> State:
-    """Record that an instance directory was created, copied or renamed, for its next start.
-
-    ``trigger`` names this action. ``path`` is the new directory: the copy, or the renamed directory. The
-    directory needs no image, because a hook line can name the image with ``--source``.
+    """Record that the instance directory ``path`` was created, copied or renamed, as ``trigger`` tells.
 
     Raises InputError if the directory has neither an image nor another file of an instance.
     """
@@ -26,6 +23,7 @@ def record(path: str, trigger: str, name: str = "") -> State:
     if name:
         require_name(name)
     with open_folder(path) as folder:
+        # The directory needs no image, because a hook line can name the image with --source.
         if all(folder.entry("/" + name) is None for name in _SIGNS):
             InstanceDirectory(path, folder).read_metadata()
         state_directory = StateDirectory(folder)

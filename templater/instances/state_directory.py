@@ -24,19 +24,17 @@ PATIENCE = 30.0
 
 
 class State:
-    """The state that templater records between starts.
-
-    ``pending`` is the trigger that the next start runs before ``start``. ``name`` is the instance's name.
-    ``image`` is the image from which the instance was made. ``root`` identifies the root directory at the
-    instance's last start. Each value can be "".
-    """
+    """The state that templater records between starts. Each value can be ""."""
 
     __slots__ = ("image", "name", "pending", "root")
 
     def __init__(self, pending: str = "", name: str = "", image: str = "", root: str = "") -> None:
+        #: the trigger that the next start runs before ``start``
         self.pending = pending
         self.name = name
+        #: the image from which the instance was made
         self.image = image
+        #: the identity of the root directory at the last start
         self.root = root
 
     def __eq__(self, other: object) -> bool:
@@ -63,16 +61,14 @@ class State:
 
     @classmethod
     def decode(cls, data: bytes) -> "State | None":
-        """Parse a state. Skip unknown lines, because a newer version of templater can have written them.
-
-        Return None if the data has no known line. For example, a power cut can leave an empty file on btrfs,
-        if another program has synced the file's directory.
-        """
+        """Parse a state, and skip unknown lines. Return None if the data has no known line."""
         values = {}
         for line in data.decode("utf-8", "surrogateescape").split("\n"):
             key, _, value = line.partition("=")
+            # A newer version of templater can have written unknown lines.
             if key in cls.__slots__:
                 values[key] = value
+        # For example, a power cut can leave an empty file on btrfs.
         return cls(**values) if values else None
 
 
@@ -128,8 +124,7 @@ class StateDirectory(Closing):
     def lock(self, what: str, patience: float = PATIENCE) -> None:
         """Take the lock. ``what`` describes this process to other processes that wait for the lock.
 
-        Raises BusyError if another process still has the lock after ``patience`` seconds. The error names
-        that process.
+        Raises BusyError, which names the other process, if the lock is not free after ``patience`` seconds.
         """
         if self._lock < 0:
             self._lock = self._open("lock")
@@ -193,9 +188,8 @@ class StateDirectory(Closing):
     def replace(self, name: str, data: bytes, *, sync: bool = True) -> None:
         """Replace a file atomically: after a crash, the file has either the old or the new content.
 
-        With ``sync=False``, the file can also be empty after a power cut. With ``sync=True``, the content is
-        on the disk before the new file replaces the old file. A power cut can still restore the old file. On
-        btrfs, if the new file survives the power cut, all earlier changes of directory entries survive, too.
+        A power cut can restore the old file or, with ``sync=False``, leave an empty file. For btrfs, see
+        ``disk_sync``.
         """
         write_whole(self.directory, name, data, sync=sync, staged=name + ".new")
 
@@ -224,8 +218,7 @@ class StateDirectory(Closing):
     def _open(self, name: str) -> int:
         """Open a regular file in the state directory. Create it if it is missing.
 
-        Raises RefusedError for any other kind of file. A device is not opened, because opening it can have
-        side effects.
+        Raises RefusedError if the file is not regular.
         """
         try:
             try:
@@ -234,6 +227,7 @@ class StateDirectory(Closing):
                 fd = self.directory.open(name, write=True)
         except OSError as error:
             raise write_error("open", join(self.path, name), error) from None
+        # A device is not opened, because opening a device can have side effects.
         except RefusedError:
             raise RefusedError(f"'{join(self.path, name)}' is not a regular file") from None
         # The name must still lead to the opened file. In a directory of another user, the file must also have
@@ -248,7 +242,7 @@ class StateDirectory(Closing):
 
 
 def directory_of_ours(directory: Directory) -> "Directory | None":
-    """Return the open directory if only this user can enter it; otherwise close it and return None."""
+    """Return the directory if only this user can enter it. Otherwise, close it and return None."""
     status = os.fstat(directory.fd)
     if status.st_uid == os.geteuid() and not status.st_mode & 0o077:
         return directory
@@ -259,16 +253,13 @@ def directory_of_ours(directory: Directory) -> "Directory | None":
 def write_whole(
     directory: Directory, name: str, data: bytes, *, sync: bool = True, mode: int = 0o600, staged: str = ""
 ) -> None:
-    """Replace a file atomically: write a new file beside the old file, sync and rename it.
+    """Replace a file atomically. Raises WriteError on failure.
 
-    Before the rename, the new file has the name ``staged``, or a random name if ``staged`` is empty. If a
-    killed process has left a file with the name ``staged``, remove that file. Give ``staged`` only if no
-    other program makes files in the directory.
-
-    Raises WriteError on failure.
+    The new file first has the name ``staged``, or a random name. An existing file ``staged`` is removed.
     """
     try:
         if staged:
+            # Callers must omit ``staged`` if other programs make files in the directory.
             directory.unlink_left(staged)
         else:
             staged = f".templater-new-{os.urandom(8).hex()}"

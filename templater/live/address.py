@@ -20,8 +20,8 @@ _WILDCARDS = "*?["
 class Address(NamedTuple):
     """The instances that SRC names.
 
-    ``name`` is the name of an instance, a pattern with ``*``, ``?`` or ``[…]``, or empty for all instances.
-    ``project`` is empty if the user did not choose one.
+    * ``name``: an instance's name, a pattern with ``*``, ``?`` or ``[…]``, or "" for all instances
+    * ``project``: a project, or "" if the user did not choose one
     """
 
     family: str

@@ -84,8 +84,8 @@ def open_daemon(address: Address) -> Daemon:
 def _environment(client: Client, address: Address) -> dict[str, Any]:
     """Return the daemon's environment.
 
-    Raises InputError if the daemon does not trust this client. Also raises InputError if the address is for
-    Incus, but LXD answers, or the reverse.
+    Raises InputError if the daemon does not trust this client, and UsageError if the daemon is LXD instead of
+    Incus, or Incus instead of LXD.
     """
     server = client.json("/1.0")
     if not isinstance(server, dict):
@@ -125,9 +125,9 @@ def _choose_project(daemon: Daemon, is_user: bool) -> None:
 
 
 def _default_project(address: Address, *, is_user: bool) -> tuple[str, str]:
-    """Return the project that the client of Incus or LXD would use, and the reason for this project.
+    """Return the project that the client of Incus or LXD would use, and the reason.
 
-    Return two empty strings if the client would use the default project.
+    Return two empty strings for the default project.
     """
     variable = _PROJECT_VARIABLES[address.family]
     if os.environ.get(variable):

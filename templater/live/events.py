@@ -154,11 +154,9 @@ def _event(payload: bytes) -> Event | None:
 def add_actions(
     actions: dict[str, None], events: Iterable[Event], address: Address, profiles: frozenset[str]
 ) -> None:
-    """For each event that concerns the instance, add the event's action to ``actions``.
-
-    Limit the number and the length of the actions, because a daemon can send any number of long actions.
-    """
+    """Add the action of each event that concerns the instance to ``actions``."""
     for event in events:
+        # A daemon can send any number of long actions.
         if len(actions) < _MOST_SHOWN and concerns(event, address, profiles):
             actions[printable(event.action[:_LONGEST])] = None
 
@@ -166,9 +164,9 @@ def add_actions(
 def concerns(event: Event, address: Address, profiles: frozenset[str]) -> bool:
     """Return whether an event can change the result that templater shows for an instance.
 
-    The event must concern the instance, one of its profiles or its project. Retrievals, backups, logs,
-    consoles and snapshots never change the result.
+    The event must concern the instance, one of its profiles or its project.
     """
+    # Retrievals, backups, logs, consoles and snapshots never change the result.
     if any(part in event.action for part in _HARMLESS):
         return False
     path = event.source.partition("?")[0]

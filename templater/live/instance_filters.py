@@ -31,12 +31,10 @@ Filter = Callable[[Mapping[str, Any]], bool]
 
 
 def parse_filters(address: Address, words: tuple[str, ...]) -> Filter:
-    """Return a function that tells whether an instance matches the address and the words.
+    """Return a function that tells whether an instance matches ``words`` and the pattern in ``address.name``.
 
-    Each word is a KEY=VALUE filter or a name pattern. An instance must match the address and every filter. If
-    the words contain name patterns, the instance must match at least one pattern, too.
-
-    Raises UsageError for an unknown key.
+    A word is a KEY=VALUE filter or a name pattern. An instance must match all filters and one of the
+    patterns. Raises UsageError for an invalid word.
     """
     patterns = [word for word in words if "=" not in word]
     for pattern in patterns:

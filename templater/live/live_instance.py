@@ -192,11 +192,8 @@ class LiveInstance:
             self.notes += ("the instance has no metadata.yaml, so a start writes nothing",)
 
     def check_exists(self) -> None:
-        """Raise MissingInstanceError if the instance was deleted or renamed while it was read.
-
-        The daemon gives the same answer for a missing file and for a missing instance. So after an answer for
-        a missing file, this method reads the instance's description again.
-        """
+        """Raise MissingInstanceError if the instance was deleted or renamed while it was read."""
+        # The daemon gives the same answer for a missing file and for a missing instance.
         if self.rootfs.missed or self.image.missed or self.unreadable:
             read_description(self.daemon, self.address)
 
@@ -270,12 +267,9 @@ def read_profiles(daemon: Daemon, address: Address) -> dict[str, Mapping[str, An
 
 
 def _yaml(value: Any, most: int, check: Callable[[], None]) -> str:
-    """Return the value as JSON that is also valid YAML. Escape the characters that YAML does not allow.
+    """Return the value as JSON that is also valid YAML. The function ``check`` is called often.
 
-    Call ``check`` now and then, so that it can end the work with an error.
-
-    Raises ValueError for a lone surrogate. Raises LimitError if the indented JSON has more than ``most``
-    characters.
+    Raises ValueError for a lone surrogate, LimitError above ``most`` characters, and the errors of ``check``.
     """
     pieces = []
     for piece in json.JSONEncoder(ensure_ascii=False, indent=1).iterencode(value):

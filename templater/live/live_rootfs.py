@@ -2,13 +2,12 @@
 
 Incus 6.0.4 and LXD 5.0.2 give some misleading answers:
 
-* The daemon describes a fifo, a device and a file of /proc as an empty file. A GET of a fifo never ends. So
-  templater does not fetch a file of length 0.
-* LXD 5.0 answers a HEAD request without the length of the file. So templater cannot recognise a fifo before
-  it sends the GET. If the daemon does not answer a GET in time, templater fetches no more files of this
-  instance.
-* The daemon shows the target of a symlink as an absolute path, even if the link is relative.
-  ``relative_links`` tells whether templater treats links as relative.
+* A fifo, a device and a file of /proc look like an empty file. A GET of a fifo never ends. So templater does
+  not fetch a file of length 0.
+* LXD 5.0 does not tell the length of a file before the GET. If a GET is not answered in time, templater
+  fetches no more files of this instance.
+* The target of a symlink is always an absolute path. ``relative_links`` tells whether templater treats links
+  as relative.
 """
 
 from __future__ import annotations
@@ -200,10 +199,8 @@ class LiveRootfs(MemoryRootfs):
         return made
 
     def listdir(self, path: str, *, most: int | None = None) -> list[str]:
-        """Return the names in a directory. Raises UnreadableError if the daemon does not show them.
-
-        ``most`` is ignored, because the daemon's answer has a limit.
-        """
+        """Return the names in a directory. Raises UnreadableError if the daemon does not show the names."""
+        # The parameter ``most`` is not needed, because the size of the daemon's answer is limited.
         return self._reader.names_in(path)
 
     def walk(self, path: str = "/") -> Iterator[tuple[str, Entry]]:
@@ -249,11 +246,10 @@ class _File(_Node):
 
 
 class _Names(dict[str, Any]):
-    """The entries of a directory, by name. The first look-up of a name sends a request to the daemon.
+    """The entries of a directory, by name. The first look-up of a name sends a request to the daemon."""
 
-    The object has no reference to its directory, because a cycle of references would keep files in memory for
-    a long time.
-    """
+    # The object has no reference to its directory, because a cycle of references would keep files in memory
+    # for a long time.
 
     def __init__(self, path: str, reader: _Reader, relative_links: bool) -> None:
         self.path, self.reader, self.relative_links = path, reader, relative_links
@@ -296,10 +292,8 @@ class _Names(dict[str, Any]):
         return node
 
     def spelled(self, target: str) -> str:
-        """Return a link's target in the form that this root filesystem uses for links: absolute or relative.
-
-        A daemon can send an empty target, although Linux does not allow an empty target.
-        """
+        """Return a link's target in the form that this root filesystem uses: absolute or relative."""
+        # Linux does not allow an empty target, but a daemon can send one.
         return posixpath.relpath(target, self.path or "/") if target and self.relative_links else target
 
 

@@ -51,7 +51,7 @@ class NewerImages:
     def note(self, live: LiveInstance) -> str:
         """Return a sentence for messages if a newer version of the instance's image has different templates.
 
-        Return "" if the templates are equal, or if no newer version is known.
+        Otherwise, return "".
         """
         try:
             image = self._newer(live)

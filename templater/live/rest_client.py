@@ -96,8 +96,8 @@ class Client:
     def check_open(self) -> None:
         """Raise NoAnswerError if the client is closed.
 
-        While a thread handles a long answer, the thread calls this method now and then. So the thread ends
-        soon after another thread has called ``close``.
+        A thread calls this method repeatedly while it handles a long answer, so that ``close`` can end the
+        thread.
         """
         if self._closed:
             raise NoAnswerError("interrupted")
@@ -124,8 +124,7 @@ class Client:
     def items(self, path: str, noun: str) -> Iterator[Any]:
         """Decode a list one element at a time, and yield the elements.
 
-        ``noun`` is the word for an element in messages. Raises LimitError if the list or an element is too
-        large.
+        ``noun`` names an element in messages. Raises LimitError if the list or an element is too large.
         """
         answer = self.get(path, MOST_LIST)
         if answer.status != 200:

@@ -1,10 +1,7 @@
 """Counters that determine the limit on a command's processor time.
 
-The limit grows with the size of the images that this process has opened or received. The limit also grows
-with the number of instances that this process has read. While the command packs an image, the limit grows
-faster.
-
-The processor time of the programs that read and pack images counts towards the limit.
+The limit grows with the size of opened and received images, and with the number of read instances. The
+processor time of programs that read and pack images counts towards the limit.
 """
 
 TYPE_CHECKING = False

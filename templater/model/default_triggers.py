@@ -29,10 +29,10 @@ class Triggers:
 
 
 def next_start(instance: "Instance", pending: "str | None" = None) -> Triggers:
-    """Return the triggers that an instance's next start runs: the pending trigger, if any, then ``start``.
+    """Return the triggers of an instance's next start: the pending trigger (if it exists), then ``start``.
 
-    ``pending`` is the pending trigger that templater has recorded, or "" for no pending trigger. If
-    ``pending`` is None, the pending trigger comes from the instance's configuration.
+    ``pending`` is the recorded trigger, or "" for no trigger. None means the trigger in the instance's
+    configuration.
     """
     if pending is None:
         pending = instance.config.get(PENDING_KEY, "")
@@ -42,10 +42,9 @@ def next_start(instance: "Instance", pending: "str | None" = None) -> Triggers:
 
 
 def first_start(instance: "Instance") -> Triggers:
-    """Return the triggers that run at the first start of a new instance.
+    """Return the triggers of a new instance's first start: ``create``, then ``start``.
 
-    The triggers are ``create`` and ``start``. A pending trigger in the instance's description replaces
-    ``create``.
+    A pending trigger in the instance's description replaces ``create``.
     """
     pending = instance.config.get(PENDING_KEY, "")
     if pending:
@@ -62,13 +61,12 @@ def default_triggers(
 ) -> Triggers:
     """Return the triggers that a command runs if the user does not give the option ``-t``.
 
-    ``pending`` is the pending trigger if SRC is an instance, and None if SRC is an image.
-    ``rootfs_of_instance`` is true if the command reads a root filesystem. If a daemon has already created the
-    instance, this root filesystem is probably the instance's own. In this case, return the triggers of the
-    instance's next start.
+    ``pending`` is None if SRC is an image. For an existing instance with a root filesystem
+    (``rootfs_of_instance``), return the triggers of the next start.
     """
     if pending is not None:
         return next_start(instance, pending)
+    # The root filesystem is probably the instance's own.
     if rootfs_of_instance and instance.exists:
         return next_start(instance)
     return first_start(instance)

@@ -28,7 +28,7 @@ APPEND_ONLY = "append-only"
 
 
 class Entry:
-    """The attributes of a file, a directory or another file system object, as lstat(2) returns them.
+    """The attributes of a file system object, as lstat(2) returns them.
 
     ``uid`` and ``gid`` are ids inside the container. ``mode`` has the twelve permission bits.
     """
@@ -68,8 +68,7 @@ def _no_source() -> None:
 class TemplateFile:
     """A file of an image's ``templates`` directory.
 
-    ``entry`` is None if the file does not exist. If templater refuses to read the file, ``data`` is None and
-    ``error`` is the reason.
+    For a missing file, ``entry`` is None. For a refused file, ``data`` is None, and ``error`` is the reason.
     """
 
     __slots__ = ("_source", "data", "entry", "error")
@@ -87,17 +86,13 @@ class TemplateFile:
         self._source: Callable[[], Source | None] = _no_source
 
     def source(self, name: str) -> "Source":
-        """Return the text of a readable file as a Source. ``name`` is the file's path for messages.
-
-        If the Source of an earlier call still exists and has the same name, return this Source again. If the
-        earlier Source has a different name, return a new Source that shares the earlier Source's decoded
-        text. Sharing saves memory: a decoded text can need four times as much memory as the data.
-        """
+        """Return the text of a readable file as a Source. ``name`` is the file's path for messages."""
         from _weakref import ref
 
         last = self._source()
         if last is not None and last.name == name:
             return last
+        # Sharing the decoded text saves memory: the text can need four times as much memory as the data.
         made = self.make_source(name, (self.data or b"") if last is None else last.text)
         self._source = ref(made)
         return made
@@ -111,17 +106,14 @@ class TemplateFile:
 class Resolved:
     """The result of resolving a path.
 
-    * ``real`` is the path without symlinks. If resolving failed with ``error``, ``real`` can end at the name
-      that caused the error.
-    * ``named`` is the entry of the path itself: if the path ends at a symlink, ``named`` is the symlink's
-      entry.
-    * ``entry`` is the entry of the file to which the path leads. If that file is missing, ``entry`` is None,
-      and ``named`` can be a dangling symlink.
-    * ``links`` lists the followed symlinks, as pairs of path and target.
-    * ``climbing`` lists the followed symlinks that lead above the root.
-    * ``mounts`` lists the mount points below the root that the path crosses.
-    * ``depth`` is the number of existing directories on the way to ``real``, or None if all exist.
-    * ``missing`` has the directories that do not exist. The outermost directory comes first.
+    * ``real``: the path without symlinks. After an ``error``, the path can end at the name that caused it.
+    * ``named``: the entry of the path itself. If the path ends at a symlink, this is the symlink's entry.
+    * ``entry``: the entry of the file to which the path leads, or None if that file is missing
+    * ``links``: the followed symlinks, as pairs of path and target
+    * ``climbing``: the followed symlinks that lead above the root
+    * ``mounts``: the mount points below the root that the path crosses
+    * ``depth``: the number of existing directories on the way to ``real``, or None if all exist
+    * ``missing``: the directories that do not exist, the outermost first
     """
 
     __slots__ = ("climbing", "depth", "entry", "error", "links", "mounts", "named", "path", "real")
@@ -147,10 +139,8 @@ class Resolved:
 
 
 def parents_below(path: str, depth: int) -> "Iterator[str]":
-    """Yield the parents of an absolute path, outermost first. The first ``depth`` parents are left out.
-
-    This function is a generator, because a list of all parents of a very long path would need megabytes.
-    """
+    """Yield the parents of an absolute path, outermost first. Omit the first ``depth`` parents."""
+    # A list of all parents of a very long path would need megabytes.
     end = path.find("/", 1)
     while end > 0:
         if depth <= 0:
@@ -176,10 +166,8 @@ if TYPE_CHECKING:
     class RootfsView(Protocol):
         """A read-only view of a root filesystem.
 
-        Paths are absolute and cleaned. Only the last component may be a symlink, because the caller has
-        already resolved all other symlinks (``planning/follow_links.py``).
-
-        Three attributes of a view are optional:
+        Paths are absolute and cleaned. The caller has resolved all symlinks, except in the last component.
+        Three attributes are optional:
 
         * ``ids`` maps ids of the container to ids on the disk, if the two kinds of ids differ.
         * ``flag(path)`` returns the chattr(1) flag of a file: IMMUTABLE, APPEND_ONLY or "".

@@ -10,11 +10,10 @@ if TYPE_CHECKING:
 class TemplaterError(Exception):
     """The base class of every error that templater raises on purpose.
 
-    ``message`` is one line in lower case, without a full stop.
-    ``span`` is the source position of the problem, or None if the position is unknown.
-    ``hint`` says how the user can solve the problem, or is empty.
-    ``notes`` has further facts, one in each line, such as the rule's line in metadata.yaml or pongo2's error
-    text. Only ``explain()`` shows the notes.
+    * ``message``: one line in lower case, without a full stop
+    * ``span``: the position in the source, or None
+    * ``hint``: what the user should do, or empty
+    * ``notes``: further facts, one in each line
     """
 
     exit_code = 2

@@ -11,28 +11,27 @@ FILE_TAGS = frozenset(("extends", "import", "include", "ssi"))
 class Host:
     """The behaviour of one or more LXD or Incus releases with an image's templates.
 
-    * ``name`` is the value of the option ``--as``, and ``title`` lists the releases.
-    * ``family`` names the group of releases that access files with the same code (see
-      ``prediction/simulated_start.py``). For ``none``, ``family`` is empty.
-    * ``product`` is ``incus`` or ``lxd``, or empty for ``none``.
-    * ``dialect`` is a name from ``pongo2.dialect``.
-    * ``yaml`` is the major version of Go's YAML library.
-    * ``metadata_limit`` is the maximum size of metadata.yaml at a start, in bytes, or 0 for unlimited.
-    * ``banned`` has the tags that the release rejects. If ``banned`` is empty, the tags in FILE_TAGS let
-      templates on that release read files. In templater, these tags never read a file.
-    * ``permissions`` is True if the release applies a rule's uid, gid and mode.
-    * ``recovers_panics`` is True if the release turns a panic in a template into an error, and False if the
-      panic crashes the daemon.
-    * ``links_refused_at`` is the step at which the release rejects a symlink among the templates: ``create``
-      or ``start``. If the release follows the symlink, ``links_refused_at`` is empty.
-    * ``check_prefix`` is True if the error of a failed check begins with the rule's path.
-    * ``render_prefix`` is the text before the error of a failed render.
-    * ``vm_keeps_pending`` is True if the trigger of a virtual machine stays pending after a failed start.
-    * ``vm_output`` names the group of releases that write the config drive with the same code (see
-      ``prediction/predicted_outcomes.py``).
-    * ``agent`` names the variant of the guest's agent: ``incus``, ``lxd`` or ``lxd-6.8``.
-    * ``nested_last`` is True if ``devices.Sorted`` lists nested network interfaces last.
-    * ``pongo2_version`` is the value of ``pongo2.version``, or empty if it is the version of the dialect.
+    * ``name``: the value of the option ``--as``
+    * ``title``: a list of the releases
+    * ``family``: a group of releases that access files with the same code, or "" for ``none``
+    * ``product``: ``incus``, ``lxd``, or "" for ``none``
+    * ``dialect``: a name from ``pongo2.dialect``
+    * ``yaml``: the major version of Go's YAML library
+    * ``metadata_limit``: the maximum size of metadata.yaml at a start, in bytes, or 0 for unlimited
+    * ``banned``: tags that the release rejects. The other tags of FILE_TAGS read files on that release, but
+      never in templater.
+    * ``permissions``: whether the release applies a rule's uid, gid and mode
+    * ``recovers_panics``: whether a panic in a template becomes an error. Otherwise, a panic crashes the
+      daemon.
+    * ``links_refused_at``: the step that rejects a symlink among the templates (``create`` or ``start``), or
+      "" if the release follows the symlink
+    * ``check_prefix``: whether the error of a failed check begins with the rule's path
+    * ``render_prefix``: the text before the error of a failed render
+    * ``vm_keeps_pending``: whether a virtual machine's trigger stays pending after a failed start
+    * ``vm_output``: a group of releases that write the config drive with the same code
+    * ``agent``: the variant of the guest's agent: ``incus``, ``lxd`` or ``lxd-6.8``
+    * ``nested_last``: whether ``devices.Sorted`` lists nested network interfaces last
+    * ``pongo2_version``: the value of ``pongo2.version``, or "" for the version of the dialect
     """
 
     __slots__ = (

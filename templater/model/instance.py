@@ -36,8 +36,8 @@ class Profile:
 class Expanded:
     """Facts about a description whose keys already include the keys of its profiles.
 
-    ``profiles`` has the names of the profiles whose contents are unknown. ``config`` and ``devices`` have the
-    names of the local keys and devices. If the description does not show which keys are local, both are None.
+    * ``profiles``: the names of the profiles whose contents are unknown
+    * ``config`` and ``devices``: the names of the local keys and devices, both None if unknown
     """
 
     __slots__ = ("config", "devices", "profiles")
@@ -56,12 +56,8 @@ class Expanded:
 class Instance:
     """An instance as the daemons describe it.
 
-    ``config`` and ``devices`` are local: they do not include the keys and devices of the profiles.
-    ``profiles`` are in the order in which they apply. Templates see ``expanded_config()`` and
-    ``expanded_devices()``. An instance that was parsed from an expanded description has no profiles: all its
-    keys are local.
-
-    The constructor raises RefusedError if no runtime can have an instance of this name.
+    ``config`` and ``devices`` are local. ``profiles`` apply in the given order. Templates see
+    ``expanded_config()`` and ``expanded_devices()``. Raises RefusedError if no runtime accepts the name.
     """
 
     __slots__ = (

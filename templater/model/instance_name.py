@@ -7,10 +7,10 @@ MAX_NAME = 255
 
 
 def require_name(name: str, *, typed: bool = False, daemon: bool = False) -> None:
-    """Raise RefusedError if ``name`` is not a valid instance name.
+    """Raise RefusedError if ``name`` is not a valid instance name, and UsageError if it is not a string.
 
-    If ``typed`` is true, names that are probably typing mistakes are invalid, too. If ``daemon`` is true,
-    names that LXD and Incus refuse are invalid, too. Raises UsageError if ``name`` is not a string.
+    If ``typed`` is true, also reject probable typing mistakes. If ``daemon`` is true, also reject names that
+    LXD and Incus refuse.
     """
     if not isinstance(name, str):
         raise UsageError(f"name={name!r} is not a string", hint="for example: web1")

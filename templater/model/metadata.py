@@ -16,12 +16,9 @@ YEAR_10000 = 253_402_300_800
 class Rule:
     """One entry of ``templates`` in metadata.yaml: a target, a template, and the triggers of the rule.
 
-    The fields are strings, with the same values as in Go. For example, ``mode: 0644`` gives the four
-    characters ``0644``. A missing or null field is empty. ``path`` is the key as the image author wrote it.
-
-    ``spans`` maps the name of a field to its source position. ``spans["path"]`` is the position of the key,
-    and ``spans["entry"]`` the position of the value. A rule that was loaded from the cache has no ``spans``.
-    ``null`` is true for an entry whose value is null: the daemons panic when they read such an entry.
+    Text fields have the same values as in Go: ``mode: 0644`` gives the text ``0644``. A missing or null field
+    is empty. ``path`` is the key as the image author wrote it. ``spans`` maps the name of a field to its
+    source position.
     """
 
     __slots__ = (
@@ -58,7 +55,10 @@ class Rule:
         self.uid = uid
         self.gid = gid
         self.mode = mode
+        #: whether the value of the entry is null: the daemons panic when they read such an entry
         self.null = null
+        #: ``spans["path"]`` is the position of the key, and ``spans["entry"]`` the position of the value. A
+        #: rule from the cache has no spans.
         self.spans: Mapping[str, Span] = {} if spans is None else spans
 
     def __repr__(self) -> str:

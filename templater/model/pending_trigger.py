@@ -1,7 +1,7 @@
 """The pending trigger of an instance, and the triggers that the next start runs.
 
-If a user creates, copies or renames an instance, Incus and LXD write no files. Instead, the daemon records a
-pending trigger. The next start runs the pending trigger first, then ``start``.
+If a user creates, copies or renames an instance, Incus and LXD record a pending trigger. The next start runs
+the pending trigger first, then ``start``.
 """
 
 START = "start"
@@ -19,10 +19,8 @@ def passes(pending: str) -> "tuple[str, ...]":
 
 
 def pending_after(pending: str, trigger: str) -> str:
-    """Return the trigger that is pending after a user has created, copied or renamed an instance.
+    """Return the pending trigger after a user's action. ``trigger`` is "create", "copy" or "rename".
 
-    ``trigger`` names this action, and ``pending`` is the trigger that was pending before. ``create`` and
-    ``copy`` make a new instance and replace any pending trigger. ``rename`` becomes pending only if no other
-    trigger is pending.
+    ``pending`` is the earlier pending trigger, or "". A rename does not replace it.
     """
     return pending or trigger if trigger == "rename" else trigger

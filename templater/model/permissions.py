@@ -30,14 +30,12 @@ def parse_id(text: str, what: str, rule: "Rule") -> int:
 def parse_mode(text: str, rule: "Rule") -> int:
     """Parse a rule's mode as the daemons do. An empty text gives 0644.
 
-    A text of three characters is octal. Any other text is a Go integer, where a leading ``0`` means octal.
-    Only the lowest nine bits count. For example, ``640`` and ``0640`` give 0640. But ``4755`` is a decimal
-    number: ``4755`` equals octal 11223, and gives 0223.
-
     Raises MetadataError if the text is not a number.
     """
     if not text:
         return 0o644
+    # The daemons add the prefix ``0`` to a text of three characters. The text is then a Go integer, of which
+    # the daemons use only the lowest nine bits. For example, ``4755`` is decimal and gives 0223.
     value = go_integer("0" + text if len(text.encode("utf-8", "surrogateescape")) == 3 else text)
     if value is None:
         raise MetadataError(

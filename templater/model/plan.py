@@ -22,11 +22,7 @@ if TYPE_CHECKING:
     Item = TypeVar("Item", bound=Due)
 
     class Destination(Protocol):
-        """An object that makes the changes of a plan in order.
-
-        The implementations are a root filesystem in memory, a new directory, and the transaction of
-        ``apply``, which makes no change before its commit.
-        """
+        """An object that makes the changes of a plan in order, such as the transaction of ``apply``."""
 
         def carry_out(self, change: "Change") -> None:
             """Create the missing parent directories, and the file with its content, mode and owner."""
@@ -48,8 +44,9 @@ AGENT = "agent"
 class Outcome:
     """The predicted result of a rule on the chosen host.
 
-    ``result`` is one of written, skipped, fails, hangs, random or unknown. ``text`` explains the result to
-    the user. ``error`` is the host's error message if the rule fails.
+    * ``result``: written, skipped, fails, hangs, random or unknown
+    * ``text``: an explanation for the user
+    * ``error``: the host's error message if the rule fails
     """
 
     __slots__ = ("error", "result", "text")
@@ -70,14 +67,12 @@ class Outcome:
 class Change:
     """The effect of one rule in one pass.
 
-    * ``path`` is the cleaned absolute path inside the container.
-    * ``real`` is the path after following symlinks in the root filesystem: templater writes this file.
-    * ``uid``, ``gid`` (ids inside the container) and ``mode`` apply to the file.
-    * ``new_parents`` are the directories to create with mode 0755 and owner root. The outermost directory
-      comes first.
-    * ``content`` is None if nothing was rendered.
-    * ``before`` is the content that the change replaces. If the file is new, or if the content is unknown,
-      ``before`` is None.
+    * ``path``: the cleaned absolute path inside the container
+    * ``real``: the path of the written file, after following symlinks in the root filesystem
+    * ``uid``, ``gid`` and ``mode``: for the written file, with ids inside the container
+    * ``new_parents``: the directories to create as root with mode 0755, outermost first
+    * ``content``: the rendered text, or None if nothing was rendered
+    * ``before``: the replaced content, or None for a new file or unknown content
     """
 
     __slots__ = (
@@ -121,8 +116,8 @@ class Change:
 class Prediction:
     """The predicted outcomes of a plan's changes on a host.
 
-    ``outcomes`` omits changes that cannot be predicted. ``error`` is the reason if the start fails before the
-    host reads any rule, or empty if the host reads the rules.
+    ``outcomes`` omits changes that cannot be predicted. If the start fails before the host reads any rule,
+    ``error`` has the reason.
     """
 
     __slots__ = ("error", "outcomes")
@@ -133,16 +128,10 @@ class Prediction:
 
 
 class Plan:
-    """The changes of a run, in order.
+    """The changes of a run, in order: one change for each rule that runs in a pass.
 
-    A run has one pass for each trigger. In a pass, the rules of this trigger run in the order of
-    metadata.yaml. ``changes`` has one change for each rule that runs in a pass. ``files()`` merges the
-    changes of each target. templater writes only the merged changes, because the passes of a start are one
-    transaction.
-    ``prediction`` has the outcomes of the same changes on ``host``.
-
-    For a virtual machine, ``changes`` are the files of the config drive. ``agent`` has the changes that the
-    guest's agent makes from these files. ``as_agent()`` returns a plan with the changes of the agent.
+    A run has one pass for each trigger. For a virtual machine, ``changes`` are the files of the config drive.
+    ``agent`` has the changes that the guest's agent makes from these files.
     """
 
     __slots__ = ("agent", "changes", "host", "instance", "metadata", "notes", "prediction", "triggers")
@@ -201,13 +190,9 @@ class Plan:
         )  # fmt: skip
 
     def files(self) -> "Iterator[Change]":
-        """Yield one merged change for each file that the run changes.
+        """Yield one merged change for each changed file, in the order of the first changes.
 
-        The files are in the order in which the run first changes them.
-
-        A merged change describes the difference between the state before the first pass and the state after
-        the last pass. If one pass creates a file and the next pass updates the file, the merged change is a
-        CREATE. If a later pass restores the previous content, there is no merged change.
+        Omit a file if a later pass restores the old content.
         """
         merged: dict[str, Change] = {}
         for change in self.changes:
@@ -236,7 +221,7 @@ def carry_out(changes: "Iterable[Change]", destination: "Destination") -> None:
 
 
 def split_passes(items: "Iterable[Item]") -> "Iterator[list[Item]]":
-    """Split changes, or other items with a ``rule`` and a ``trigger``, into the passes of a start.
+    """Split changes, or similar items, into the passes of a start.
 
     A new pass begins where the trigger changes or a rule occurs again.
     """

@@ -6,7 +6,7 @@ from typing import Protocol
 class Progress(Protocol):
     """A function that takes the number of items done, the number of bytes done, and the current name.
 
-    ``total`` is the number of bytes of the whole operation, or 0 if it is unknown.
+    ``total`` is the number of bytes of all items, or 0 if unknown.
     """
 
     def __call__(self, items: int, size: int, name: str, total: int = 0, /) -> None: ...

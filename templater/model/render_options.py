@@ -15,11 +15,11 @@ SECONDS = TOTAL = 8.0
 
 
 class RenderOptions:
-    """The host, the dialect of pongo2, the clock, the seed and the limits of a run.
+    """The host and the dialect of pongo2 for a run, and three settings:
 
-    ``dialect`` defaults to the dialect of the host. ``clock`` is the time that templates see, and ``seed``
-    decides their random choices. ``limits`` is a ``pongo2.render_state.Limits``. ``limits.total`` limits the
-    whole time that the run needs to render templates and to predict the host.
+    * ``clock``: the time that templates see
+    * ``seed``: decides the random choices of templates
+    * ``limits``: a ``pongo2.render_state.Limits``. ``limits.total`` is for rendering and prediction together.
     """
 
     __slots__ = ("clock", "dialect", "host", "limits", "seed")

@@ -40,16 +40,14 @@ class Source:
         return start if newline < 0 else newline + 1
 
     def _block(self, position: int) -> "tuple[int, tuple[int, int]]":
-        """Return the start of the block that contains a position, and two stored numbers about the block.
+        """Return the start of the block that contains a position, and a pair of numbers about the block.
 
-        The first number is the count of newlines before the block. The second number is the start of the
-        block's first line. That line can begin before the block.
-
-        Both numbers are stored, because a long line can contain 100,000 spans. Computing the numbers again
-        for each span would be slow.
+        The pair has the number of newlines before the block, and the start of the line in which the block
+        begins.
         """
         lines, text = self._lines, self.text
         if lines is None:
+            # Both numbers are stored, because a long line can contain 100,000 spans.
             lines = [(0, 0)]
             for start in range(0, len(text), _STRIDE):
                 count, begins = lines[-1]
@@ -63,8 +61,7 @@ class Source:
     def origin(self, span: "Span") -> "Span":
         """Return the span that messages show for a span of this source.
 
-        If the text of this source was generated from a text that the user has written, return a span of the
-        user's text.
+        For generated text, return a span of the text that the user has written.
         """
         return span
 
@@ -112,7 +109,7 @@ class Span:
     def excerpt(self, width: int = 100) -> str:
         """Return the source line, and below it a line with carets under the span.
 
-        If the source line is longer than ``width``, only the part around the span is shown.
+        Show at most ``width`` characters of the source line, around the span.
         """
         origin = self.origin
         if origin is not self:

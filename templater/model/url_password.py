@@ -1,15 +1,10 @@
-"""Passwords in URLs: output shows URLs without passwords, and the network code looks up the passwords.
+"""Passwords in URLs. The command line replaces each password by ``***``, so no output can contain a password.
 
-The command line replaces the password of each URL by ``***`` before a command sees the URL. So no message,
-report, file or log can contain the password. Only the code that sends a request asks this module for the
-password.
-
-Users make mistakes in URLs: they misspell ``https://``, or forget to escape the ``/`` of a password. So if a
-text begins like a URL, it counts as a URL with a password in two cases:
+The network code asks this module for the passwords. Users make mistakes in URLs. So a text that begins like a
+URL counts as a URL with a password in two cases:
 
 * The text has a ``:`` before its last ``@``.
-* The text is an http or https URL without ``@``, and its port is not a number. If the user has forgotten the
-  host, the port is a password.
+* The text is an http or https URL without ``@``, and its port is not a number.
 """
 
 from __future__ import annotations
@@ -25,7 +20,7 @@ HIDDEN = "***"
 #: name of a remote. A local path has a slash before ``//``, and a configuration value has ``=`` before a URL.
 _START = re.compile(r"[^=]*?(?i:https?):[/\\]*|[^=/\\]*?(?:[/\\]{2,}|:[/\\]+)")
 _AFTER_HOST = re.compile(r"[/?#]")
-#: an invalid port, but not the end of an IPv6 address
+#: An invalid port, but not the end of an IPv6 address. If the user forgets the host, the port is a password.
 _ODD_PORT = re.compile(r":(?![0-9]*$)[^:\]]*$")
 #: an option whose value is in the same word
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*=")
@@ -41,19 +36,19 @@ def without_password(url: str) -> str:
 
 
 def hide_passwords(arguments: Sequence[str], exists: Callable[[str], bool]) -> list[str]:
-    """Return the words of a command line without the passwords of URLs.
+    """Return the words of a command line without the passwords of URLs. `with_password` restores them.
 
-    A text for which ``exists`` is true is the path of a file, not a URL. To get a URL with its password
-    again, call ``with_password``. Raises UsageError if one user has two passwords at one host.
+    The function ``exists`` recognises paths of existing files, which are not changed. Raises UsageError if
+    one user has two passwords at one host.
     """
     _passwords.clear()
     return [_hide(word, exists) for word in arguments]
 
 
 def with_password(url: str) -> str:
-    """Return the URL with the password that the user has typed on the command line.
+    """Return the URL with the password, if any, that the user has typed on the command line.
 
-    Do not show the result. A URL that had no password is returned unchanged.
+    The caller must not show the result.
     """
     start, login, rest = _split(url)
     shown = _up_to_host(login, rest)
@@ -63,7 +58,7 @@ def with_password(url: str) -> str:
 def is_ambiguous(url: str) -> bool:
     """Return whether the URL has a part that can belong to the password, but also to the path.
 
-    For example, in ``h:1/b@i``, ``b`` can be a part of the password ``1/b``, or a part of the path ``/b@i``.
+    An example is the ``b`` in ``h:1/b@i``.
     """
     login = _split(url)[1]
     return ":" in login and _AFTER_HOST.search(login) is not None
@@ -97,8 +92,7 @@ def _up_to_host(login: str, rest: str) -> str:
 def _split(url: str) -> tuple[str, str, str]:
     """Split a URL into its beginning, the user name and password with their ``@``, and the rest.
 
-    The second part ends at the last ``@`` of the URL. If that ``@`` is in the path, the second part is too
-    long.
+    The second part is too long if the URL's path contains an ``@``.
     """
     found = _START.match(url)
     if found is None:

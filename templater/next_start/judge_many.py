@@ -55,12 +55,7 @@ def judge_many(
     limits: Limits,
     reading: YamlLimits | None = None,
 ) -> Iterator[Judged]:
-    """Yield the verdicts on the next start of each instance, in order.
-
-    ``describe`` converts a live instance to an ``Instance``.
-
-    If an instance has an error, yield the error and go on with the next instance.
-    """
+    """Yield the verdict on the next start of each instance, or the instance's error, in order."""
     profiles: dict[str, dict[str, Mapping[str, Any]]] = {}
     waiting: deque[tuple[LiveInstance, Future[TemplaterError | None]]] = deque()
     images = NewerImages(daemon)

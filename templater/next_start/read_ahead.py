@@ -15,8 +15,7 @@ _MOST = 1 << 20
 def read_ahead(live: LiveInstance) -> None:
     """Read the templates, and the files to which rules write.
 
-    Raises TemplaterError for an unreadable template. Ignore an unreadable file, because the verdict on that
-    file reports the error.
+    Raises TemplaterError for an unreadable template. Ignores unreadable files, which the verdicts report.
     """
     rules = live.image.rules()
     live.image.read_templates({name for _, name in rules if name})

@@ -71,8 +71,7 @@ def sentence(file: FileVerdict) -> str:
 def also_runs(found: NextStart) -> dict[str, list[FileVerdict]]:
     """Return a dict from each trigger to the files of the rules that run on this trigger.
 
-    Include only files that the next start does not rewrite. If a rule runs on several triggers, the
-    dict has its file for each of these triggers.
+    Include only files that the next start does not rewrite.
     """
     runs: dict[str, list[FileVerdict]] = {}
     for file in found.files:
@@ -124,8 +123,7 @@ def _notable(found: NextStart) -> Iterator[FileVerdict]:
 def patches(found: NextStart) -> Iterator[str]:
     """Yield the verdicts as a patch, file by file.
 
-    Only changes that the next start makes are patches. Each other line begins with ``#``, so patch(1) skips
-    the line.
+    The patch has the changes of the next start. All other lines begin with ``#``, so patch(1) skips them.
     """
     yield f"# {heading(found)}\n"
     work = Work()

@@ -1,10 +1,8 @@
 """A verdict for each rule of an instance: the effect of the next start on the rule's file.
 
-templater simulates the start as the daemon's release (the host) would run it, with the instance's own files.
-
-The API shows every symlink as absolute, but hosts treat absolute and relative links differently. So if the
-path of a target contains a link, templater simulates the start twice: with absolute and with relative links.
-If the two simulations give different verdicts on a file, the verdict is "unknown".
+The API shows every symlink as absolute, but hosts treat relative links differently. So if a target's path
+contains a link, templater simulates the start twice: with absolute and with relative links. If the verdicts
+on a file differ, the verdict is "unknown".
 """
 
 from __future__ import annotations
@@ -65,11 +63,10 @@ _MOST_LINKS, _LONGEST_LINK = 5, 200
 class FileVerdict:
     """The effect of the next start on the file of one rule.
 
-    If the start changes the file, ``change`` has the old and new content, owner and mode.
-
-    If the start does not write the file, templater compares the file with a rendering of the current
-    configuration. ``current`` is the result: EQUAL, DIFFERENT, MISSING or UNKNOWN. ``current_change`` is the
-    difference. If the start writes the file, ``current`` is empty.
+    * ``change``: the change that the start makes
+    * ``current``: EQUAL, DIFFERENT, MISSING or UNKNOWN, if the start does not write the file. This result
+      compares the file with a rendering of the current configuration.
+    * ``current_change``: the difference between the file and this rendering
     """
 
     rule: Rule
@@ -116,7 +113,7 @@ class NextStart:
     def differing(self) -> list[FileVerdict]:
         """The files that differ from the current configuration and that the start does not write.
 
-        A missing file counts only if the trigger ``create`` would write it.
+        The list has a missing file only if the trigger ``create`` would write the file.
         """
         return [
             file
@@ -135,8 +132,8 @@ class NextStart:
 class _Attempt:
     """A simulated start.
 
-    ``made`` maps the real path of each changed file to its change. ``unknown`` maps the path of each file
-    whose result is uncertain to the reason.
+    ``made`` maps the real path of each changed file to its change. If the result of a file is
+    uncertain, ``unknown`` maps the file's path to the reason.
     """
 
     plan: Plan
@@ -150,7 +147,7 @@ def judge(
 ) -> NextStart:
     """Return the verdicts on an instance's next start. Raises TemplaterError for an unreadable instance.
 
-    ``options`` must have a clock and a seed, so that every rendering of a rule gives the same text.
+    ``options`` must have a clock and a seed, so that every rendering gives the same text.
     """
     read_ahead(live)
     judgement = _Judgement(live, instance, options.begun(), reading)
@@ -302,9 +299,9 @@ class _Judgement:
         return replace(file, remarks=tuple(self.remarks(file)))
 
     def compared(self, index: int, file: FileVerdict) -> FileVerdict:
-        """Compare a file with the current configuration. The next start does not run the file's rule.
+        """Compare a file with the text that the rule would write on one of its triggers.
 
-        The comparison uses the text that the rule would write on one of its triggers.
+        The file's verdict must be NOT_REWRITTEN.
         """
         trigger = next((name for name in _MAKEABLE if name in file.rule.when), "")
         if not trigger:

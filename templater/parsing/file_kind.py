@@ -75,8 +75,7 @@ _HINTS = {
 def recognise(head: bytes) -> str:
     """Return the kind of a file, such as TAR, "text" or UNKNOWN.
 
-    ``head`` has the first ``HEAD`` bytes of the file. If ``head`` has fewer bytes, the result for some kinds
-    is UNKNOWN.
+    ``head`` has the first ``HEAD`` bytes of the file.
     """
     if not head:
         return EMPTY
@@ -91,34 +90,25 @@ def recognise(head: bytes) -> str:
 def is_disk(head: bytes) -> bool:
     """Return whether qemu-img would detect a virtual machine's disk from a file's first bytes.
 
-    The result is also true for some tar archives. A tar archive begins with the name of its first member, and
-    this name can begin with the magic bytes of a disk. The daemons decide by the origin of the file whether
-    they pass the file to qemu-img.
+    A tar archive also matches if its first name begins with the magic bytes of a disk.
     """
     return head.startswith(_DISKS) or _VMDK_TEXT.match(head[:BLOCK]) is not None
 
 
 def is_also_tar(head: bytes) -> bool:
-    """Return whether the first bytes of a compressed file are also a valid start of a tar archive.
-
-    Two tools can read different archives from such a file. For example, LXD and the releases of Incus before
-    7 can read an lz4 or zstd file as a tar archive: these daemons do not know lz4, and test for a tar archive
-    before they test for zstd.
-    """
+    """Return whether the first bytes of a compressed file are also a valid start of a tar archive."""
+    # LXD and Incus before 7 can read such an lz4 or zstd file as a tar archive: they do not know lz4, and
+    # test for a tar archive before they test for zstd.
     return head.startswith(b"ustar", 257) or _is_old_tar(head)
 
 
 def is_detected_tar(head: bytes) -> bool:
-    """Return whether the daemons recognise an uncompressed tar archive with these first bytes.
+    """Return whether the daemons detect a tar archive by its first bytes.
 
-    As in shared/archive/detect.go of Incus and shared/archive.go of LXD, the first header must have the magic
-    bytes ``ustar``. But the daemons look for the magic bytes of compressed files first. A tar archive begins
-    with the name of its first member. If this name begins with the magic bytes of a compressed file, the
-    result is False. The daemons compare only a few bytes:
-
-    * For bzip2, they compare only the first two bytes, ``BZ``.
-    * For xz, they ignore the first byte.
+    The caller has checked that ``recognise`` returns TAR.
     """
+    # This is the test of shared/archive/detect.go of Incus, and of shared/archive.go of LXD. The daemons look
+    # for compressed files first: the name of the first member can begin with the bytes of bzip2 or xz.
     return head.startswith(b"ustar", 257) and not (head.startswith(b"BZ") or head.startswith(b"7zXZ", 1))
 
 
@@ -140,14 +130,7 @@ def describe(kind: str) -> str:
 
 
 def _is_old_tar(head: bytes) -> bool:
-    """Return whether the file is a tar archive without magic bytes.
-
-    Two kinds of archives have no magic bytes:
-
-    * An archive whose first header has the v7 format. For these archives, this function tests the checksum of
-      the header.
-    * An empty archive, which consists of zeros.
-    """
+    """Return whether the file is a tar archive without magic bytes: in the v7 format, or empty (zeros)."""
     block = head[:BLOCK]
     if len(block) < BLOCK:
         return False

@@ -79,7 +79,7 @@ def _timestamp(text: str) -> datetime | None:
 
 
 def whole_number(value: float, rules: str) -> "int | None":
-    """Convert a float to an integer as yaml.v2 or yaml.v4 does, or return None if that fails."""
+    """Convert a float to an integer as yaml.v2 or yaml.v4 does. Return None if the conversion fails."""
     if abs(value) < 2**63 and (rules == "v2" or value == int(value)):
         return int(value)
     return -(2**63) if rules == "v2" and value < 0 else None
@@ -97,8 +97,8 @@ def tag_of(value: object) -> str:
 def is_null(node: Node, rules: Rules, pointer: bool = False) -> bool:
     """Return whether Go decodes a node as null.
 
-    ``pointer`` is true if Go decodes the node into a pointer. For example, Go stores each rule of
-    metadata.yaml as a pointer. For pointers, yaml.v2 does not accept the spellings Null and NULL.
+    ``pointer`` tells whether Go decodes the node into a pointer. For pointers, yaml.v2 does not accept the
+    spellings Null and NULL.
     """
     if not isinstance(node, Scalar):
         return False

@@ -1,13 +1,12 @@
 """A parser for instance descriptions, in every form that Incus and LXD print or store.
 
-Descriptions are the outputs of these commands:
-
 * ``incus config show``, with or without ``--expanded``
 * ``incus list -f json``
 * ``incus query /1.0/instances/NAME``, with or without the envelope of the API
+* the files backup.yaml and index.yaml of a backup
+* templater's short form, which has the same keys
 
-A backup contains descriptions in its files backup.yaml and index.yaml. The parser also accepts templater's
-short form of a description, which has the same keys. Scalars become the strings that the daemons store.
+Scalars become the strings that the daemons store.
 """
 
 import json
@@ -62,17 +61,15 @@ def read_instance(
 ) -> Instance:
     """Parse an instance description, apply overrides, and return the instance.
 
-    * ``source`` is a text or a parsed Document. A Document saves time if the caller reads several instances
-      of one list. If ``source`` is None, the instance is a container named ``c1``.
-    * ``pick`` selects an instance of a list by name.
-    * ``profiles`` are profiles or their YAML texts.
-    * ``expanded`` tells whether the description already includes the keys and devices of its profiles. If
-      ``expanded`` is None, the function infers the answer from the devices. The output of ``config show``
-      does not contain the answer.
-    * ``name``, ``type``, ``config`` and ``devices`` override the values of the description.
+    * ``source``: a text or a parsed Document; None stands for a container named ``c1``
+    * ``pick``: the name of an instance in a list
+    * ``profiles``: profiles or their YAML texts
+    * ``expanded``: whether the description includes the keys and devices of its profiles; None infers the
+      answer
+    * other arguments: values that override the description
 
-    The instance's ``notes`` list every assumption. Raises InputError for an invalid description,
-    RefusedError for an invalid name, and UsageError for invalid arguments.
+    The instance's ``notes`` list every assumption. Raises InputError for an invalid description, RefusedError
+    for an invalid name, and UsageError for invalid arguments.
     """
     given = tuple(p if isinstance(p, Profile) else read_profile(p) for p in profiles)
     if source is None:
@@ -97,11 +94,9 @@ def read_instances(source: Source) -> list[Instance]:
 
 
 def described(value: Any, where: str) -> Instance:
-    """Return the instance that a decoded JSON value describes.
+    """Return the instance that a decoded JSON value describes. Do not check its name, which can be empty.
 
-    The function does not check the name of the instance. The name can be empty.
-
-    Raises InputError if the value is invalid. The message of the error has ``where`` in place of a file name.
+    Raises InputError if the value is invalid. ``where`` replaces the file name in messages.
     """
     document = Document(Source(where, ""), value, None)
     with document.places():
@@ -128,9 +123,7 @@ def overridden(
 ) -> Instance:
     """Return a copy of an instance, changed by the given overrides.
 
-    An overridden device keeps its other keys, including the keys from profiles, as with ``incus launch``. An
-    empty value removes a configuration key, as with ``incus config set``. Raises UsageError if a value is
-    invalid.
+    Raises UsageError for an invalid value.
     """
     for about, given in (
         ("config", config),
@@ -138,11 +131,13 @@ def overridden(
     ):
         _require_texts(about, given)
     local = {**instance.config, **config}
+    # ``incus config set`` also removes a key if its value is empty.
     for key in [key for key, value in config.items() if value == ""]:
         del local[key]
     inherited = instance.expanded_devices()
     own = dict(instance.devices)
     for device, keys in devices.items():
+        # ``incus launch`` also leaves the other keys of the device unchanged.
         own[device] = {**inherited.get(device, {}), **keys}
         if "type" not in own[device]:
             hint = f"set a type, for example -d {device},type=nic,network=incusbr0"
@@ -177,11 +172,7 @@ def instance_type(text: str) -> str:
 
 
 def _with_name(instance: Instance, source: Source, name: str | None) -> Instance:
-    """Return the instance, with a name from the file name if its description has no name.
-
-    For example, the output of ``config show`` has no name. The file's suffix is left out. If the user has
-    given a ``name``, the file name is not used.
-    """
+    """Name the instance after the file ``source`` if neither the description nor the user gives a name."""
     if instance.name or name is not None:
         return instance
     stem = _stem(source.name)
@@ -428,10 +419,9 @@ class _Description:
         devices: Mapping[str, Any],
         profiles: tuple[Profile, ...] | None,
     ) -> Expanded | None:
-        """Return the names of the profiles with unknown contents, of the local keys and of the local devices.
+        """Return the names of the profiles with unknown contents, and of the instance's own keys and devices.
 
-        Local keys and devices are set in the instance itself, not in a profile. Return None if the contents
-        of all profiles are known.
+        Return None if the contents of all profiles are known.
         """
         names = tuple(profile.name for profile in self.profiles())
         if profiles is None and not {"expanded_config", "expanded_devices"}.isdisjoint(self.value):
@@ -471,8 +461,8 @@ class _Description:
     ) -> tuple[tuple[Profile, ...] | None, tuple[str, ...]]:
         """Return the instance's profiles, and notes on the assumptions of this function.
 
-        If the description already includes the keys of its profiles, return None instead of the profiles.
-        Raises _InvalidValue if the contents of a profile are missing.
+        Return None instead of the profiles if the description already includes their keys. Raises
+        _InvalidValue if the contents of a profile are missing.
         """
         listed = self.profiles()
         known = {profile.name: profile for profile in (*self.defined, *given)}
@@ -507,10 +497,9 @@ class _Description:
         return (*(known[name] for name in names), *added), notes if names else ()
 
     def over_expanded(self, given: tuple[Profile, ...]) -> tuple[tuple[Profile, ...], tuple[str, ...]]:
-        """Return the profiles and notes for an expanded description that lists profiles of unknown contents.
+        """Return profiles and notes for an expanded description, if the contents of its profiles are unknown.
 
-        The first returned profile has all expanded keys and devices of the description. The profiles
-        ``given`` by the user follow, and their keys override the keys of the first profile.
+        The first profile has all expanded keys and devices. The user's profiles, ``given``, override it.
         """
         below = Profile(
             EXPANDED_PROFILE,
@@ -527,8 +516,8 @@ class _Description:
     def profiles(self) -> list[Profile]:
         """Return the profiles that the description lists.
 
-        The daemons list only names of profiles. A profile whose contents are unknown is returned
-        without keys and devices. templater's short form of a description can contain whole profiles.
+        If the description has only the name of a profile, as from the daemons, return it without keys and
+        devices.
         """
         value, path = self.value.get("profiles"), (*self.path, "profiles")
         if value is None:
@@ -561,11 +550,9 @@ def _only_on_vms(key: str) -> bool:
 def _looks_expanded(config: Mapping[str, str], devices: Mapping[str, Mapping[str, str]]) -> bool:
     """Return whether the description seems to include the devices of its profiles.
 
-    Every instance has a root disk, and the daemon stores volatile keys for each network interface. If the
-    root disk or one of these interfaces is missing in the description, a profile must supply it. If all are
-    present, the description seems complete. Configuration keys may still come from a profile, so the caller
-    adds a note.
+    Configuration keys may still come from a profile, so the caller adds a note.
     """
+    # The description must contain a root disk, and each network interface that has volatile keys.
     root = any(d.get("type") == "disk" and d.get("path") == "/" for d in devices.values())
     interfaces = {match[1] for key in config if (match := re.fullmatch(_VOLATILE_DEVICE, key))}
     return root and interfaces <= devices.keys()
@@ -643,10 +630,8 @@ _FOREIGN_KEYS = {
 
 
 def _foreign(value: Mapping[str, Any], path: Path) -> _InvalidValue:
-    """Return the error for a mapping without any key of an instance, such as a netplan file.
-
-    Without this error, templater would read the mapping as an instance without configuration.
-    """
+    """Return the error for a mapping without any key of an instance, such as a netplan file."""
+    # Without this error, templater would read the mapping as an instance without configuration.
     guess = next((f"this looks like {what}: " for key, what in _FOREIGN_KEYS.items() if key in value), "")
     shown = [*value][:_SHOWN_KEYS]
     unknown = ", ".join(f"'{key}'" for key in shown)

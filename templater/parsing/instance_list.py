@@ -17,9 +17,8 @@ from .json_stream import JsonStream, Read
 def stream_instances(read: Read, file: str) -> Iterator[Instance]:
     """Yield each instance of a list, or the single instance of a description.
 
-    ``file`` is the name of the file in messages. While a JSON list is read, only one instance is in memory.
-    YAML documents and JSON objects are read as a whole. Raises InputError if the list is damaged or an
-    instance has no name, LimitError if an instance is too large, and RefusedError if a name is invalid.
+    The string ``file`` is the name in messages. Raises InputError for a damaged list or a missing name,
+    RefusedError for an invalid name, and LimitError for too large an instance.
     """
     text = JsonStream(read, file)
     if text.next_character() == "[":
@@ -43,7 +42,7 @@ def stream_instances(read: Read, file: str) -> Iterator[Instance]:
 def _printed_by_daemon(value: Any) -> Instance | None:
     """Return the instance, or None if its description does not have exactly the form that daemons print.
 
-    For a list of thousands of instances, this function saves time: it is four times as fast as ``described``.
+    This function is four times as fast as ``described``.
     """
     if type(value) is not dict or not value.keys() <= KNOWN_KEYS or "privileged" in value:
         return None

@@ -28,7 +28,7 @@ _AFTER_NUMBER = 3
 
 
 class JsonStream:
-    """A buffer that contains a part of a JSON text. The buffer reads the text in chunks, on demand.
+    """A buffer that reads a JSON text in chunks, on demand.
 
     In messages, ``file`` is the name of the text, and ``noun`` the name of an element.
     """
@@ -128,11 +128,9 @@ class JsonStream:
                 return ""
 
     def value(self, number: int) -> Any:
-        """Decode the JSON value at the current position, and move to the end of the value.
-
-        If the buffer contains only a part of the value, the method doubles the buffer and decodes again.
-        Because of the doubling, the total work is proportional to the size of the value.
-        """
+        """Decode the JSON value at the current position, and move to the end of the value."""
+        # If the buffer ends inside the value, double the buffer and decode again. With doubling, the total
+        # work is linear.
         while True:
             try:
                 value, end = self.json.raw_decode(self.text, self.position)

@@ -1,9 +1,8 @@
 """A decoder for metadata.yaml that follows the daemons' rules and records the position of every field.
 
-The decoder gives the same results as two Go libraries for the struct ``api.ImageMetadata``: gopkg.in/yaml.v2
-(``decode.go``) and go.yaml.in/yaml/v4 (``constructor.go``). The type of a field decides how its value is
-decoded: ``mode: 0755`` is a string of four characters, ``create_only: yes`` is true, and ``when: start`` is
-an error.
+The decoder gives the results of gopkg.in/yaml.v2 (``decode.go``) and go.yaml.in/yaml/v4 (``constructor.go``)
+for the struct ``api.ImageMetadata``. The field's type decides: ``mode: 0755`` is a string, and
+``when: start`` is an error.
 """
 
 import re
@@ -55,10 +54,11 @@ _VERB_AS: Final = {"v2": "decode", "v4": "construct"}
 def read_metadata(source: Source, yaml: Rules = "v2", limits: Limits | None = None) -> Metadata:
     """Decode a metadata.yaml as the host's YAML library does.
 
-    Raises MetadataError if the library rejects the file. The error has the position of the first problem. The
-    notes of the error list all further problems.
-
-    Raises LimitError if the text exceeds one of ``limits``, and RefusedError if a property contains a NUL.
+    Raises:
+        MetadataError: the library rejects the file. The error has the position of the first problem, and
+            notes on further problems.
+        LimitError: the text exceeds ``limits``.
+        RefusedError: a property contains a NUL.
     """
     try:
         root = parse(source, yaml, LIMITS if limits is None else limits)
@@ -265,12 +265,10 @@ class _Decoder:
         A later pair overrides an earlier pair with the same key:
 
         * In yaml.v2, ``<<`` overrides the keys above it, and the keys below it override ``<<``.
-        * In yaml.v4, the mapping's own keys have precedence, then the keys of the first merged mapping. There
-          is one exception: if an own key is a number, such as 12, and a merged key is the text "12", yaml.v4
-          assigns both keys. The exception applies to all own keys that are not texts.
+        * In yaml.v4, a mapping's own keys override merged keys. The first of several merged mappings
+          overrides the others. Keys of different types do not match: 12 does not override "12".
 
-        If Go decodes the mapping into a struct, ``fields`` are the fields of the struct. yaml.v4 sets each
-        field only once.
+        ``fields`` are the fields of the struct into which Go decodes the mapping.
         """
         if self.duplicates(node, gotype, fields):
             return []
@@ -315,24 +313,21 @@ class _Decoder:
         return [mapping for mapping in mappings if isinstance(mapping, Mapping)]
 
     def duplicates(self, node: Mapping, gotype: str, fields: "tuple[str, ...]") -> bool:
-        """Record every duplicate key, and return whether yaml.v4 rejects the mapping.
-
-        yaml.v4 misses some duplicate keys: if a key is an alias, yaml.v4 compares the key only with the
-        aliases among the keys, by the names of the anchors. But yaml.v4 always refuses to set a field of a
-        struct twice.
-        """
+        """Record every duplicate key, and return whether yaml.v4 rejects the mapping."""
         first: dict[tuple[str, str], Node] = {}
         texts: dict[str, Node] = {}
         found = False
         for index, key in enumerate(node.children[::2]):
             shown = node.alias_keys.get(2 * index, key)
             text = key.text if isinstance(key, Scalar) else ""
+            # yaml.v4 compares an alias key only with other alias keys, by the names of the anchors.
             name = shown.name if isinstance(shown, Alias) else text
             earlier = first.setdefault((shown.kind, name), shown)
             if self.rules == "v4":
                 if earlier is not shown:
                     found = True
                     self.duplicate(shown, earlier, name)
+                # yaml.v4 always refuses to set a field of a struct twice.
                 elif texts.setdefault(text, shown) is not shown and text in fields:
                     self.problem(
                         f"duplicate key '{text}', first in line {texts[text].line}",
@@ -563,8 +558,7 @@ def _add_properties(
 def _refuse_nul(properties: dict[str, str], spans: dict[str, Span]) -> None:
     """Raise RefusedError for a property of the image that contains a NUL.
 
-    The daemons' database cuts keys and values at a NUL, so an instance would have other properties than the
-    image. A rule's properties may contain a NUL, because they are not in the database.
+    The daemons' database cuts keys and values at a NUL.
     """
     # The set has each text once, because aliases can repeat a long text.
     cut = {text for text in {*properties, *properties.values()} if "\0" in text}

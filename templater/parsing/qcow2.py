@@ -14,7 +14,7 @@ _EXTERNAL_DATA = 1 << 2
 def backing_file(head: bytes) -> bytes | None:
     """Return the name of a disk's backing file, or None if the disk has none.
 
-    ``head`` has the first bytes of the disk. If these bytes do not contain the name, the result is empty.
+    The result is empty if the name is not in ``head``, the first bytes of the disk.
     """
     place, size = int.from_bytes(head[8:16], "big"), int.from_bytes(head[16:20], "big")
     return head[place : place + min(size, 1023)] if place else None

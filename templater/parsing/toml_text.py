@@ -28,13 +28,11 @@ _TOKEN = re.compile(
 
 
 def read_toml(source: Source) -> dict[str, Any]:
-    """Parse TOML. Raises InputError at the line of a mistake, and LimitError at a key with too many parts.
-
-    An integer of more than 64 bits is an InputError, because the TOML specification asks for 64 bits only.
-    """
+    """Parse TOML. Raises InputError at the line of a mistake, and LimitError at a key with too many parts."""
     _refuse_long_keys(source)
     try:
         read = tomllib.loads(source.text)
+        # The TOML specification requires only integers of 64 bits.
         _refuse_long_integers(read)
         return read
     except tomllib.TOMLDecodeError as error:

@@ -1,12 +1,10 @@
 """A YAML parser that enforces limits. The result consists of nodes with their text and source position.
 
-This module uses only PyYAML's parser events, and not its loaders, for three reasons:
+The callers decode each node by the type of its field, as Go does. PyYAML's loaders are not used, because:
 
 * The loaders convert ``0755``, ``no`` or ``22.10`` before the type of the field is known.
 * The loaders expand aliases without a limit.
 * libyaml's loader overflows the C stack if it reads 53 kB of ``[``.
-
-The callers decode each node by the type of its field, as Go does.
 """
 
 import re
@@ -36,11 +34,8 @@ MIB: Final = 1 << 20
 class Limits:
     """The limits of a YAML text: its size, the depth of its nodes and the number of its nodes.
 
-    ``expanded`` limits the number of nodes when each alias counts as a copy of its anchor's node.
-
-    ``compared`` limits the number of comparisons of two keys: yaml.v4 compares each pair of keys in a
-    mapping. The comparisons in a node count again for each alias of the node. The default number of
-    comparisons takes two seconds.
+    * ``expanded``: the number of nodes after each alias is replaced by a copy of the aliased node
+    * ``compared``: the number of comparisons of two keys in yaml.v4, including keys in the copies
     """
 
     # This class is not a dataclass, because importing dataclasses would slow down a hook without a cache.
@@ -53,7 +48,7 @@ class Limits:
         depth: int = 64,
         nodes: int = 200_000,
         expanded: int = 400_000,
-        compared: int = 100_000_000,
+        compared: int = 100_000_000,  # these comparisons take two seconds
     ) -> None:
         self.bytes = bytes
         self.depth = depth
@@ -87,12 +82,7 @@ class YamlError(InputError):
 
 
 class Node:
-    """A node of a document.
-
-    ``size`` is the number of nodes in this node, including itself, after aliases are expanded. A long text
-    counts as several nodes, because aliases can repeat the text. ``compared`` is the number of comparisons of
-    two keys that yaml.v4 makes in this node.
-    """
+    """A node of a document."""
 
     __slots__ = ("compared", "end", "size", "source", "start", "tag")
 
@@ -104,7 +94,10 @@ class Node:
         self.end = end
         #: an explicit tag in its short form (``!!str``), or "" if the node has no tag
         self.tag = tag
+        #: the number of nodes in this node, including itself, after aliases are expanded; a long text is
+        #: equal to several nodes
         self.size = 1
+        #: the number of comparisons of two keys that yaml.v4 makes in this node
         self.compared = 0
 
     @property
@@ -117,7 +110,7 @@ class Node:
 
 
 class Scalar(Node):
-    """A scalar. A scalar without quotes, block indicator and tag is ``plain``.
+    """A scalar. It is ``plain`` if it has no quotes, no block indicator and no tag.
 
     Go converts only plain scalars to numbers, dates and booleans.
     """
@@ -163,10 +156,7 @@ class Alias(Node):
 
 
 class Mapping(Collection):
-    """A mapping. For a key that is an alias, ``children`` has the node to which the alias refers.
-
-    ``alias_keys`` maps the index of this key in ``children`` to the alias.
-    """
+    """A mapping. For a key that is an alias, ``children`` has the node to which the alias refers."""
 
     __slots__ = ("alias_keys",)
 
@@ -174,6 +164,7 @@ class Mapping(Collection):
 
     def __init__(self, source: Source, start: int, tag: str, flow: bool) -> None:
         super().__init__(source, start, tag, flow)
+        #: the alias of each such key, by the index of the key in ``children``
         self.alias_keys: dict[int, Alias] = {}
 
     def pairs(self) -> Iterator[tuple[Node, Node]]:
@@ -181,19 +172,16 @@ class Mapping(Collection):
         return zip(children, children, strict=True)
 
     def compared_pairs(self) -> int:
-        """Return the number of comparisons of two keys that yaml.v4 makes, as a measure of its work.
-
-        Two equal keys count as more than 500 comparisons: yaml.v4 also writes a message about them. If a key
-        is an alias, yaml.v4 compares the alias's name. For yaml.v4, all keys that are mappings or lists are
-        equal.
-        """
+        """Return the number of comparisons of two keys that yaml.v4 makes, as a measure of its work."""
         keys = self.children[::2]
+        # Two aliases are equal if they have the same name. Treat keys that are mappings or lists as equal.
         texts = [key.text if isinstance(key, Scalar) else "" for key in keys]
         for index, alias in self.alias_keys.items():
             texts[index // 2] = f"*{alias.name}"
         pairs = len(keys) * (len(keys) - 1) // 2
         if len(set(texts)) < len(texts):
             for text, number in Counter(texts).items():
+                # A comparison of equal keys costs more, because yaml.v4 then writes a message.
                 line = PAIRS_OF_LINE + PAIRS_OF_CHARACTER * len(text)
                 pairs += number * (number - 1) // 2 * line
         return pairs
@@ -202,9 +190,10 @@ class Mapping(Collection):
 def merged_nodes(key: Node, value: Node) -> list[Node]:
     """Return the nodes that a merge key ``<<`` merges: the items of the list ``value``, or ``value`` itself.
 
-    Go refuses an alias of a list. So if ``value`` is the target of an alias, the result contains the list
-    itself, which the caller then refuses. The target of an alias is before ``key`` in the text.
+    If ``value`` is an aliased list, return ``[value]``.
     """
+    # The caller refuses an aliased list, as Go does.
+    # The target of an alias is before the key in the text.
     return value.children if isinstance(value, Sequence) and value.start > key.start else [value]
 
 
@@ -218,8 +207,7 @@ def pairs(node: Node | None) -> list[tuple[str, Node, Node]]:
 def child(node: Node | None, step: str | int) -> Node | None:
     """Return the child of a sequence or mapping, or None if it is missing.
 
-    ``step`` is the index of an item or the key of a value. If a mapping has several entries with this key,
-    return the value of the last entry.
+    ``step`` is an index or a key. If a mapping has this key several times, return the last value.
     """
     if isinstance(node, Sequence) and isinstance(step, int):
         return node.children[step] if step < len(node.children) else None
@@ -233,9 +221,8 @@ def value_of(node: Node | None, name: str) -> Node | None:
 def parse(source: Source, rules: Rules = "v2", limits: Limits = LIMITS) -> Node | None:
     """Parse a text and return its first document, or None for a text without a document.
 
-    The rules "v2" ignore everything after the first document. The rules "v4" require exactly one document.
-    Raises YamlError if the text is invalid, and LimitError if it exceeds a limit. Both errors have a source
-    position.
+    "v2" ignores everything after the first document, and "v4" requires exactly one document. Raises YamlError
+    and LimitError, both with a position.
     """
     if len(source.text) > limits.bytes or len(source.data) > limits.bytes:
         raise LimitError(
@@ -274,11 +261,9 @@ def size_text(size: int) -> str:
 
 
 def decoded(source: Source) -> Source:
-    """Return the source with decoded text.
+    """Return the source with decoded text. Raises YamlError if the encoding is invalid.
 
-    As in Go, the encoding is UTF-8, unless the text begins with a byte order mark of UTF-16.
-
-    Raises YamlError if the encoding is invalid.
+    As in Go, the encoding is UTF-8, or UTF-16 if the text begins with a byte order mark of UTF-16.
     """
     if source.text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
         try:
@@ -304,8 +289,7 @@ def decoded(source: Source) -> Source:
 def _refuse_marks(source: Source) -> None:
     """Raise YamlError for a second byte order mark at the start of a line.
 
-    libyaml skips the second mark, but Go reads the second mark as a letter. So libyaml and Go would read
-    different keys from the line.
+    libyaml skips the second mark, but Go reads it as a letter.
     """
     if _MARK in source.text[1:] and (found := re.search(_MARK_OF_LINE, source.text)):
         raise _mark_error(source, found.end() - 1)
@@ -369,8 +353,7 @@ def _document(source: Source, begin: Callable[[], Any], rules: Rules, limits: Li
 def _too_deep(source: Source, error: MarkedYAMLError, *, behind: int, limits: Limits) -> LimitError:
     """Convert a parser's error into a LimitError for brackets that nest too deeply.
 
-    The LimitError has the position of the bracket at which the parser stopped. ``behind`` is the number of
-    characters from this bracket to the position of ``error``.
+    ``behind`` is the number of characters from the refused bracket to the position of ``error``.
     """
     mark: Any = error.problem_mark
     place = source.span(min(mark.index - behind, len(source.text) - 1))
@@ -389,7 +372,7 @@ def _first_v2(source: Source, parser: Any, limits: Limits) -> Node | None:
 def _only_v4(source: Source, parser: Any, limits: Limits) -> Node:
     """Return the only document. Raises YamlError if the text has no document or several documents.
 
-    If a second document has an error, that error is raised.
+    If a second document is invalid, raise the error of the second document.
     """
     opening = parser.get_event()
     if isinstance(opening, StreamEndEvent):
@@ -443,9 +426,9 @@ _MARK: Final = "\ufeff"
 
 
 def _mark_width(source: Source) -> int:
-    """Return the width of the byte order mark at the start of the text: 1, or 0 without a mark.
+    """Return 1 if the text starts with a byte order mark, and otherwise 0.
 
-    The parser's positions do not count this mark, so the width is added to each position.
+    The parser's positions do not include the mark, so callers add this width.
     """
     return 1 if source.text.startswith(_MARK) else 0
 
@@ -549,10 +532,9 @@ class _Composer:
         return scalar
 
     def check_question_marks(self, span: Span) -> None:
-        """Raise YamlError for a '?' in a text without quotes in brackets, such as ``[a?b]``.
+        """Raise YamlError if an unquoted text inside brackets contains a '?', for example ``[a?b]``.
 
-        In yaml.v2, the text ends before the '?', so a comma is missing. In yaml.v4, this happens only if a
-        blank follows the '?'. libyaml reads the '?' as a part of the text.
+        libyaml accepts the '?'. yaml.v2 refuses it, and yaml.v4 refuses it only before a blank.
         """
         pattern = "[?]" if self.rules == "v2" else "[?](?=[\0\t\n\r \x85\u2028\u2029]|\\Z)"
         found = re.compile(pattern).search(self.source.text, span.start, span.end + 1)
@@ -658,12 +640,9 @@ def _syntax_error(source: Source, error: MarkedYAMLError, rules: Rules) -> YamlE
 
 
 def _v2_words(error: Any) -> str:
-    """Return the error text of yaml.v2.
-
-    For an error in the first line, yaml.v2 omits the line number. For any other error, the line number
-    depends on the part of yaml.v2 that finds the error. The scanner's numbers are correct. The parser's
-    numbers are one too low.
-    """
+    """Return the error text of yaml.v2."""
+    # yaml.v2 omits the number of the first line. Other line numbers are correct for errors of the scanner,
+    # but one too low for errors of the parser.
     line = error.problem_mark.line if error.problem_mark else 0
     if line:
         line += isinstance(error, ScannerError)

@@ -15,15 +15,12 @@ if TYPE_CHECKING:
 
 
 def config_drive(renderings: Iterable[Rendering]) -> tuple[Change, ...]:
-    """Return the files ``<template>.out`` that the start of a virtual machine writes for the guest's agent.
-
-    Each file is named after its template. So if two rules share a template, the second rule overwrites the
-    file of the first rule.
-    """
+    """Return the files ``<template>.out`` that a virtual machine's start writes for the guest's agent."""
     changes: list[Change] = []
     written: dict[str, Change] = {}
     for rendering in renderings:
         path = f"{rendering.rule.template}.out"
+        # If two rules share a template, the second rule overwrites the file of the first rule.
         earlier = written.get(path)
         if rendering.error is not None:
             change = Change(rendering.rule, rendering.trigger, path, FAILED, "not rendered")

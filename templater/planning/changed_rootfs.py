@@ -34,8 +34,8 @@ _DEEPEST = 1 << 16
 class ChangedRootfs:
     """A root filesystem as it is after the changes of earlier passes.
 
-    Without a root filesystem, only the changes are known. Without ``for_patch``, ``content`` only tells
-    whether the old content of a file equals the new content.
+    If ``for_patch`` is false, the method ``content`` only tells whether the old content equals the new
+    content.
     """
 
     __slots__ = (
@@ -167,17 +167,12 @@ class ChangedRootfs:
     def content(self, path: str, entry: Entry, new: bytes) -> "bytes | None":
         """Return the content of an existing file, or None if the content is too large or not needed.
 
-        * If an earlier pass writes the file, return the content from that pass.
-        * If the content equals ``new`` and has at most ``MAX_COMPARED`` bytes, return ``new``.
-        * If the content differs from ``new``, return it only with ``for_patch``, and only while the plan
-          keeps at most ``MAX_KEPT`` bytes.
-
-        Without ``for_patch``, a file whose size differs from ``new`` is not read. The container's root user
-        can make a compressed file that is slow to read. Limits on processor time do not count the kernel's
-        work.
+        If ``for_patch`` is false, content that differs from ``new`` is not needed.
         """
         if path in self.files:
             return self.files[path]
+        # Do not read a file of another size: the container's root user can make a compressed file that is
+        # slow to read. Limits on processor time do not count the kernel's work.
         if not self.for_patch:
             return new if self._has_content(path, entry, new) else None
         if self._has_content(path, entry, new):
@@ -197,7 +192,7 @@ class ChangedRootfs:
     def _compare_again(self, first: Change, content: bytes) -> None:
         """Record the original content of a file if a later pass writes this original content again.
 
-        ``first`` is the first change of the file. ``content`` is the content that the later pass writes.
+        The later pass writes ``content``. ``first`` is the first change of the file.
         """
         entry = first.resolved.entry if first.resolved is not None else None
         if entry is not None and self._has_content(first.real, entry, content):

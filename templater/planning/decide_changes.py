@@ -58,9 +58,9 @@ def decide(
 ) -> "tuple[Change, ...]":
     """Return a change for each rendering. Each pass takes into account the files that earlier passes write.
 
-    Without ``for_patch``, the changes lack the old content. An existing file is then read only if it has the
-    same size as the new content.
+    Without ``for_patch``, the changes lack the old content.
     """
+    # Without ``for_patch``, an existing file is read only if it has the same size as the new content.
     view = ChangedRootfs(rootfs, for_patch=for_patch)
     steps = Steps()
     changes: list[Change] = []

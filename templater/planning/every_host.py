@@ -40,16 +40,13 @@ def plan_every_host(
     new: bool = False,
     hosts: Iterable[Host] | None = None,
 ) -> dict[str, Plan | TemplaterError]:
-    """Return a dict from the name of each LXD and Incus release to its plan, or to the plan's error.
+    """Return the plan or the error of each LXD and Incus release, by the release's name.
 
-    The host and the dialect of ``options`` are ignored. The caller must set ``options.clock`` and
-    ``options.seed``: without them, a template that prints the time or a random value gives a different text
-    for each dialect.
+    * ``options``: the host and the dialect are ignored. The caller must set the clock and the seed, so that
+      all dialects render the same time and random values.
+    * ``new``: whether to add the keys that a daemon sets in a new instance
 
-    With ``new``, the instance gets the keys that a daemon sets when it creates an instance from this image.
-    By default, ``hosts`` has all hosts.
-
-    Raises LimitError if the plans of all hosts together take longer than ``options`` allow.
+    Raises LimitError if all plans together take too long.
     """
     limits = options.begun().limits
     read: dict[str, _Read | TemplaterError] = {}

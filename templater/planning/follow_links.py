@@ -19,14 +19,10 @@ MAX_STEPS = 500_000
 
 
 def clean(path: str) -> str:
-    """Clean a path as Go's ``filepath.Join(root, path)`` does.
+    """Return an absolute path inside the root, cleaned as Go's ``filepath.Join(root, path)`` does.
 
-    The result is an absolute path inside the root: its first ``/`` stands for the root.
-
-    Cleaning is lexical: ``/nodir/../srv/a`` is ``/srv/a`` whether or not ``nodir`` exists.
-
-    Raises RefusedError if the path is the root itself, or climbs above the root at any point. Also raises
-    RefusedError for a NUL byte, and for a path that is too long for the kernel.
+    Raises RefusedError for the root itself, a climb above the root at any point, a NUL byte, and an overlong
+    path.
     """
     if "\0" in path:
         raise RefusedError(f"target path {_shown(path)} contains a NUL byte")
@@ -63,7 +59,7 @@ class Steps:
         self.left = MAX_STEPS
 
     def take(self, place: str) -> None:
-        """Count the work for a path or a link target. A longer text counts as more work."""
+        """Count the work for ``place``, a path or a link target. A longer text counts as more work."""
         self.left -= 1 + (len(place) >> 6)
         if self.left < 0:
             raise LimitError("the paths of all rules together lead through too many directories and links")
@@ -72,16 +68,14 @@ class Steps:
 def resolve(view: "RootfsView", path: str, steps: "Steps | None" = None) -> Resolved:
     """Follow a cleaned path through ``view`` as a process inside the container would.
 
-    An absolute link starts again at the root, and ``..`` stops at the root. A missing directory is not an
-    error, because the daemons and templater create missing directories. The function does not raise an
-    error, but stores the error in the result.
-
-    ``steps`` limits the work for several paths together.
+    The result stores an error, and the function does not raise it. ``steps`` limits the work for several
+    paths.
     """
     resolved = Resolved(path)
     walk = Walk(view, steps or Steps())
     parent, _, name = path.rpartition("/")
     try:
+        # A missing directory is not an error, because the daemons and templater create missing directories.
         walk.follow(parent, last_is_directory=True)
         walk.follow(name, last_is_directory=False)
         walk.refuse_foreign_links()
@@ -101,11 +95,10 @@ def resolve(view: "RootfsView", path: str, steps: "Steps | None" = None) -> Reso
 class Walk:
     """A walk from the root, name by name.
 
-    * ``depth`` is the number of directories before the first missing directory.
+    * ``depth`` is the number of directories before the first missing directory, or None.
     * ``named`` is the entry of the last name itself, which can be a link.
-    * ``foreign`` has the links in directories of other users and in mounted file systems. Another user or
-      another container can have made these links. Each item of ``foreign`` has the link's path, the users who
-      can have made the link, and the link's mount point.
+    * ``foreign`` has the links that another user or container can have made. Each link comes with its
+      possible makers and its mount point.
     """
 
     __slots__ = (
@@ -214,11 +207,9 @@ class Walk:
         return None
 
     def refuse_planted(self, place: str, link: "Entry") -> None:
-        """Raise RefusedError if a user of the container has put ``link`` into a directory such as ``/tmp``.
-
-        The kernel refuses the same links if the sysctl fs.protected_symlinks is set, as it is by default in
-        distributions.
-        """
+        """Raise RefusedError if a user of the container has put ``link`` into a directory such as /tmp."""
+        # The kernel refuses the same links if the sysctl fs.protected_symlinks is set, as it is by default in
+        # distributions.
         folder = self.folder()
         if folder is None or folder.mode & _SHARED != _SHARED or link.uid in (0, folder.uid):
             return
@@ -231,22 +222,18 @@ class Walk:
     def refuse_foreign_links(self) -> None:
         """Raise RefusedError if the path contains a link by which a user could gain rights.
 
-        Call this method when the walk has reached the end of the path.
-
-        Two rules apply to links:
-
-        * A link of a user may lead only to a file of this user, or to a new file in a directory of this user.
-          Without this rule, a user could become the owner of a file in ``/etc`` by a link in a home directory
-          (as in CVE-2018-6954 of systemd-tmpfiles).
-        * A link in a mounted file system may lead only to a file in this file system. A different container
-          can share the file system, and can have made the link.
+        Call this method at the end of the walk.
         """
         for place, makers, mount in self.foreign:
+            # A link in a mounted file system may lead only to a file in this file system.
             if mount and self.mount() != mount:
                 raise RefusedError(
                     f"{_shown(place)} is a symlink that leads out of the mount point {_shown(mount)}",
                     hint="remove the link; other containers may share the mounted file system",
                 )
+            # A user's link may lead only to this user's file, or to a new file in this user's directory.
+            # By a link in a home directory, a user could become the owner of a file in /etc, as in
+            # CVE-2018-6954 of systemd-tmpfiles.
             if makers and makers != {self.owner()}:
                 raise RefusedError(
                     f"{_shown(place)} is a symlink that a user may have created; the symlink leads"
@@ -261,24 +248,18 @@ class Walk:
     def makers(self) -> "set[int]":
         """Return the users, except root, who could have put a link into the current directory of the walk.
 
-        A user who may write to two directories can move another user's link between them. So the owner of a
-        link does not show who put the link into the directory. This is true even in a sticky directory.
-
-        A user who may write to a parent directory can replace a directory of root by a directory with
-        different links.
-
-        The result contains -1, which stands for any user, in these cases:
-
-        * The group of a directory may write to the directory. The group of root also counts, because users of
-          images for OpenShift belong to the group of root.
-        * An ACL may let another user write: the group's bits are then the ACL's mask.
-        * A directory belongs to the id with which all users outside of the id map appear.
+        The number -1 stands for any user.
         """
         folder = self.folder()
         if folder is None:
             return set()
+        # The group of root also counts, because users of images for OpenShift belong to this group. If a
+        # directory has an ACL, the bits of the group are the ACL's mask.
         others = folder.mode & 0o022
+        # The owner of a link does not show who put the link into the directory. A user who may write to two
+        # directories can move another user's link between them, even if a directory is sticky.
         makers = {folder.uid}
+        # A user who may write to a parent directory can replace a directory of root.
         for above in self.folders[:-1]:  # not the root: users who may write to the root can replace /etc
             makers.add(above.uid)
             others |= 0 if above.mode & _STICKY else above.mode & 0o022
@@ -287,7 +268,7 @@ class Walk:
         return makers - {0}
 
     def mount(self) -> str:
-        """Return the mount point below the root that contains the walk's position, or an empty text."""
+        """Return the lowest mount point below the root that contains the walk's position, or ""."""
         place = self.prefix + "/"
         return max((mount for mount in self.mounts if place.startswith(mount + "/")), key=len, default="")
 

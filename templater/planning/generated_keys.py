@@ -37,33 +37,33 @@ def new_instance(
 ) -> Instance:
     """Return the instance at its first start, with ``image.*`` keys and ``volatile.apply_template``.
 
-    With ``placeholders``, add placeholders for the values that the daemon generates. Values of the user stay
-    unchanged, except the values of ``image.*`` keys.
+    With ``placeholders``, add placeholders for the values that the daemon generates.
     """
     given = instance.expanded_config()
     made = with_image_keys(instance, properties)
     keys = {PENDING_KEY: triggers[0]}
     if placeholders:
         keys |= dict.fromkeys(_generated_keys(instance), PLACEHOLDER)
+    # Values of the user stay unchanged, except the values of ``image.*`` keys.
     return made.replace(config={**{k: v for k, v in keys.items() if k not in given}, **made.config})
 
 
 def with_image_keys(instance: Instance, properties: Mapping[str, str]) -> Instance:
     """Return the instance in its state after a daemon has created or rebuilt it from an image.
 
-    The daemon sets ``image.KEY`` for each property of the image, and overwrites a value that the user has set
-    (observed on Incus 6.0.4).
+    The daemon sets ``image.KEY`` for each property of the image.
     """
     keys = {f"image.{key}": value for key, value in properties.items()}
+    # The daemon overwrites values of these keys that the user has set (observed on Incus 6.0.4).
     return instance.replace(config={**instance.config, **keys})
 
 
 def with_placeholders(instance: Instance, name: str = "") -> Instance:
     """Return the instance with a placeholder for each missing key that a daemon generates.
 
-    If ``name`` is given, it is the name of the instance, and each placeholder contains it. Such placeholders
-    differ between instances, as generated values such as UUIDs do.
+    If the instance's ``name`` is given, each placeholder contains this name.
     """
+    # Placeholders with a name differ between instances, like the generated values.
     placeholder = f"{_PREFIX} of {name}>" if name else PLACEHOLDER
     given = instance.expanded_config()
     missing = {key: placeholder for key in _generated_keys(instance) if key not in given}
@@ -80,15 +80,12 @@ def _generated_keys(instance: Instance) -> tuple[str, ...]:
 
 
 def with_new_id(before: Instance, after: Instance) -> Instance:
-    """Return ``after`` with a placeholder if the daemon generates a new instance-id.
+    """Return ``after``. If the daemon would generate a new instance-id, add a placeholder for it.
 
-    ``before`` is the instance before a change, and ``after`` is the changed instance.
+    Recordings of Incus 6.0.4 and LXD 5.21 show a new instance-id if one of these values changes:
 
-    Recordings show that Incus 6.0.4 and LXD 5.21 generate a new instance-id if one of these values changes:
-
-    * the name of the instance,
-    * the name of a network interface,
-    * the expanded user-data, vendor-data or network-config.
+    * the name of the instance or of a network interface
+    * the expanded user-data, vendor-data or network-config
     """
     old = before.expanded_config().get(ID_KEY)
     if old is None or _identity(before) == _identity(after) or after.config.get(ID_KEY, old) != old:

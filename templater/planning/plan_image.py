@@ -1,7 +1,7 @@
 """Plans of the files that an image's templates write for an instance. Planning writes nothing.
 
-A plan assumes that the key ``volatile.apply_template`` is still set in the pass ``start``. If it is unknown
-whether the host keeps the key until this pass, a note of the plan names the files that depend on the key.
+A plan assumes that the key ``volatile.apply_template`` is still set in the pass ``start``. For hosts without
+recordings, a note names the files that depend on this key.
 """
 
 import re
@@ -58,13 +58,13 @@ def plan(
     * ``host`` is the release to predict, or its name. The host also decides how metadata.yaml is read.
     * ``dialect`` overrides the host's pongo2.
     * ``clock`` and ``seed`` fix the time and the random choices that templates see.
-    * ``limits`` apply to each template. Only the limit ``total`` applies to all templates together.
+    * ``limits`` apply to each template, but ``limits.total`` applies to all templates together.
     * ``reading`` has the limits for metadata.yaml.
-    * ``in_place`` allows a target that is a mount point or below a mount point.
+    * ``in_place`` allows a target at or below a mount point.
 
-    Raises UsageError for an invalid argument, RefusedError for an invalid name of the instance, and a
-    different TemplaterError if the image cannot be read. If a rule fails, this function raises nothing: the
-    rule's change has an ``error``.
+    Raises UsageError for an invalid argument, and RefusedError for an invalid name of the instance. Raises a
+    different TemplaterError if the image can't be read, or if rendering exceeds a total limit. If a rule
+    fails, its change has an ``error``.
     """
     _check_call(image, instance, rootfs, triggers)
     options = RenderOptions(_host(host), dialect, clock, seed, limits)
@@ -89,10 +89,10 @@ def plan_image(
 ) -> Plan:
     """Read the image, render its templates, plan the files and predict the host's outcomes; see ``plan``.
 
-    With ``new``, the instance gets the keys that a daemon sets when it creates an instance from this image.
-    With ``placeholders``, it also gets placeholders for the values that the daemon generates, and a note of
-    the plan explains the placeholders. Without ``for_patch``, the changes lack the old content of files.
-    ``memo`` supplies the texts that earlier plans have rendered.
+    * ``new`` adds the keys that a daemon sets when it creates an instance from this image.
+    * ``placeholders`` adds placeholders for generated values, and a note.
+    * Without ``for_patch``, the changes lack the old content of files.
+    * ``memo`` supplies the texts that earlier plans have rendered.
     """
     from ..parsing.metadata_yaml import read_metadata
 
@@ -128,10 +128,10 @@ def pending_key_notes(
 ) -> "Iterator[str]":
     """Yield a note if files depend on whether the key ``volatile.apply_template`` stays set.
 
-    Recordings show that the key stays set on the hosts in ``RECORDED``. For any other host, the plan assumes
-    that the key stays set, too. The note names the files of later triggers that would differ without the key.
+    The note names the files of later triggers that would differ without the key.
     """
     host = options.host
+    # Hosts in ``RECORDED`` need no note: there, the key stays set.
     if not host.product or host.name in RECORDED:
         return
     if PENDING_KEY not in instance.expanded_config():
@@ -161,11 +161,9 @@ def pending_key_notes(
 
 
 def read_templates(image: "Image", metadata: "Metadata") -> "Mapping[str, TemplateFile]":
-    """Return the templates of the rules. If a template is a symlink to another template, return both.
-
-    templater refuses such a symlink, but old hosts follow it, so the prediction needs the link's target.
-    """
+    """Return the templates of the rules. If a template is a symlink to another template, return both."""
     templates = dict(image.read_templates({rule.template for rule in metadata.rules if rule.template}))
+    # templater refuses such a symlink, but old hosts follow it, so the prediction needs the link's target.
     links = list(templates.values())
     while links:
         targets = {
@@ -190,14 +188,14 @@ def predicted(
 ) -> Plan:
     """Return the plan with a prediction for its host.
 
-    For some rules, the host and templater read the template from different files: for example, only the host
-    follows a symlink. This function appends the paths of these rules to the caller's list ``other``.
+    If the host reads a rule's template from another file than templater, append the rule's path to ``other``.
     """
     if not plan.host.family:
         return plan
     from ..prediction import predict
 
     def render_other(data: bytes, rule: "Rule", trigger: str) -> bytes:
+        # The host can read another file than templater: for example, only the host follows a symlink.
         if other is not None:
             other.append(rule.path)
         return render_data(data, rule, trigger, plan.instance, options)

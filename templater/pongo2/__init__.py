@@ -22,17 +22,16 @@ def compile(
     lstrip_blocks: bool = False,
     limits: "Limits | None" = None,
 ) -> "Template":
-    """Compile a template.
+    """Compile a template. ``dialect`` is V4, V6 (the default) or V61 of `templater.pongo2.dialect`.
 
-    Raises TemplateSyntaxError with the source position of the mistake, LimitError if the template is too
-    large, and InputError if the template is not valid Unicode.
+    * With ``mode="incus"``, autoescape is off, and includes are forbidden, as in the templates of images.
+    * With ``mode="plain"``, autoescape is on, and ``loader`` reads the included templates.
+    * ``limits`` are the default limits of each render.
 
-    ``dialect`` is V4, V6 or V61 of `templater.pongo2.dialect`, by default V6. ``limits`` are the default
-    limits of each render. ``mode`` has two values:
-
-    * ``incus``: compile the template as LXD and Incus compile the templates of images. Autoescape is off, and
-      the template cannot include templates.
-    * ``plain``: autoescape is on, and ``loader`` reads the templates that this template includes.
+    Raises:
+        TemplateSyntaxError: the template has a mistake. The error has the position of the mistake.
+        LimitError: the template is too large.
+        InputError: the template is not valid Unicode.
     """
     from .compiled_template import compile_template
     from .dialect import V6

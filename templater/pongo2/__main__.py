@@ -9,9 +9,11 @@ A request has these keys:
 * ``options``: an object with ``trim_blocks`` and ``lstrip_blocks``
 * ``id``
 
-The answers come in the order of the requests. Each answer has the ``id`` of its request. A successful answer
-has ``output``, or ``output_b64`` if the output is not UTF-8. The answer to a failed request has ``error``,
-``kind``, ``pongo2_error``, ``line`` and ``column``.
+The answers have the order and the ids of the requests. Their other keys are:
+
+* ``output``, or ``output_b64`` if the output is not UTF-8
+* for a failed render: ``error``, ``kind``, ``pongo2_error``, ``line`` and ``column``
+* for an invalid request: ``error`` and ``kind``; an unreadable request has the ``id`` null
 """
 
 import json
@@ -152,9 +154,9 @@ def source(request: Mapping[str, Any]) -> bytes:
 
 
 def embedded(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request's context in the form in which a daemon passes a context to pongo2.
+    """Convert the request's context as a daemon does for pongo2.
 
-    The result also has ``config_get``. Variables that a daemon provides, such as ``devices``, get Go's types.
+    Add ``config_get``, and give Go's types to the variables that a daemon provides, such as ``devices``.
     """
     given = dict(context)
     for name, other in (("instance", "container"), ("container", "instance")):

@@ -38,7 +38,7 @@ class Template:
     def modules(self) -> tuple[str, ...]:
         """Return the names of the modules that ``code`` imports in addition to ``runtime``.
 
-        The modules contain the filters and tags of the template. During a render, the modules import nothing.
+        The modules contain the template's filters and tags.
         """
         located = ("templater.pongo2.error_positions",) if self.program.places else ()
         return (*sorted({module for module, _ in self.imports}), *located)
@@ -77,10 +77,9 @@ class Template:
         return program
 
     def open(self, name: str, if_exists: bool) -> Program | None:
-        """Compile the template ``name``. The current render has computed this name from an expression.
+        """Compile a template whose name the current render has computed.
 
-        If the template is missing and ``if_exists`` is true, return None. If the template is missing and
-        ``if_exists`` is false, raise Failure.
+        If the template is missing, return None if ``if_exists`` is true, and otherwise raise Failure.
         """
         resolved = resolve(self.source.name, name)
         text = self.compilation.fetch(resolved)
@@ -109,9 +108,8 @@ class Template:
     ) -> str:
         """Render the template and return its output. Bytes that are not UTF-8 become surrogate escapes.
 
-        ``clock`` is the time that ``now`` prints, in seconds since the epoch. ``seed`` is the seed of random
-        numbers. The defaults are the current time, and a seed from ``clock``. The same context, clock, seed
-        and limits give the same output.
+        * ``clock``: the time that ``now`` prints, in seconds since the epoch, by default the current time
+        * ``seed``: the seed of random numbers, by default from ``clock``
 
         Raises RenderError if the template fails, and LimitError if it exceeds a limit.
         """
@@ -135,8 +133,7 @@ class Template:
     ) -> TemplaterError:
         """Return the error of a failed render, with its source position.
 
-        If the compiled template has no source positions (spans), compile the template with spans and render
-        it again.
+        If the program has no source positions, compile and render the template again.
         """
         program = self.program
         if not program.places:

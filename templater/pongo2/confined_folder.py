@@ -23,8 +23,8 @@ class Folder:
     def read(self, name: str) -> bytes:
         """Return the contents of a template.
 
-        Raises InputError if the file cannot be opened, and LimitError if the file is too large. Raises
-        RefusedError if the name is not a path inside the directory, or if the file is not a regular file.
+        Raises InputError if the file cannot be opened, LimitError for a large file, and RefusedError for an
+        invalid name or a file that is not regular.
         """
         parts = name.split("/")
         if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):

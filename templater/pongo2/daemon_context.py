@@ -27,11 +27,8 @@ def daemon_context(
 ) -> "dict[str, Any]":
     """Return the context of an image's template (Incus: driver_lxc.go, templateApplyNow).
 
-    ``version`` is the value of ``pongo2.version`` on hosts with an unreleased pongo2. If ``version`` is
-    empty, ``pongo2.version`` is the release of the dialect.
-
-    If ``nested_last`` is true, ``devices.Sorted`` lists network interfaces with the key ``nested`` after the
-    network interfaces without this key.
+    ``version`` is the value of ``pongo2.version`` for an unreleased pongo2, or empty. If ``nested_last`` is
+    true, ``devices.Sorted`` lists nested network interfaces after the other network interfaces.
     """
     facts = GoMap(instance)
     settings = GoMap(config)
@@ -158,8 +155,9 @@ def _set_keys(device: "Mapping[str, str]") -> "dict[str, str]":
 def start_order(devices: "Mapping[str, Mapping[str, str]]", nested_last: bool = True) -> "list[str]":
     """Return the names of devices in the order in which the daemons start them.
 
-    Network interfaces come first, then the root disk, then all remaining disks. Devices of all remaining
-    types come last, in reverse alphabetical order of the types.
+    * network interfaces
+    * the root disk, then all other disks
+    * devices of other types, in reverse alphabetical order of the types
     """
     # The daemons define this order in devices_sort.go.
     # Since LXD 5.0.3 and Incus 6.0.4, nested interfaces follow the other interfaces.

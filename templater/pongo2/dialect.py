@@ -6,17 +6,11 @@ from ..model.render_options import DIALECT_NAMES
 class Dialect:
     """One release of pongo2. The instances are V4, V6 and V61, all in this module.
 
-    ``subscripts``: the release supports ``config["key"]``.
-    ``macro_errors_print``: an error in a macro does not fail the render. The macro returns the error text.
-    ``safe_super``: autoescape does not escape ``block.Super``.
-    ``fixed``: the release has these fixes of pongo2 6.1:
-
-    * ``ifchanged x`` without ``else`` does not panic if ``x`` is unchanged.
-    * ``ifchanged`` without ``x`` renders its ``else`` if the text of its body is unchanged.
-    * ``removetags`` does not treat tag names as regular expressions.
-    * ``widthratio`` with a maximum of zero prints nothing.
-    * The message for a banned tag is different.
-    * An included template begins with new state for tags such as ``cycle``.
+    * ``subscripts``: the release supports ``config["key"]``.
+    * ``macro_errors_print``: a macro that fails returns the error text, and the render continues.
+    * ``safe_super``: autoescape does not escape ``block.Super``.
+    * ``fixed``: the release has the fixes of pongo2 6.1 in ``ifchanged``, ``include``, ``removetags``,
+      ``widthratio`` and the message for a banned tag.
     """
 
     __slots__ = ("fixed", "macro_errors_print", "name", "safe_super", "subscripts", "version")

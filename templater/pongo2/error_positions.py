@@ -1,9 +1,8 @@
 """The source positions that failed renders report.
 
-If a template is compiled with ``spans=True``, the function `positions` computes the source positions. The
-template's generated code calls the remaining functions of this module, which add a position to each failure.
-
-A ``place`` is an index into ``program.places``, the list of source positions.
+The function `positions` computes the positions for a template that is compiled with ``spans=True``. Generated
+code calls the other functions, which add a position to each failure. A ``place`` is an index into
+``program.places``.
 """
 
 from .render_state import Fault
@@ -79,13 +78,13 @@ def at(render: "Render", place: int, function: "Callable[..., Any]", *arguments:
 
 
 def path_error(render: "Render", place: int, failure: Failure, path: str) -> Fault:
-    """Return the Fault for a failed lookup or call. As in pongo2, most messages contain the whole path.
+    """Return the Fault for a failed lookup or call, with the message of pongo2.
 
-    ``path`` is empty if the path has a subscript. In this case, pongo2 panics, because it cannot print a path
-    with a subscript.
+    ``path`` is empty if the path has a subscript.
     """
     message = failure.message
     if not path and message.startswith(("can't access", "is not a function", "must have", "function ")):
+        # pongo2 panics, because it cannot print a path with a subscript.
         return panic_at(place, Panic("unimplemented"))
     if message.startswith("can't access"):
         message = f"{message} (variable {path})"
@@ -103,11 +102,7 @@ def path_error(render: "Render", place: int, failure: Failure, path: str) -> Fau
 def path_at(
     render: "Render", place: int, path: str, function: "Callable[..., Any]", *arguments: "Any"
 ) -> "Any":
-    """Call the function of one step of a path, such as a lookup or a call. Raises Fault if the step fails.
-
-    An argument or a called macro can raise a Fault, too. As in pongo2, this function then puts the position
-    of the path in front of that Fault's text.
-    """
+    """Call ``function``, one step of a path, such as a lookup or a call. Raises Fault if the step fails."""
     try:
         return function(*arguments)
     except Failure as failure:
@@ -116,6 +111,7 @@ def path_at(
         raise panic_at(place, panic) from None
     except Fault as fault:
         if not fault.panic:
+            # An argument or a macro raised this Fault. pongo2 puts the position of the path before the text.
             fault.text = text_at(render.program, place, fault.text)
         raise
 

@@ -40,8 +40,10 @@ def execute(
 ) -> str:
     """Render a template and return its output.
 
-    Raises LimitError if a limit is exceeded, and InputError if a value is not valid Unicode. Other failures
-    raise Failure, Panic or Fault, which the caller converts to a TemplaterError.
+    Raises:
+        LimitError: a limit is exceeded.
+        InputError: a value is not valid Unicode.
+        Failure, Panic, Fault: rendering failed. The caller converts this error to a TemplaterError.
     """
     try:
         return program.unit(Render(program, context, clock, seed, limits or DEFAULT_LIMITS), 0)
@@ -65,7 +67,7 @@ def run(
 ) -> str:
     """Render a cached template and return its output. Raises TemplaterError without a source position.
 
-    To find the source position, compile the template from its source and render it again.
+    To find the position, compile the source and render it again.
     """
     try:
         return execute(load(code), context, clock, seed, limits)

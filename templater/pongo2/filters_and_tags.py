@@ -52,8 +52,7 @@ def tag_module(name: str) -> str:
 class LazyRegistry(Mapping[str, "Marked"]):
     """A mapping from the names of tags or filters to the marked functions of one package.
 
-    A lookup imports only the module that ``module_of`` returns for the name, because most templates use few
-    tags and filters. If that module does not define the name, the lookup imports all modules of the package.
+    A lookup imports the module that ``module_of`` returns for the name, or if necessary all modules.
     """
 
     __slots__ = ("complete", "dialect", "found", "mark", "module_of", "package")

@@ -15,11 +15,7 @@ _PLACE = r"(?:\bat|_at)\(render, (\d+)"
 def reached(compilation: Compilation, error: LimitError) -> Span | None:
     """Return the source position of the loop, call or filter that exceeded a limit, or None.
 
-    Usually, generated code contains no source positions. So this function generates the code again, with
-    source positions (spans). In the new code, the line that exceeded the limit has the same line number, and
-    contains the source position.
-
-    If the template exceeded the limit on its whole output, the result is None.
+    The limit on the whole output has no position.
     """
     from .codegen.compiler import source_of
 
@@ -27,6 +23,7 @@ def reached(compilation: Compilation, error: LimitError) -> Span | None:
     failed = isinstance(error.__context__, RecursionError | MemoryError)
     if not line or failed or len(compilation.source.text) > MAX_LOCATED:
         return None
+    # Generate the code again, with source positions on the same lines.
     try:
         plain = source_of(compilation.module(spans=False)).split("\n")
         module = compilation.module(spans=True)
@@ -49,10 +46,9 @@ def line_of(error: BaseException | None) -> int:
 
 
 def place_at(lines: list[str], number: int) -> int | None:
-    """Return the number of the source position that a line of generated code contains, or None.
+    """Return the number of the source position in line ``number`` of generated code, or None.
 
-    If the line only counts work, return the number in the nearest earlier line with a source position: the
-    line of the loop or call.
+    If this line only measures work, use the nearest earlier line that has the number of a position.
     """
     import re
 

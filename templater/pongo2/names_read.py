@@ -21,11 +21,9 @@ BUILT_IN = frozenset(("block", "forloop", "pongo2"))
 class Read(NamedTuple):
     """One variable that a template reads.
 
-    * ``path`` is the root name and its members, such as ``("instance", "name")``. The path ends before the
-      first computed subscript.
-    * ``spans`` has the source position of each part of the path.
-    * ``key`` is KEY in ``config_get("KEY", …)``, ``config["KEY"]`` or ``config.KEY``. If the template
-      computes the key, or reads another variable, ``key`` is None.
+    * ``path``: the root name and its members, such as ``("instance", "name")``, up to a computed subscript
+    * ``spans``: the source position of each part of the path
+    * ``key``: KEY in ``config_get("KEY", …)``, ``config["KEY"]`` or ``config.KEY``, otherwise None
     """
 
     path: tuple[str, ...]
@@ -47,7 +45,7 @@ class Read(NamedTuple):
 def reads_of(document: tree.Document) -> tuple[Read, ...]:
     """Return the variables that a parsed document reads, in the order of the source.
 
-    The result omits every name that the template binds anywhere, with ``set``, ``for``, ``with`` or a macro.
+    Omit every name that the document binds anywhere, with ``set``, ``for``, ``with`` or a macro.
     """
     found = [read_of(path) for path in paths(document) if path.name not in document.bound]
     return tuple(sorted(found, key=lambda read: (read.span.source.name, read.span.start)))
@@ -81,7 +79,7 @@ def paths(document: tree.Document) -> Iterator[tree.Path]:
 def nodes(part: object) -> Iterator[Any]:
     """Yield every node of ``part``, which is a document or a part of a document.
 
-    If ``part`` includes or extends documents, also yield the nodes of these documents.
+    Also yield the nodes of the documents that ``part`` includes or extends.
     """
     waiting = [part]
     seen: set[int] = set()
@@ -104,10 +102,9 @@ def fields(kind: type) -> list[str]:
 
 
 def config_keys(template: Source | bytes, dialect: Dialect) -> tuple[str, ...]:
-    """Return the configuration keys that a template reads, sorted.
+    """Return the configuration keys that a template reads, sorted. Computed keys are missing.
 
-    The result does not contain keys that the template computes. For a template with a syntax error or more
-    than ``MAX_FOR_KEYS`` bytes, the result is empty.
+    Return () for a template with a syntax error or more than ``MAX_FOR_KEYS`` bytes.
     """
     source = template if isinstance(template, Source) else Source("<template>", template)
     if len(source.data) > MAX_FOR_KEYS:

@@ -122,8 +122,7 @@ def negate(v: object) -> "bool | int | float":
 def equal(a: object, b: object) -> bool:
     """Return whether two values are equal as Go compares interface values: by dynamic type and by value.
 
-    Integers of different types are equal if their values are equal. Raises Panic for types that Go cannot
-    compare, such as lists.
+    Integers are compared by value only. Raises Panic for types that Go cannot compare, such as lists.
     """
     ta = type(a)
     if ta is type(b) and (ta is str or ta is int or ta is bool or ta is float or a is None):

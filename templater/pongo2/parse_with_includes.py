@@ -56,10 +56,11 @@ class Compilation:
     def named(self, source: Source) -> "Compilation":
         """Return a copy of this compilation for another source, which has an equal text and another name.
 
-        The compilation must have no loader, because a compilation with a loader can have several sources.
+        The compilation must have no loader.
         """
         twin = copy(self)
         twin.source = source
+        # Without a loader, all units have the same source.
         twin.units = [Unit(source, unit.name, wrapped=self.wrapped) for unit in self.units]
         return twin
 
@@ -153,7 +154,7 @@ def check_encodable(unit: Unit, text: str) -> None:
 def names_missing_template(error: TemplateError) -> bool:
     """Return whether a template did not compile because one of its tags refers to a missing template.
 
-    ``include … if_exists`` of pongo2 treats a template with this error as missing, too.
+    pongo2's ``include … if_exists`` also treats such a template as missing.
     """
     return (error.pongo2_error or "").startswith("[Error (where: fromfile)")
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 class Limits:
     """The limits of one render.
 
-    ``steps``: the number of template nodes that loops and macros may run.
-    ``output``: the number of characters that the template may print.
-    ``values``: the number of characters in all values that the template creates.
-    ``depth``: the number of levels to which macro calls and includes may nest.
-    ``seconds``: the processor time, by default unlimited, because the speed of machines differs.
-    ``source``: the number of characters of the template.
-    ``total``: the processor seconds for all renders of a run together.
+    ``steps``: template nodes that loops and macros may run.
+    ``output``: characters that the template may print.
+    ``values``: characters in all values that the template creates.
+    ``depth``: nested macro calls and includes.
+    ``seconds``: processor time. By default unlimited, because the speed of machines differs.
+    ``source``: characters of the template.
+    ``total``: processor seconds for all renders of a run together.
     ``deadline``: the processor time at which ``total`` is used up, or None. `begun` sets it.
     """
 
@@ -49,13 +49,10 @@ class Limits:
         self.deadline: float | None = None
 
     def begun(self) -> "Limits":
-        """Return the limits for a run that begins now.
+        """Return limits with a deadline for a run that begins now. Without ``total``, return ``self``.
 
-        If ``total`` is set, the returned limits have a deadline. Limits that already have a deadline are
-        returned unchanged.
-
-        The deadline counts the processor time of the thread that calls this method. So this thread must do
-        all renders of the run.
+        The calling thread must do all renders of the run, because the deadline refers to this thread's
+        processor time.
         """
         if self.total is None or self.deadline is not None:
             return self
@@ -96,10 +93,11 @@ _UNCHECKED = DAEMON_NAMES | {VERSION}
 
 
 class Place:
-    """The source position of a token: line and column as pongo2 counts them, and offsets in the source.
+    """The source position of a token, with pongo2's line and column.
 
-    ``start`` and ``end`` are offsets in the text that pongo2 gets (see ``Unit`` in `syntax.tokens`).
-    ``name`` is pongo2's name of the template, and ``near`` is the text of the token.
+    * ``start`` and ``end``: offsets in the text that pongo2 gets (see ``Unit`` in `syntax.tokens`)
+    * ``name``: pongo2's name of the template
+    * ``near``: the token's text
     """
 
     __slots__ = ("column", "end", "line", "name", "near", "start")
@@ -116,8 +114,9 @@ class Place:
 class Fault(Exception):
     """A failure with its source position.
 
-    ``place`` is an index into `Program.places`, or None if the position is unknown. ``text`` is pongo2's
-    error text. ``message`` and ``place`` belong to the innermost failure, because that failure is the cause.
+    * ``message``: the message of the innermost failure
+    * ``place``: the position of the innermost failure, an index into `Program.places`, or None if unknown
+    * ``text``: pongo2's error text
     """
 
     def __init__(self, message: str, place: "int | None", text: str, panic: bool = False) -> None:
@@ -131,8 +130,7 @@ class Fault(Exception):
 class Program:
     """A compiled template that is ready to run.
 
-    ``places`` has the source positions of the program's operations. ``places`` is empty if the template was
-    compiled without source positions.
+    ``places`` is empty if the template was compiled without source positions.
     """
 
     __slots__ = ("bound", "dialect", "old", "open", "places", "safe_super", "units", "version")
@@ -224,10 +222,9 @@ class Render:
         return context
 
     def found(self, value: "Any", if_exists: bool) -> "Program | None":
-        """Return the compiled template that is named ``value``.
+        """Return the compiled template that is named ``value``, or None if the template is missing.
 
-        If the template is missing and ``if_exists`` is true, return None. Raises Failure if the name is
-        empty, or if the template is missing and ``if_exists`` is false.
+        Raises Failure if the name is empty, or if the template is missing and ``if_exists`` is false.
         """
         name = to_string(value)
         if not name:
@@ -241,12 +238,9 @@ class Render:
         context: "dict[str, Any]",
         state: "dict[int, Any] | None" = None,
     ) -> str:
-        """Render a template of ``program`` with ``context``, and return the output.
+        """Render the template with number ``unit`` of ``program``, and return the output.
 
-        ``unit`` is the number of the template in ``program``. ``state`` has the data that the template's
-        tags have stored, or is None if the tags store no data.
-
-        Raises LimitError if macro calls and includes are nested too deeply.
+        ``state`` has the data that the template's tags have stored. Raises LimitError for too deep nesting.
         """
         if self.depth >= self.limits.depth:
             raise deep(self)
@@ -273,7 +267,7 @@ def deep(render: Render) -> LimitError:
 def charge(render: Render, v: "Any") -> "Any":
     """Subtract the size of a large new value from the limit on values, and return the value.
 
-    Raises LimitError if the limit is exceeded. Small strings are not passed to this function.
+    Raises LimitError if the limit is exceeded.
     """
     if isinstance(v, (str, list)):  # a tuple, because a test for a union takes four times as long
         size = len(v) if isinstance(v, str) else 8 * len(v)
@@ -286,10 +280,9 @@ def charge(render: Render, v: "Any") -> "Any":
 
 
 def weigh(render: Render, v: "Any", weight: int) -> "Any":
-    """Count the work that an operation will do on ``v``, if ``v`` is large. Return ``v``.
+    """Subtract the work that an operation will do on a large value from the limits. Return the value.
 
-    ``weight`` is the work for each character: 1 for C code, more for Python code. Generated code does not
-    call this function for small strings.
+    ``weight`` is the work for each character: 1 for C code, more for Python code.
     """
     if isinstance(v, str):
         if len(v) > SMALL:
@@ -300,9 +293,9 @@ def weigh(render: Render, v: "Any", weight: int) -> "Any":
 
 
 def work(render: Render, amount: int) -> None:
-    """Count an amount of work before it is done, and check the time limits.
+    """Subtract an amount of work from the limits before the work is done.
 
-    Raises LimitError if a limit is exceeded, or if one operation would take too long.
+    Raises LimitError if the work or the time exceeds a limit.
     """
     if amount > MAX:
         raise LimitError(
@@ -345,10 +338,8 @@ def no_templates(name: str, if_exists: bool) -> "Program | None":
 
 
 def meta(version: str) -> MethodMap:
-    """Return the value of ``pongo2``: a Go map with the key "version" and the method Update.
-
-    A template cannot call Update successfully, because it cannot create the required argument.
-    """
+    """Return the value of ``pongo2``: a Go map with the key "version" and the method Update."""
+    # A template cannot call Update successfully, because it cannot create the required argument.
     update = Function(lambda _: None, ("pongo2.Context",), gotype="func(pongo2.Context) pongo2.Context")
     return MethodMap({"version": version}, "pongo2.Context", {"Update": lambda _: update})
 

@@ -49,10 +49,7 @@ PORTION = 2_000  # the number of steps between two checks of the time limit
 
 
 def budget(render: "Render") -> "tuple[int, int]":
-    """Return the number of steps until the first check of the limits, and the limit on the output.
-
-    The limit on the output is a number of characters.
-    """
+    """Return the number of steps until the first check of the limits, and the maximum length of output."""
     return portion(render), render.limits.output
 
 
@@ -64,10 +61,12 @@ def portion(render: "Render") -> int:
 
 
 def spent(render: "Render", steps: int, left: int) -> int:
-    """Return the next portion of steps. Raises LimitError if a limit is exceeded.
+    """Take the next portion from the remaining steps of a render, and return its size.
 
-    ``steps`` is the unused part of the last portion. If the code needed more steps than the portion,
-    ``steps`` is negative. ``left`` is the number of characters that the template may still print.
+    * ``steps``: the unused part of the last portion, or a negative number if the code used more steps
+    * ``left``: the number of characters that the template may still print
+
+    Raises LimitError if the render exceeds a limit.
     """
     if left < 0:
         raise too_long(render)
@@ -121,7 +120,7 @@ def text_of(v: "Any") -> str:
 def call(v: "Any", arguments: "tuple[Any, ...]") -> "Any":
     """Call a value. Calling nil returns nil.
 
-    Raises Failure for any other value that is not a function, or if the function rejects these arguments.
+    Raises Failure if the value is neither nil nor a function, or if the function rejects these arguments.
     """
     if type(v) is not Function:
         if v is None:
@@ -179,25 +178,25 @@ def item(v: "Any", key: "Any") -> "Any":
 
 
 def member(getter: "Callable[[Any, Any], Any]", v: "Any", key: "Any") -> "Any":
-    """Look up a member that a template calls, and return the member.
+    """Return a member that a template calls, or None for a missing member.
 
-    Return None for a missing member, because calling a missing member does not fail. Raises Failure if the
-    member exists but is None.
+    Raises Failure if the member exists but is None.
     """
     if type(v) is Function:
         v = call(v, ())
     found = getter(v, key)
     if found is None and ((isinstance(v, list) and key < len(v)) or (isinstance(v, dict) and key in v)):
+        # Calling this member fails. Calling a missing member does not fail.
         raise Failure("is not a function (it is invalid)")
     return found
 
 
 def nil_call(state: int, path: str) -> None:
-    """Raise Failure for a call of a variable that a tag such as ``set`` has set to nil.
+    """Raise Failure if the called variable was set to nil by a tag such as ``set`` (``state`` 1).
 
-    A call of an unset variable, or of an argument of a macro, does not fail. ``state`` is 1 if such a tag has
-    set the variable.
+    Raise Panic instead if ``path`` is empty.
     """
+    # Calls of unset variables and of macro arguments do not fail.
     if state == 1 and not path:
         raise Panic("unimplemented")  # pongo2 cannot print a path with a subscript
     if state == 1:
@@ -205,16 +204,14 @@ def nil_call(state: int, path: str) -> None:
 
 
 def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop:
-    """Return ``forloop`` as it is before the first round of a loop.
+    """Return ``forloop`` as it is before the first round of a loop. Raises Panic where Go panics.
 
-    ``parent`` is the value of ``forloop`` outside the loop. ``public`` is the value of ``forloop`` in the
-    context of the render. If both are the same object, the loop has no outer loop, and pongo2 ignores the
-    value. ``state`` tells whether a template has bound ``forloop``:
+    ``parent`` is the value of ``forloop`` outside the loop, and ``public`` is its value in the context.
+    ``state`` tells what has bound ``forloop``:
 
-    * 0: the template has not bound ``forloop``.
-    * 1: a tag such as ``set`` has bound ``forloop``. In this case, Go panics for every value of ``parent``.
-    * 2: an argument of a macro has bound ``forloop``. In this case, Go panics unless ``parent`` is a loop or
-      nil.
+    * 0: nothing. If ``parent`` is the value in the context, pongo2 ignores this value.
+    * 1: a tag such as ``set``. Go always panics.
+    * 2: an argument of a macro. Go panics if ``parent`` is neither a loop nor nil.
     """
     if parent is public and not state:
         parent = None
@@ -226,17 +223,17 @@ def loop(cell: "list[int]", parent: "Any", public: "Any", state: int) -> ForLoop
 def start_loop(forloop: ForLoop, items: "list[Any]", backward: "Any") -> None:
     """Set the fields of ``forloop`` that depend on the iterated value.
 
-    ``backward`` is the iterated value of a ``reversed`` loop, or false for any other loop. If ``backward``
-    is a string, pongo2 counts the rounds down.
+    ``backward`` is the iterated value of a ``reversed`` loop, or false for any other loop.
     """
     forloop.count = len(items)
+    # If the iterated value is a string, pongo2 counts the rounds down.
     forloop.backward = isinstance(backward, str)
 
 
 def rounds(forloop: ForLoop, items: "list[Any]") -> "Iterable[tuple[int, Any]]":
     """Return an index and an item for each round of a loop.
 
-    The index counts down if the loop is over a string and has the keyword ``reversed``.
+    In a ``reversed`` loop over a string, the index counts down.
     """
     if forloop.backward:
         return zip(range(len(items) - 1, -1, -1), items, strict=True)
@@ -251,7 +248,7 @@ def enter(
     defaults: "tuple[Any, ...]",
     arguments: "tuple[Any, ...]",
 ) -> "Scope":
-    """Return the scope of a macro call: a copy of the scope of the macro's definition, plus parameters.
+    """Return the scope of a macro call: the scope of the macro's definition, plus parameters.
 
     Raises Failure if the call has too many arguments.
     """
@@ -288,11 +285,9 @@ def macro(render: "Render", body: "Callable[[Scope, tuple[Any, ...]], str]", sco
 
 
 def block(render: "Render", scope: "Scope", above: "tuple[Body, ...]") -> Block:
-    """Return the value of the variable ``block``.
+    """Return the value of the variable ``block``. Its method ``Super`` renders the replaced body.
 
-    The method ``block.Super`` renders the body that the current body replaces. ``above`` has all replaced
-    bodies, beginning with the body of the outermost template. In the v4 dialect, Super returns "" if the
-    replaced body fails.
+    ``above`` has all replaced bodies, beginning with the body of the outermost template.
     """
 
     def super_() -> str:
@@ -307,6 +302,7 @@ def block(render: "Render", scope: "Scope", above: "tuple[Body, ...]") -> Block:
         try:
             above[-1](inner, pieces)
         except (Failure, Fault) as error:
+            # In the v4 dialect, Super returns "" if the replaced body fails.
             if not render.program.old or (isinstance(error, Fault) and error.panic):
                 raise
             return ""

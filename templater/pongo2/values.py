@@ -1,9 +1,7 @@
 """Go's values in templates: types, conversions, iteration and access.
 
-A value is ``None``, ``bool``, ``int``, ``float``, ``str``, ``list`` or ``dict``, or an instance of the
-classes below, which add Go's static types. A ``str`` contains undecodable bytes as surrogate escapes
-(U+DC80-U+DCFF). The functions accept all of these values. The errors that they raise contain no source
-position: `Failure`, `Panic` and `TooLarge`.
+A value is ``None``, ``bool``, ``int``, ``float``, ``str``, ``list``, ``dict`` or an instance of a class
+below. A ``str`` contains undecodable bytes as surrogate escapes.
 """
 
 from .golang.parse_float import parse_float
@@ -22,8 +20,8 @@ MAX_INT = (1 << 63) - 1
 class Failure(Exception):
     """An error that pongo2 reports with this message. The runtime adds the source position.
 
-    ``v4`` is the message of the v4 dialect. ``sender`` is the origin that pongo2 reports. If ``sender`` is
-    empty, the origin is the filter that was called, or "execution".
+    * ``v4``: the message of the v4 dialect
+    * ``sender``: the origin that pongo2 reports; if empty, the filter that was called, or "execution"
     """
 
     def __init__(self, message: str, v4: str = "", sender: str = "") -> None:
@@ -125,8 +123,7 @@ class GoMap(dict):  # type: ignore[type-arg]
 class MethodMap(GoMap):
     """A map of a named Go type with methods.
 
-    ``methods`` maps the names of Go methods to functions. Each function gets the map and returns the bound
-    method.
+    Each function in ``methods`` gets the map and returns the bound method.
     """
 
     __slots__ = ("methods",)
@@ -148,10 +145,9 @@ VALUE = "*pongo2.Value"
 class Function:
     """A function that a template can call.
 
-    ``params`` has the Go types of the parameters ("*pongo2.Value" accepts any value).
-    If ``variadic`` is true, the last type applies to all further arguments.
-    ``results`` is the number of results of the Go function. pongo2 can only call a function with one or two
-    results.
+    * ``params``: the Go types of the parameters; "*pongo2.Value" accepts any value
+    * ``variadic``: whether the last type applies to all further arguments
+    * ``results``: the number of results; pongo2 can only call a function with one or two results
     """
 
     __slots__ = ("call", "gotype", "params", "results", "simple", "variadic")
@@ -177,9 +173,9 @@ class Function:
 class Struct:
     """A Go struct with fields and methods.
 
-    ``text`` is the result of the struct's String() method, or None if it has no such method. ``pointer`` is
-    true if the value is a pointer to the struct. A pointer equals only itself. ``hidden`` has the names of
-    unexported fields. Reading such a field causes a panic.
+    * ``text``: the result of the method String(), or None without this method
+    * ``pointer``: whether the struct equals only itself
+    * ``hidden``: the unexported fields; reading one of them causes a panic
     """
 
     __slots__ = ("fields", "gotype", "hidden", "methods", "pointer", "text")
@@ -217,9 +213,9 @@ class Struct:
 
 
 class NilPointer:
-    """A nil pointer with a Go type. Such a pointer does not equal nil.
+    """A nil pointer with a Go type, such as ``forloop.Parentloop`` of the outermost loop.
 
-    For example, ``forloop.Parentloop`` of the outermost loop is a nil pointer with a type.
+    Such a pointer does not equal nil.
     """
 
     __slots__ = ("gotype",)
@@ -234,8 +230,7 @@ class NilPointer:
 class ForLoop(Struct):
     """The value of ``forloop``. Each round of the loop sets ``cell[0]`` to the index of the round.
 
-    `get` computes the fields from this index. ``backward`` is true for a ``reversed`` loop over a string. In
-    such a loop, the index counts down. As in pongo2, First and Last are then true in the wrong rounds.
+    For a ``reversed`` loop over a string (``backward``), pongo2 sets First and Last in the wrong rounds.
     """
 
     __slots__ = ("backward", "cell", "count", "parent")
@@ -277,8 +272,7 @@ class ForLoop(Struct):
 class LoopField:
     """The value of ``x`` after ``{% set x = forloop.Counter %}``: a reference to a field of a loop.
 
-    Go's reflection gives a reference to the field, not its value. So the value of ``x`` changes in each round
-    of the loop.
+    As in Go's reflection, the value of ``x`` changes in each round.
     """
 
     __slots__ = ("loop", "name")
@@ -335,8 +329,7 @@ class CycleValue(Struct):
 def recombine(text: str) -> str:
     """Decode surrogate escapes that together form a character, and return the text.
 
-    Call this function for every text that was joined from parts, because the bytes of one character may come
-    from two parts.
+    Call this function for every text that was joined from parts.
     """
     if text.isascii() or not has_bytes(text):
         return text
@@ -513,10 +506,7 @@ def to_float(v: object) -> float:
 
 
 def truthy(v: object) -> bool:
-    """Return whether pongo2 treats a value as true. Python's ``bool`` gives the same result.
-
-    For example, NaN and structs are true, and a nil pointer is false.
-    """
+    """Return whether pongo2 treats a value as true. Python's ``bool`` gives the same result."""
     return bool(v)
 
 
@@ -532,11 +522,10 @@ def iterate(
 ) -> "tuple[list[Any], list[Any] | None]":
     """Return the values that a loop binds to its first name, and the values for its second name.
 
-    The first list has the elements of a list, the bytes of a string or the keys of a map. The second list has
-    the values of a map, and is None for other values.
-
-    Go iterates over a map in random order. This function sorts the keys, so that equal inputs give equal
-    outputs.
+    * list: the items, and None
+    * string: the bytes, and None
+    * map: the sorted keys, and the values
+    * other values: no items, and None
     """
     if isinstance(v, list):
         items = v
@@ -546,6 +535,7 @@ def iterate(
             items = v[::-1]
         return items, None
     if isinstance(v, dict):
+        # The keys are sorted, because Go's order is random.
         keys = sorted(v)
         if not "".join(keys).isascii():
             keys.sort(key=_byte_order(v))
@@ -616,7 +606,9 @@ def _struct_field(v: Struct, name: str) -> "Any":
 
 
 def get_index(v: object, i: int) -> "Any":
-    """Return ``v.0``: an element of a list or a byte of a string, or None if the index is too large.
+    """Return the element ``i`` of a list or the byte ``i`` of a string, for an expression such as ``v.0``.
+
+    Return None if the index is too large.
 
     Raises Failure if values of this type have no elements.
     """

@@ -60,8 +60,7 @@ class CheckedDrive(Drive, Openat2CheckedDaemon):
 class ConfinedDrive(Drive, OsRootCheckedDaemon):
     """The daemon of LXD 6.9, of 5.21.5 and later 5.21 releases, and of 5.0.7 and later 5.0 releases.
 
-    When these releases write the config drive, they read templates with os.Root. os.Root refuses links that
-    leave the templates directory.
+    For the config drive, it reads templates with os.Root, which refuses links out of the templates directory.
     """
 
     def read_template(self, rule: Rule) -> bytes:
@@ -84,7 +83,7 @@ DRIVES: Mapping[str, type[Drive]] = {"plain": Drive, "checked": CheckedDrive, "c
 
 
 def predict_config_drive(plan: Plan, daemon: Drive, outcomes: dict[Change, Outcome]) -> None:
-    """Predict the host's part of a virtual machine's start: the host renders files to the config drive."""
+    """Predict the host's part of a virtual machine's start. The host renders files to the config drive."""
     contents: dict[tuple[str, str], set[bytes | None]] = {}
     for change in plan.changes:
         contents.setdefault((change.trigger, change.path), set()).add(change.content)

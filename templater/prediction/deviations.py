@@ -20,16 +20,14 @@ DOES = (CREATE, UPDATE, KEEP, SKIP, WRITE)
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """One intentional difference: its condition, the behaviour of hosts and of templater, and the reason.
-
-    ``at`` returns whether the deviation applies to a change with this outcome on this host.
-    """
+    """One intentional difference: its condition, the behaviour of hosts and of templater, and the reason."""
 
     name: str
     when: str
     hosts: str
     ours: str
     reason: str
+    #: returns whether the deviation applies to a change with this outcome on this host
     at: Callable[[Change, Outcome | None, Host], bool]
 
 

@@ -19,9 +19,9 @@ class Root:
         self.place = place
 
     def walk(self, name: str, *, follow: bool = True) -> tuple[Place, Node | None]:
-        """Return the place to which ``name`` leads, and the node (file, directory, …) at this place.
+        """Return the place to which ``name`` leads, and the node at this place, such as a file.
 
-        The node is None if the last component of ``name`` does not exist.
+        The node is None if the path's last component does not exist.
         """
         return _Walk(self).to(name, follow=follow)
 
@@ -32,7 +32,7 @@ class Root:
         return node
 
     def mkdir_each(self, directory: str) -> Iterator[Place]:
-        """Create a directory and its parents, each with ``Mkdir``. Yield every place that was created.
+        """Create a directory and its parents, each with ``Mkdir``. Yield each new place.
 
         Raises Fails with path and error of the first directory that cannot be created.
         """

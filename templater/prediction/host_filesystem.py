@@ -40,7 +40,7 @@ _KEEP_ID = 0xFFFFFFFF
 
 
 class Node(NamedTuple):
-    """A file, directory or other object. ``content`` is None if the start did not change it."""
+    """A file, directory or other object. ``content`` is None if the start did not write the file."""
 
     kind: str
     mode: int
@@ -53,17 +53,15 @@ class Node(NamedTuple):
 
 
 class Place:
-    """A name in a directory of the daemon's file system, whether or not it exists.
+    """A name in a directory of the daemon's file system. A file with this name may or may not exist.
 
-    Places form a tree. So each step along a path takes equally long, even if the path has thousands of names.
-
-    The reference to the parent is weak. A strong reference would form a cycle and keep the written files in
-    memory until Python collects garbage.
+    Places form a tree.
     """
 
     __slots__ = ("__weakref__", "_parent", "before", "children", "is_known", "made", "name")
 
     def __init__(self, parent: Place | None, name: str) -> None:
+        # The reference is weak, because a cycle would keep the written files in memory.
         self._parent = None if parent is None else ref(parent)
         self.name = name
         self.children: dict[str, Place] = {}
@@ -204,11 +202,10 @@ class HostFilesystem:
     def walk(
         self, path: str, *, follow: bool = True, create: bool = False, beneath: Place | None = None
     ) -> tuple[Place, Node | None]:
-        """Return the place to which a path leads, and the node (file, directory, …) at this place.
+        """Return the place to which a path leads, and its node. The node is None if the last name is missing.
 
-        The node is None if the last name of the path does not exist.
-
-        ``beneath`` is the directory of an openat2 with RESOLVE_BENEATH. ``create`` stands for O_CREAT.
+        * ``create``: whether O_CREAT is set
+        * ``beneath``: the directory of an openat2 with RESOLVE_BENEATH
 
         Raises Errno with the kernel's error, or Unknown if the path leads outside the known files.
         """
@@ -264,12 +261,9 @@ class HostFilesystem:
             self.put(place, node._replace(content=content))
 
     def make(self, place: Place, kind: str, mode: int) -> None:
-        """Create an empty file or a directory.
+        """Create an empty file or a directory. Raises Errno in an immutable directory.
 
-        If the parent has the setgid bit, the new file or directory gets the parent's group. A new directory
-        then also gets the setgid bit.
-
-        Raises Errno in an immutable directory.
+        If the parent has the setgid bit, the new file gets the parent's group. A directory also gets the bit.
         """
         if place.parent is not None and self._flag(place.parent) == IMMUTABLE:
             raise Errno(EPERM)
@@ -292,7 +286,8 @@ class HostFilesystem:
     def mkdir_all(self, path: str) -> None:
         """Create directories like Incus (internal/util MkdirAllOwner).
 
-        If mkdir fails, for example at a dangling link, Incus still calls chown, and reports chown's error.
+        If mkdir fails, for example at a dangling link, Incus still calls chown. Incus then reports the error
+        of chown.
         """
         cursor = Cursor(self)
         names = names_of(path)

@@ -1,11 +1,9 @@
-"""The daemons of Incus and LXD: the steps of a start that all releases share, then the steps of each family.
+"""The daemons of Incus and LXD: the steps of a start, first for all releases, then for each ``Host.family``.
 
-``Host.family`` names the family of a release:
-
-* I604 and L505 (Incus 6, older LXD releases) use plain paths, and check nothing.
-* I606 and L506 (Incus 6, older LXD releases) check paths with openat2, and then use plain paths.
+* I604 and L505 (Incus 6, older LXD releases) check nothing, and use plain paths.
+* I606 and L506 (Incus 6, older LXD releases) check paths with openat2, then use plain paths.
 * I73 (Incus 7) accesses all files through Go's os.Root.
-* LHEAD (LXD 6.9, 5.21.5 and 5.0.7) checks paths with os.Root, and then uses plain paths.
+* LHEAD (LXD 6.9, 5.21.5 and 5.0.7) checks paths with os.Root, then uses plain paths.
 """
 
 from __future__ import annotations
@@ -86,7 +84,7 @@ class Daemon:
     def put(self, due: Due) -> str:
         """Write the target with ordinary system calls on its path.
 
-        The kernel follows links in this path, to any place on the daemon's machine.
+        Links in this path can lead to any place on the daemon's machine.
         """
         filesystem, rule = self.filesystem, due.rule
         path = normpath(f"{filesystem.rootfs}/{rule.path.lstrip('/')}")
@@ -149,7 +147,7 @@ class Daemon:
     def own(self, place: Place, uid: int, gid: int, mode: int) -> None:
         """Set owner and mode of a new file.
 
-        If the uid or gid is outside the id map, the file keeps the uid or gid that it got on creation.
+        If the uid or gid is outside the id map, do not change it.
         """
         around = self.filesystem.surroundings
         if around.shift:
@@ -205,8 +203,8 @@ class UncheckedDaemon(Daemon):
 class Openat2CheckedDaemon(Daemon):
     """The daemons of families I606 and L506 in ``model.hosts``.
 
-    They first check a target with openat2(RESOLVE_BENEATH), which rejects a target outside the root
-    filesystem. Then they write by a plain path.
+    These daemons check a target with openat2(RESOLVE_BENEATH), and then write to the target by its plain
+    path.
     """
 
     def open_roots(self) -> None:

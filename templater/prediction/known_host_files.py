@@ -26,9 +26,8 @@ class UnknownTemplate(Unknown):
 class Surroundings(NamedTuple):
     """The daemon's machine.
 
-    ``view`` is the machine's whole file system, or None if only the instance's files are known. If the ids on
-    disk are shifted, ``shift`` is the first id of the instance's id map. If they are not shifted, ``shift``
-    is 0.
+    * ``view``: the machine's whole file system, or None if only the instance's files are known
+    * ``shift``: the first id of the instance's id map, or 0 if the ids on disk are not shifted
     """
 
     view: RootfsView | None = None
@@ -97,7 +96,10 @@ def names_of(path: str) -> Names:
 
 
 def below(path: str, root: str) -> str | None:
-    """Return ``path`` relative to ``root``: ``/`` for ``root`` itself, None if it is not below ``root``."""
+    """Return ``path`` relative to ``root``, or None if ``path`` is outside ``root``.
+
+    If both paths are equal, return ``/``.
+    """
     if root == "/" or path == root:
         return "/" if path == root else path
     return path[len(root) :] if path.startswith(root + "/") else None

@@ -33,9 +33,8 @@ def predict(
 ) -> Prediction:
     """Predict an outcome for each change of a plan on the plan's host.
 
-    The changes of a pass are predicted one by one, in the order of metadata.yaml. But the daemons run the
-    rules of a pass in random order. If another order could give another result, the outcome is ``random``.
-    ``check_time`` is called before each change and raises an error if the prediction takes too long.
+    An outcome is ``random`` if it depends on the random order in which daemons run rules. The function
+    ``check_time`` raises an error if the prediction takes too long.
     """
     host = plan.host
     if not host.family:
@@ -85,9 +84,9 @@ def predict(
 def mark_random(changes: list[Change], outcomes: dict[Change, Outcome]) -> str:
     """Set each outcome of a pass to ``random`` if the outcome depends on the order of the rules.
 
-    The daemons run the rules in the random order of a Go map. If a rule stops the start in this pass, return
-    a text that names the rule. If no rule does, return an empty string.
+    Return a text with the rule that stops the start, or "" without such a rule.
     """
+    # The daemons run the rules in the random order of a Go map.
     failing = [
         change for change, outcome in outcomes.items() if not outcome.ok and outcome.result != "unknown"
     ]

@@ -1,10 +1,7 @@
 """A simulated start on a host: each pass runs its rules on the model file system.
 
-`start` runs the rules in a given order.
-
-The daemons run the rules of a pass in random order and stop at the first rule that fails. Only the rules
-before the failing rule have then written their files. The order cannot be predicted. So `start_on_host` finds
-two groups of files: those that the host certainly writes, and those whose state is uncertain.
+`start` runs the rules in a given order. The daemons use a random order, and stop at the first rule that
+fails. So `start_on_host` finds files that are certainly written, and files with an uncertain state.
 """
 
 from __future__ import annotations
@@ -62,8 +59,7 @@ def start(
 ) -> StartResult:
     """Run the passes of one start, with rules in the given order, up to the first rule that fails.
 
-    The daemons run the rules of a pass in random order. To get every possible result, call this function for
-    every order.
+    The daemons run the rules of a pass in random order, so each order can have a different result.
     """
     daemon = FAMILIES[host.family](host, filesystem, instance, render)
     result, passed = "skipped", 0
@@ -205,10 +201,9 @@ class _Run:
         return {place for place, _ in self.filesystem.journal[mark:]}
 
     def changed(self, mark: int) -> set[Place]:
-        """Return the places that the host has changed since an earlier point of the start.
+        """Return the places whose node or content differs from an earlier point of the start.
 
-        ``mark`` is the length of the journal at that point. Omit a place that has the same node or content as
-        at that point.
+        ``mark`` is the length of the journal at that point.
         """
         before: dict[Place, Node | None] = {}
         for place, node in self.filesystem.journal[mark:]:

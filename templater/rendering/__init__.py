@@ -3,10 +3,8 @@
 * `instance_context` builds the variables that a template sees.
 * `render` renders the rules that match a trigger.
 * `unknown_names` reports misspelled variables.
-* `rendered_text_cache` stores each rendered text as long as the template and its values stay the same.
+* `rendered_text_cache` stores each rendered text while the template and its values stay the same.
 * `origins` tells where each rendered line comes from.
-
-None of these modules reads a root filesystem.
 
 May import: model, pongo2.
 """

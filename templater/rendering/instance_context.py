@@ -27,11 +27,7 @@ def context_for(instance: "Instance", rule: "Rule", trigger: str, host: "Host") 
 
 
 class Contexts:
-    """A factory of template contexts for the rules of one instance.
-
-    All contexts share the values that do not depend on the rule. This is safe because a template cannot
-    change a value.
-    """
+    """A factory of template contexts for the rules of one instance."""
 
     __slots__ = ("host", "instance", "made")
 
@@ -41,6 +37,8 @@ class Contexts:
         self.made: dict[str, Any] | None = None
 
     def of(self, rule: "Rule", trigger: str) -> "dict[str, Any]":
+        # All contexts share the values that do not depend on the rule. This is safe because a template cannot
+        # change a value.
         if self.made is None:
             self.made = context_for(self.instance, rule, trigger, self.host)
         context = dict(self.made)
@@ -53,8 +51,7 @@ class Contexts:
 def facts_of(instance: "Instance") -> "dict[str, str]":
     """Return the value of the variable ``instance``, whose alias is ``container``.
 
-    All values in the result are strings, so ``{% if instance.ephemeral %}`` is true even for "false". Virtual
-    machines have no ``privileged``.
+    All values in the result are strings, so ``{% if instance.ephemeral %}`` is true even for "false".
     """
     # Incus defines these fields in templateApplyNow in driver_lxc.go and driver_qemu.go.
     facts = {

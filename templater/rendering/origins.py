@@ -82,9 +82,8 @@ class Origin(NamedTuple):
 class Layers:
     """The layers that supply the values of one instance: the image, the profiles and the instance's own keys.
 
-    ``given`` is the instance as the user described it. ``made`` is the instance that templates see: it also
-    has the keys that a daemon adds. ``options`` and ``device_options`` have the names of the keys and devices
-    that the command line sets.
+    ``given`` is the instance as the user described it. ``made`` also has the daemon's keys. ``options`` and
+    ``device_options`` name the keys and devices that the command line sets.
     """
 
     def __init__(
@@ -221,8 +220,7 @@ def layers_of(
 ) -> Layers:
     """Return the layers of configuration from which a plan's instance gets its values.
 
-    ``options`` has the names of the configuration keys that the command line sets. ``device_options`` has the
-    names of the devices that the command line adds or changes.
+    ``options`` and ``device_options`` have the names of the keys and devices that the command line sets.
     """
     return Layers(instance, plan.instance, plan.metadata, options=options, device_options=device_options)
 
@@ -233,12 +231,10 @@ def layers_of(
 class Part(NamedTuple):
     """A part of a rendered line. ``kind`` is "text" (a text of the template), "value" or "nothing".
 
-    * A part of the kind "nothing" stands for a condition or loop that has printed nothing.
-    * ``line`` and ``column`` are the part's position in the template.
-    * ``origins`` has the origins of the values in the part.
+    * "nothing" stands for a condition or loop that has printed nothing.
+    * ``line`` and ``column`` are a position in the template.
     * ``because`` has the origins of the values in the conditions and loops around the part.
-    * ``compared`` has those items of ``origins`` and ``because`` whose values the template compares, or
-      changes in an unknown way.
+    * ``compared`` has the origins of values that the template compares, or changes in an unknown way.
     """
 
     text: str
@@ -272,8 +268,7 @@ class Reading(NamedTuple):
 class Explainer:
     """A finder that tells where the values in an instance's files come from.
 
-    ``options`` need a clock and a seed, so that a second render gives the same text. Templates with the same
-    text are compiled only once.
+    ``options`` need a clock and a seed, so that a second render gives the same text.
     """
 
     def __init__(self, templates: Mapping[str, TemplateFile], layers: Layers, options: RenderOptions) -> None:
@@ -289,9 +284,9 @@ class Explainer:
 
         The result is None in these cases:
 
-        * The change has no content, or its template is unknown.
-        * The content has more than ``MAX_LINES`` lines, or its parts have more than ``MAX_ORIGINS`` origins.
-        * The traced render fails, exceeds a limit or gives a different text.
+        * The content or its template is missing.
+        * The content has too many lines or origins.
+        * The traced render fails, or gives another text.
         """
         file, options = self.templates.get(change.rule.template), self.options
         if change.content is None or file is None or file.data is None:
@@ -366,12 +361,6 @@ def name_of(read: Read) -> Name:
 def names_read(source: Source, dialect: str) -> frozenset[Name] | None:
     """Return the names that a template reads from its context, or None if they cannot be found.
 
-    The result is None in these cases:
-
-    * Parsing exceeds a limit.
-    * The template itself sets a name that the daemon provides. Some uses of this name then read the
-      template's value instead of the daemon's value.
-
     For a template with a syntax error, the result is empty.
     """
     from ..pongo2.names_read import reads_of
@@ -383,14 +372,15 @@ def names_read(source: Source, dialect: str) -> frozenset[Name] | None:
         return frozenset()
     except TemplaterError:
         return None
+    # If the template sets a name of the daemon, the names cannot be found.
     return frozenset(map(name_of, reads_of(document))) if DAEMON_NAMES.isdisjoint(document.bound) else None
 
 
 def readings(source: Source, rule: Rule, layers: Layers, dialect: str) -> list[Reading]:
     """Return every name that a template reads from its context, in the order of the first reads.
 
-    If the template computes a key, the result has the name of the whole map, such as ``config``. Raises
-    TemplaterError if the template is invalid.
+    For a computed key, return the name of the whole map, such as ``config``. Raises TemplaterError if the
+    template is invalid.
     """
     from .unknown_names import parsed_reads
 
@@ -403,8 +393,7 @@ def readings(source: Source, rule: Rule, layers: Layers, dialect: str) -> list[R
 def keys_read(sources: Iterable[Source], dialect: str, seconds: float) -> set[str] | None:
     """Return the configuration keys that templates read.
 
-    Return None if a template is invalid, reads all keys or computes a key. Also return None if parsing takes
-    more than ``seconds`` of processor time.
+    Return None if a template is invalid or may read every key, or after ``seconds`` of processor time.
     """
     from .unknown_names import parsed_reads
 

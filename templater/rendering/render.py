@@ -60,12 +60,9 @@ def render(
     *,
     codes: "Mapping[str, CodeType] | None" = None,
 ) -> "list[Rendering]":
-    """Render the matching rules of each trigger, one trigger after the other.
+    """Render the matching rules of each trigger, in the order of the triggers and of metadata.yaml.
 
-    The rules of one trigger are rendered in the order of metadata.yaml. If a rule fails, its rendering has an
-    ``error``, and this function still renders the remaining rules. ``codes`` maps the names of templates to
-    compiled code from the cache, so that a render need not import the compiler. The total time limit starts
-    here, unless it has already started.
+    The rendering of a failed rule has an ``error``. ``codes`` has cached code by template name.
 
     Raises LimitError if rendering takes too long, or gives too many files or bytes.
     """
@@ -104,10 +101,9 @@ def render_data(
 ) -> bytes:
     """Render ``data`` as a rule's template.
 
-    Predictions call this function for templates that templater itself refuses to read, such as symlinks.
-
     Raises TemplaterError if the template does not compile or render, or exceeds a limit.
     """
+    # Predictions call this function for templates that templater itself refuses to read, such as symlinks.
     from .instance_context import context_for
 
     options.check_time()
@@ -116,10 +112,8 @@ def render_data(
 
 
 def is_due(rule: "Rule", trigger: str) -> bool:
-    """Return whether a rule runs on a trigger.
-
-    A null entry counts as a rule for every trigger, because the daemons panic on it at each trigger.
-    """
+    """Return whether a rule runs on a trigger."""
+    # The daemons panic on a null entry at each trigger.
     return rule.null or trigger in rule.when
 
 
@@ -162,10 +156,8 @@ def _late(limits: "Limits", rule: "Rule", trigger: str, done: int) -> TemplaterE
 
 
 def _with_rule(error: TemplaterError, rule: "Rule", trigger: str) -> TemplaterError:
-    """Return a copy of an error with a note that names the rule.
-
-    The copy is necessary because all rules with the same template share the original error.
-    """
+    """Return a copy of an error with a note that names the rule."""
+    # All rules with the same template share the original error.
     span = rule.spans.get("path")
     place = f" at {span.place}" if span is not None else ""
     about = error.span or rule.spans.get("template") or span
@@ -195,11 +187,9 @@ _WITHOUT_VALUE = {
 
 
 def without_values(error: TemplaterError) -> TemplaterError:
-    """Return a render error without the values of the template's variables.
-
-    A hook's log, a hook's stderr and a report can be visible to users who must not read the configuration of
-    the instance. A template can put a password into an error, in any encoding.
-    """
+    """Return a render error without the values of the template's variables."""
+    # An error can contain a password in any encoding. Logs and reports can be visible to users who must not
+    # read the instance's configuration.
     message, hint = error.message, error.hint
     if isinstance(error, RenderError):
         if message not in _FIXED_TEXTS and not message.startswith(_FIXED_BEGINNINGS):
@@ -214,7 +204,7 @@ def without_values(error: TemplaterError) -> TemplaterError:
 class Compiled:
     """Templates that are compiled on first use. If a template does not compile, its error is stored.
 
-    `render` accepts this object instead of ``templates``. Several calls can share one object.
+    Several calls of `render` can share one object.
     """
 
     __slots__ = ("alike", "codes", "limits", "made", "options", "templates", "texts")
@@ -254,10 +244,9 @@ class Compiled:
         return made
 
     def ignores_trigger(self, name: str) -> bool:
-        """Return whether a rule with this template gives the same text for every trigger of a start.
+        """Return whether a template gives the same text for every trigger of a start.
 
-        The result is true if the template contains neither the word ``trigger`` nor the word ``random``. Only
-        the variable ``trigger`` depends on the trigger, and only ``random`` gives random text.
+        Such a template contains neither ``trigger`` nor ``random``.
         """
         found = self.alike.get(name)
         if found is None:

@@ -56,15 +56,13 @@ class Parsed(NamedTuple):
 
 
 class Memo:
-    """A store of results, such as rendered texts. A run that plans, checks or tests an image uses the store.
+    """A store of results, such as rendered texts, for runs that plan, check or test an image.
 
-    The key of a result contains everything on which the result depends.
-
-    Each run reuses the results of the previous run, and adds new results. Errors are not stored. The results
-    of one run have at most ``MOST`` bytes. A result that would exceed this limit is not stored.
+    Each run reuses the previous run's results, at most ``MOST`` bytes. Errors are not stored.
     """
 
     def __init__(self) -> None:
+        # A key contains everything on which its result depends.
         self._last: dict[Any, tuple[Any, int]] = {}
         self._now: dict[Any, tuple[Any, int]] = {}
         self._size = 0
@@ -150,13 +148,12 @@ class _Templates(Compiled):
 def parse(source: Source, dialect: str) -> Parsed:
     """Find the names on which the rendered text of a template depends.
 
-    An identifier counts if the context has a variable with this name. The identifier can also be a member of
-    a value, such as the ``config`` in ``x.config``.
+    If the template reads a map only by constant keys, return the keys instead of the map's name.
 
-    If the template reads only constant keys of a map, the result has these keys instead of the map's name.
     Raises TemplaterError if the template is invalid.
     """
     document = Compilation(source, DIALECTS[dialect]).parsed()
+    # Each identifier that equals the name of a daemon variable counts, even the member in ``x.config``.
     counted = Counter(token.value for token in document.tokens if token.kind == IDENTIFIER)
     paths: Counter[str] = Counter()
     keys: dict[str, set[str | None]] = {}

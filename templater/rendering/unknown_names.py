@@ -30,10 +30,11 @@ _LONGEST_CALL = 200
 
 
 class UnknownName(NamedTuple):
-    """A name that renders as empty text. ``hint`` may be "".
+    """A name that renders as empty text.
 
-    ``part`` is the index of the unknown part in the variable's path, or None if the whole path is unknown.
-    ``span`` is the position of the unknown part.
+    * ``span``: the position of the unknown part
+    * ``hint``: a hint, or ""
+    * ``part``: the index of the unknown part in the variable's path, or None if the whole path is unknown
     """
 
     name: str
@@ -48,9 +49,8 @@ def unknown_names(
 ) -> tuple[UnknownName, ...]:
     """Return the names in ``template`` that no host provides, each at its first position.
 
-    ``template`` is a source or the result of ``parsed_reads``. If a source cannot be parsed, the result is
-    empty, because rendering will report the error. ``properties`` has the names of the rule's properties. If
-    it is None, members of the variable ``properties`` are not checked.
+    * ``template``: a source or the result of ``parsed_reads``. For an invalid source, return ().
+    * ``properties``: the names of the rule's properties, or None to skip their check
     """
     try:
         reads = parsed_reads(template, dialect) if isinstance(template, Source) else template
@@ -64,7 +64,7 @@ def unknown_names(
 
 
 def grouped(reads: Iterable[Read]) -> Iterable[list[Read]]:
-    """Group the uses of the same name. Only one use of each group needs a `check`."""
+    """Group the uses of the same name. Callers need to pass only one use of each group to `check`."""
     found: dict[tuple[tuple[str, ...], str | None], list[Read]] = {}
     for read in reads:
         found.setdefault((read.path, read.key), []).append(read)
@@ -102,10 +102,9 @@ def check(read: Read, properties: Collection[str] | None) -> Iterator[UnknownNam
 
 
 def called_with(span: Span) -> str:
-    """Return the arguments of the call after a span, for a hint that suggests a call of ``config_get``.
+    """Return two arguments for ``config_get`` in a hint. Copy them from the call at the end of ``span``.
 
-    ``config_get`` needs two arguments. If the template's call has only one argument, add an empty default.
-    Return "" if no call follows the span, or if the arguments are too long for a hint.
+    Return "" if there is no call, or if its arguments are too long.
     """
     text = span.source.text[span.end : span.end + _LONGEST_CALL]
     arguments, end, _ = text.partition("\n")[0].partition(")")

@@ -14,7 +14,7 @@ _CARETS = re.compile(r"^ +\| *(?P<carets>\^+)$")
 class MarkedLine(NamedTuple):
     """A line of an error's explanation, with its kind.
 
-    In a source line, and in the line of carets below it, the marked part extends from ``start`` to ``end``.
+    In a line of source or carets, the part ``text[start:end]`` is marked.
     """
 
     kind: str

@@ -36,9 +36,10 @@ class Side(NamedTuple):
 
 
 class FileComparison(NamedTuple):
-    """A file, as two plans write it.
+    """A file that at least one of two plans writes.
 
-    ``before`` or ``after`` is None if that plan does not write the file.
+    ``before`` is None if the first plan does not write the file. ``after`` is None if the second plan does
+    not write the file.
     """
 
     path: str
@@ -67,7 +68,7 @@ def compare_plans(before: Plan, after: Plan) -> list[FileComparison]:
 def last_changes(plan: Plan) -> dict[str, Side]:
     """Return each file in the state after the last trigger of a plan.
 
-    If a rule fails to write a file at any trigger, the file counts as failed.
+    If a change of a file fails, return this failed change for the file.
     """
     found: dict[str, Side] = {}
     for change in plan.changes:

@@ -22,8 +22,8 @@ MAX_NAMED = 8
 class Explained(NamedTuple):
     """The explanation of one file in one pass. A pass runs the rules of one trigger.
 
-    ``lines`` is None if the origins of the lines are unknown. If a later pass renders the file again,
-    ``later`` is the change in that pass. In this case, only the explanation of ``later`` has lines.
+    * ``lines``: None for a file with ``later``, for unknown origins, and for a failed or skipped change
+    * ``later``: the change in a later pass that renders the file again
     """
 
     change: Change
@@ -34,7 +34,7 @@ class Explained(NamedTuple):
 class Chunk(NamedTuple):
     """A part of a line of the report.
 
-    ``kind`` is "heading", a kind of origin, or "", and decides the part's colour.
+    ``kind`` decides the part's colour. It is "heading", a kind of origin, or "".
     """
 
     text: str
@@ -42,10 +42,9 @@ class Chunk(NamedTuple):
 
 
 class Continuation(NamedTuple):
-    """The first part of a line. This part can belong to a value that began in an earlier line.
+    """The first part of a line that can continue a value from an earlier line.
 
-    ``last`` is the index of the line in which the value of this part ends. Empty lines between the lines of a
-    value belong to the value.
+    ``last`` is the index of the line in which the value ends.
     """
 
     first: Part
@@ -143,10 +142,7 @@ def is_continued(before: Part, part: Part) -> bool:
 
 
 def continuations(lines: Sequence[Line]) -> list[Continuation | None]:
-    """Return a list with one item for each line.
-
-    The item describes the first part in the lines below. If all lines below are empty, the item is None.
-    """
+    """Return, for each line, the first part in the lines below, or None if all lines below are empty."""
     found: list[Continuation | None] = []
     below: Continuation | None = None
     for index in range(len(lines) - 1, -1, -1):
@@ -191,13 +187,9 @@ def named(origins: Sequence[Origin]) -> str:
 
 
 def kind_of(origins: Sequence[Origin]) -> str:
-    """Return the kind of origin that decides a value's colour.
+    """Return the kind of origin that decides a value's colour, or "" without origins.
 
-    Return the first kind in this list that applies:
-
-    * the kind of the last origin that is neither a "default" nor "undefined"
-    * "default", if any origin is a default
-    * "undefined", or "" if ``origins`` is empty
+    The last kind decides. Other kinds have precedence over "default", and "default" over "undefined".
     """
     kinds = [origin.kind for origin in origins if origin.kind != "undefined"]
     kinds = [kind for kind in kinds if kind != "default"] or kinds

@@ -48,8 +48,7 @@ def tree(plan: Plan) -> Iterator[Leaf]:
 def last_headings(plan: Plan) -> dict[str, Heading]:
     """Return a heading for each file.
 
-    The heading describes the first failed change of the file. If no change has failed, the heading
-    describes the last change that has an effect.
+    The heading describes the first failed change, or else the last change that has an effect.
     """
     omitted = set(unchanged(plan))
     found: dict[str, Change] = {}

@@ -49,8 +49,7 @@ class Row:
 class HostTable:
     """The results of all hosts.
 
-    ``errors`` maps the name of a host to its error, if the host cannot read the image or the whole start
-    fails.
+    ``errors`` maps a host's name to an error if the host cannot read the image or the whole start fails.
     """
 
     hosts: tuple[str, ...]
@@ -67,10 +66,9 @@ class HostTable:
 
 
 def host_table(plans: Mapping[str, Plan | TemplaterError], find: FindConstruct | None = None) -> HostTable:
-    """Compare the plans of ``planning.every_host``.
+    """Compare the plans of ``planning.every_host`` with the first plan.
 
-    The content of each file is compared with the content of the same file in the first plan. ``find`` returns
-    the construct of the template that causes a difference.
+    The function ``find`` returns the construct of the template that causes a difference.
     """
     errors: dict[str, str] = {}
     changes: dict[str, dict[tuple[str, str, int], Change]] = {}
@@ -160,7 +158,7 @@ def table_data(table: HostTable) -> dict[str, Any]:
 def _by_key(plan: Plan) -> dict[tuple[str, str, int], Change]:
     """Return a plan's changes as a dict. A key consists of the trigger, the path, and a number.
 
-    The number distinguishes changes with the same trigger and path.
+    The number makes the keys unique.
     """
     found: dict[tuple[str, str, int], Change] = {}
     counts: dict[tuple[str, str], int] = {}

@@ -23,9 +23,10 @@ CONTEXT = 3
 def diff(plan: Plan) -> str:
     """Return the changes of ``plan.files()`` as a patch for ``patch -p1`` in the root filesystem.
 
-    Bytes that are not UTF-8 are surrogates: encode the patch with ``surrogateescape`` to restore them. Lines
-    that begin with ``#`` show owners and other facts that a patch cannot express. patch(1) skips these lines.
+    The caller must encode the patch with ``surrogateescape``.
     """
+    # Surrogates stand for bytes that are not UTF-8. Lines that begin with ``#`` show owners and other facts.
+    # patch(1) skips these lines.
     return "".join(files(plan))
 
 

@@ -34,8 +34,8 @@ CRASH = "the daemon crashes"
 class Block(NamedTuple):
     """The parts of one change in a report: a heading, remarks and a body.
 
-    ``body`` is the rendered text or, if the change ``failed``, the explanation of its error. ``body`` is None
-    if the report shows neither. ``warns`` is true if the host neither writes nor skips the file.
+    * ``body``: the rendered text, the explanation of an error, or None
+    * ``warns``: false if the host writes or skips the file without a known deviation from templater
     """
 
     change: Change
@@ -66,8 +66,8 @@ class Heading(NamedTuple):
 def blocks(plan: Plan, *, fold: bool = False) -> Iterator[Block]:
     """Yield a block for each change, in order.
 
-    If a later trigger renders a file again, only the block of the later trigger shows the content. If
-    ``fold`` is true, omit the changes that ``unchanged`` returns.
+    If several triggers render a file, only the block of the last trigger shows the content. If ``fold`` is
+    true, omit the changes that ``unchanged`` returns.
     """
     folded = set(unchanged(plan)) if fold else set()
     changes = [change for change in plan.changes if change not in folded]
@@ -95,9 +95,9 @@ def written_again(later: Change) -> str:
 
 
 def unchanged(plan: Plan) -> list[Change]:
-    """Return the changes of later triggers that leave a file as an earlier trigger left it.
+    """Return the changes after which a file is the same as after an earlier trigger.
 
-    Omit a change if its outcome on the host differs from its outcome in templater.
+    Omit a change if its outcomes on the host and in templater differ.
     """
     earlier: dict[str, Change] = {}
     found = []
@@ -180,11 +180,9 @@ def result_text(plan: Plan, result: str, error: str) -> str:
 
 
 def crashes(plan: Plan, error: str) -> bool:
-    """Return whether an error ends the daemon.
-
-    Only a panic during the start of a virtual machine ends the daemon. For a container, the daemon renders in
-    an HTTP handler, and Go's net/http package recovers from a panic in a handler.
-    """
+    """Return whether an error ends the daemon: a panic during the start of a virtual machine."""
+    # For a container, the daemon renders in an HTTP handler, and Go's net/http package recovers from a panic
+    # in a handler.
     return plan.instance.is_vm and error.startswith(PANIC)
 
 

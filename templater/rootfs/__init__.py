@@ -2,7 +2,7 @@
 
 * `confined_root` is the only module that opens a path below an untrusted directory.
 * `resolve_beneath` has the two mechanisms of `confined_root`.
-* `confined_directory` creates, renames and removes names in a directory that `confined_root` has opened.
+* `confined_directory` changes names in a directory that `confined_root` has opened.
 * `confined_without_descriptors` reads on systems such as Windows.
 * `regular_files` reads, compares and writes files by descriptor.
 * `system_calls` has the open flags, and the values and errors of system calls.
@@ -12,7 +12,7 @@
 * `id_map` maps ids of a container to ids on disk.
 * `disk_sync` writes files to the disk.
 * `file_system_type` recognises overlays.
-* `close_in_another_process` lets a hook or command end before the kernel has freed the removed files.
+* `close_in_another_process` leaves slow closes of removed files to another process.
 
 May import: model, oslite.
 """

@@ -1,39 +1,16 @@
-"""Removed files that this process has open. Another process waits until the kernel has freed their blocks.
+"""Slow closes of removed files, which hooks and commands leave to another process.
 
-**Files.** If a file has no name any more, the kernel frees its blocks when the last process closes the file.
-On file systems other than btrfs, the time for this depends on the size of the file.
+The kernel frees the blocks of a removed file when the last process closes the file. On btrfs, this can take
+minutes, even for a small file. ``handing_over`` starts a process that does the slow work later:
 
-On btrfs, this can take minutes. With quotas, btrfs looks at every reference to each block. If the blocks of a
-file of 64 KiB also belong to 100,000 other files, this takes 20 seconds. Even an empty file can have
-gigabytes of extended attributes. So no limit on the size prevents this work, and no time limit can end it.
+* If a removal may be slow, ``hold`` opens the file before the caller removes its name.
+* ``close`` leaves a file to the other process if the file's last name was removed.
+* ``remove_directory`` leaves the removal of an empty directory to the other process.
+* ``unmount_at_end`` leaves the end of a mount to the other process.
+* ``close_rest_at_end`` is for files that are still open at the end, for example after an error.
 
-If a removal may be slow, hooks and commands open the file before they remove or replace its name.
-``handing_over`` leaves the last close to a new process. A runtime that starts a container does not wait for
-that process. A different program can also remove a file or directory that is open in this process. ``close``
-then leaves the last close to a new process, too.
-
-**Directories.** If a process looks up a missing name in a directory, the kernel keeps a record of that name.
-When the directory is removed, the kernel frees all of these records. For four million names in an empty
-directory, this takes 7 seconds. During this time, the directory above is locked. So ``remove_directory``
-leaves the removal to the new process, at the end of all work.
-
-In a PID namespace of a container, a hook removes the directories itself. If a new process removed them, a
-process of the container could trace the new process. The container would then have the new process's rights
-on the host, and its open files.
-
-At its end, a hook or command kills each process that only closes files: the kernel then closes the files.
-
-**Overlays.** When the kernel unmounts an overlay, it first writes all changes of the upper layer's file
-system to the disk, including the changes of other processes. Only the option ``volatile`` prevents this. With
-and without this option, the kernel then frees the files that were removed from the layers. ``unmount_at_end``
-leaves this work to the process that closes the removed files last.
-
-**Other open files.** An error can leave a file or directory open, and a hook keeps the layers of an overlay
-open. So hooks and commands call ``close_rest_at_end``. Without this call, their process could not end before
-the kernel has freed each removed file or directory that is still open.
-
-Programs that use the Python API keep no files open, because they can have threads and child processes of
-their own.
+Outside of ``handing_over``, this process does everything itself. The Python API does not use
+``handing_over``, because its callers can have threads and child processes.
 """
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
@@ -87,8 +64,7 @@ def handing_over(
 ) -> "Result":
     """Call a function that does the work of a hook or command.
 
-    Afterwards, start a process that closes the removed files. The caller need not wait for that process. The
-    module's docstring gives the details.
+    Afterwards, start a process that closes the removed files. The module's docstring gives the details.
     """
     global _doomed, _held, _kept  # noqa: PLW0603
     outer = _held, _kept
@@ -112,7 +88,7 @@ def handing_over(
 
 
 def close_rest_at_end() -> None:
-    """When ``handing_over`` ends, close all files and directories that were opened after this call.
+    """At the end of ``handing_over``, close all files and directories that are opened after this call.
 
     Call this function only in a process that ends after ``handing_over``.
     """
@@ -124,14 +100,8 @@ def close_rest_at_end() -> None:
 def unmount_at_end(path: str, *, itself: bool) -> None:
     """When ``handing_over`` ends, unmount a file system that this process has mounted in its own namespace.
 
-    By default, the process that closes the removed files also ends the mount. If ``itself`` is true, this
-    process ends the mount. It first waits until the removed files are closed, but at most ``LONG_PATIENCE``
-    seconds.
-
-    ``itself`` is for an overlay with the option ``index=on``. While a removed file of this overlay is open,
-    the kernel refuses another overlay with the same upper layer.
-
-    Without ``handing_over``, the kernel unmounts the file system when the namespace ends.
+    If ``itself`` is true, this process ends the mount, as an overlay with ``index=on`` needs. Otherwise,
+    another process ends the mount.
     """
     _mounted.append((path, itself))
 
@@ -140,16 +110,18 @@ def _unmount(path: str, itself: bool, held: "list[int]") -> None:
     """Detach a file system from this process's namespace.
 
     If ``itself`` is true, first wait until another process has closed the removed files.
-
-    If ``itself`` is false, leave the slow part to that process: add the file system's open root directory to
-    ``held``. The kernel unmounts the file system when the last process closes this directory.
     """
+    # When the kernel unmounts an overlay, it frees the files that were removed from the layers. Without the
+    # option ``volatile``, it first writes all changes of the upper layer's file system to the disk.
     if not itself:
         try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
+            # The last close of this directory ends the mount.
             held.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
         except OSError:  # probably too many open files
             pass
     elif held or _doomed:
+        # While a removed file of an overlay with ``index=on`` is open, the kernel refuses another overlay
+        # with the same upper layer.
         _hand_over(held, LONG_PATIENCE)
     libc("umount2")(fsencode(path), _MNT_DETACH | _UMOUNT_NOFOLLOW)
 
@@ -157,7 +129,7 @@ def _unmount(path: str, itself: bool, held: "list[int]") -> None:
 def _close_all_except(kept: "set[int]", held: "list[int]") -> None:
     """Close all files and directories that are not in ``kept``.
 
-    If the last name of a file or directory was removed, do not close it, but add its descriptor to ``held``.
+    If the last name of a file was removed, add its descriptor to ``held`` instead.
     """
     for fd in {*_descriptors()}.difference(kept):
         try:
@@ -175,8 +147,7 @@ def _close_all_except(kept: "set[int]", held: "list[int]") -> None:
 def hold(directory: int, name: str, on_btrfs: "list[bool] | None" = None) -> None:
     """Open a file before the caller removes or replaces its name, if removing the file may be slow.
 
-    Do nothing if the file is missing or can't be opened. ``on_btrfs`` keeps the result of ``is_on_btrfs`` for
-    later calls with the same directory.
+    Ignore errors. ``on_btrfs`` stores the result of ``is_on_btrfs`` for later calls with the same directory.
     """
     held = _held
     if held is None or not _may_be_slow(directory, name, [] if on_btrfs is None else on_btrfs):
@@ -194,11 +165,14 @@ def hold(directory: int, name: str, on_btrfs: "list[bool] | None" = None) -> Non
 
 
 def remove_directory(above: int, name: str) -> None:
-    """Remove an empty directory. During ``handing_over``, leave the removal to another process.
+    """Remove the empty directory ``name`` in the directory with the descriptor ``above``.
 
-    ``above`` is a descriptor of the directory that contains the directory ``name``. Raises OSError if this
-    process removes the directory and fails. The other process ignores errors.
+    During ``handing_over``, leave the removal to another process, which ignores errors. Raises OSError if the
+    removal in this process fails.
     """
+    # If a process looks up a missing name in a directory, the kernel keeps a record of that name. The removal
+    # of the directory frees these records: for four million names, this takes 7 seconds. During this time,
+    # the directory above is locked.
     doomed = _doomed
     if doomed is None:
         os.rmdir(name, dir_fd=above)
@@ -220,12 +194,9 @@ def _is_same(one: int, other: int) -> bool:
 
 
 def close(fd: int, status: "os.stat_result | None" = None) -> None:
-    """Close a file or directory. During ``handing_over``, keep the file open if its last name was removed.
+    """Close a file or directory, and ignore errors.
 
-    ``status`` is the status of the file, if the caller has just read it.
-
-    Ignore errors: the kernel closes the descriptor anyway, and a caller that needs the data on disk has
-    already synced it.
+    During ``handing_over``, leave a file to the other process if the file's last name was removed.
     """
     held = _held
     if held is None or (_has_name(fd) if status is None else status.st_nlink):
@@ -256,10 +227,8 @@ def _is_open(fd: int) -> bool:
 
 
 def is_on_btrfs(fd: int) -> bool:
-    """Return whether an open file, or its upper layer in an overlay, is on btrfs.
-
-    Unlike other disk file systems, btrfs reports 0 as its number of inodes, also below overlayfs.
-    """
+    """Return whether an open file, or its upper layer in an overlay, is on btrfs."""
+    # Unlike other disk file systems, btrfs reports 0 as its number of inodes, also below overlayfs.
     return not os.fstatvfs(fd).f_files
 
 
@@ -268,6 +237,9 @@ def _may_be_slow(directory: int, name: str, on_btrfs: "list[bool]") -> bool:
     try:
         if not on_btrfs:
             on_btrfs.append(is_on_btrfs(directory))
+        # With quotas, btrfs looks at every reference to each block. If the blocks of a file of 64 KiB also
+        # belong to 100,000 other files, this takes 20 seconds. Even an empty file can have gigabytes of
+        # extended attributes.
         if on_btrfs[0]:
             return True
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -289,26 +261,18 @@ def _keep(held: "list[int]", fd: int) -> None:
 
 
 def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
-    """Close the files in this process, after starting another process that has the same files open.
+    """Start another process that closes the files in ``held`` later. Then close the files in this process.
 
-    The other process closes the files later, so the kernel frees their blocks at the end of that process.
-
-    ``patience`` is the number of seconds to wait for the end of the other process. Callers give ``patience``
-    only at the end of their work. If the other process ends later, the next call of this function reaps that
-    process. Until the next call, that process counts towards limits on processes.
-
-    If no container can trace the other process, that process also removes the directories of
-    ``remove_directory``. It does so only at the end of the work. An earlier removal could lock a directory
-    that this process needs.
-
-    Some runtimes read the output of a hook until every process has closed the output. So the other process
-    closes every descriptor that it does not need.
-
-    If the other process can't be started, the kernel frees the blocks before this function returns.
+    If ``patience`` is given, the other process also removes the directories of ``remove_directory``. This
+    process then waits at most ``patience`` seconds for the end of the other process. Give ``patience`` only
+    at the end of all work.
     """
     files = _taken(held)
+    # An earlier removal could lock a directory that this process needs.
     directories = _taken(_doomed)[::-1] if _doomed and patience is not None else []
     above = {fd for fd, _ in directories}
+    # If a process of the container traced the new process, the container would have that process's rights on
+    # the host, and its open files.
     if directories and _can_be_traced():
         _remove_all(directories, monotonic() + PATIENCE)  # no time limit applies any more
         directories = []
@@ -329,6 +293,7 @@ def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
         except OSError:  # too many processes, or too little memory
             pass
         if not child:
+            # No other process could be started, so this process does the work.
             _remove_all(directories)
         for fd in (*files, *above, *pipe):  # the end of the pipe is last: now the process may end, too
             _close(fd)
@@ -336,6 +301,8 @@ def _hand_over(held: "list[int]", patience: "float | None" = None) -> None:
             _started.append(child)
             if directories:
                 _removing.add(child)
+            # If the child ends later, the next call of this function reaps it. Until then, the child counts
+            # towards limits on processes.
             _wait(child, patience or 0.0)
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
@@ -355,14 +322,13 @@ def _taken(held: "list[Item]") -> "list[Item]":
 
 
 def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]", highest: int) -> None:
-    """Keep the files in ``kept`` open until the parent process has closed them, and then end.
+    """Keep the files in ``kept`` open until the parent process has closed them. Then remove the directories.
 
-    This function runs in the process that ``_hand_over`` starts. First, it closes all descriptors up to
-    ``highest`` that are not in ``kept``. When the parent process closes its end of the pipe, the function
-    removes the directories and ends the process. The kernel then closes the files.
+    This function runs in the process that ``_hand_over`` starts.
     """
     keep_functions()
     os.setsid()  # a SIGKILL for the group of the parent process does not end this process early
+    # Some runtimes read the output of a hook until every process has closed the output.
     first = 0
     for fd in sorted(kept):
         os.closerange(first, fd)
@@ -373,11 +339,7 @@ def _close_last(pipe: int, kept: "set[int]", directories: "list[tuple[int, str]]
 
 
 def _can_be_traced() -> bool:
-    """Return whether processes of the container can see and trace a process that this process starts.
-
-    They can if /proc shows an outer PID namespace, and this process is in an inner PID namespace. Some hooks
-    run in such a namespace.
-    """
+    """Return whether processes of the container can see and trace a process that this process starts."""
     try:
         fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -386,6 +348,8 @@ def _can_be_traced() -> bool:
             os.close(fd)
     except OSError:
         return True
+    # They can if /proc shows an outer PID namespace, and this process is in an inner PID namespace. Some
+    # hooks run in such a namespace.
     return not any(line.startswith(b"NSpid:") and len(line.split()) == 2 for line in lines)
 
 
@@ -410,11 +374,9 @@ def _wait(child: int, patience: float) -> None:
 
 
 def _end_closing() -> None:
-    """Kill the processes that only close files: the kernel closes the files when these processes end.
-
-    If such a process kept running, another process of the same PID namespace could stop it, and a container
-    could trace it later. Killing has no effect on a process that has ended or is already closing its files.
-    """
+    """Kill the processes that only close files. The kernel closes the files when these processes end."""
+    # Another process of the same PID namespace could stop a process that keeps running, and a container could
+    # trace it later. A kill has no effect on a process that is already closing its files.
     for child in _started:
         if child not in _removing and not _has_ended(child):
             os.kill(child, 9)
@@ -435,6 +397,8 @@ def _descriptors() -> "list[int]":
 
 
 def _close(fd: int) -> None:
+    # After an error, the descriptor is closed anyway. A caller that needs the data on disk has already synced
+    # it.
     try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
         os.close(fd)
     except OSError:

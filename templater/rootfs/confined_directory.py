@@ -37,8 +37,7 @@ MAX_OF_OWNER = 1 << 20
 class Directory(Closing):
     """An open directory below a root. Names passed to its methods are single components.
 
-    The methods raise the kernel's OSError. Callers decide what the error means, and describe
-    it with ``write_error``.
+    The methods raise the kernel's OSError, which callers describe with ``write_error``.
     """
 
     __slots__ = ("fd", "on_btrfs", "path", "root")
@@ -65,9 +64,9 @@ class Directory(Closing):
         return sorted(again(os.listdir, self.fd))
 
     def names_with(self, prefix: str, most: int) -> "tuple[list[str], int]":
-        """Return the names that begin with a prefix. Read at most ``most`` names of the directory.
+        """Read at most ``most`` names of the directory, and return the names that begin with ``prefix``.
 
-        The second result is ``most`` minus the number of names that were read, with or without the prefix.
+        The second result is ``most`` minus the number of names that were read.
         """
 
         def names() -> "tuple[list[str], int]":
@@ -106,9 +105,9 @@ class Directory(Closing):
     def has_content(
         self, name: str, content: bytes, before_piece: "Callable[[], None] | None" = None
     ) -> bool:
-        """Return whether a regular file has this content, see ``descriptor_has_content``.
+        """Return whether a regular file has this content (see ``descriptor_has_content``).
 
-        Raises RefusedError for every other file type, including symlinks.
+        Raises RefusedError if the file is not regular, for example a symlink.
         """
         return regular_has_content(
             lambda flags: self._opened(name, flags), content, self.path_of(name), before_piece
@@ -124,9 +123,8 @@ class Directory(Closing):
     ) -> "bytes | None":
         """Read a regular file of root or of this process's user, or return None if it is missing.
 
-        If ``of_owner`` is not 0, the file can also belong to the owner of this directory. The limit for such
-        a file is ``of_owner`` bytes. The limit is low, because the kernel may have to decompress far more
-        data than the size of the file. ``check`` receives the status of the file, and can raise an error.
+        * ``of_owner``: if not 0, also read a file of this directory's owner, up to ``of_owner`` bytes
+        * ``check``: a function that receives the file's status, and can raise an error
 
         Raises ForeignFileError for a file of another user, and LimitError for a file that is too large.
         """
@@ -136,6 +134,7 @@ class Directory(Closing):
         owners = {0, os.geteuid()}
         if of_owner and status.st_uid not in owners:
             owners.add(os.fstat(self.fd).st_uid)
+            # This limit is low, because the kernel may have to decompress far more data than the file's size.
             limit = of_owner
 
         def check_owner(fd: int) -> None:
@@ -151,7 +150,7 @@ class Directory(Closing):
             return None
 
     def open(self, name: str, *, write: bool = False) -> int:
-        """Open a regular file of any size. Raises RefusedError for every other file type, including symlinks.
+        """Open a regular file of any size. Raises RefusedError if the file is a symlink or not regular.
 
         Close the descriptor with ``close_in_another_process.close``.
         """
@@ -216,7 +215,7 @@ class Directory(Closing):
         hold(self.fd, name, self.on_btrfs)
 
     def rename_held(self, name: str, to: "Directory", new: str) -> None:
-        """Rename a file. The caller must first call ``hold`` for the name that the file replaces."""
+        """Rename a file to ``new``. The caller must first call ``hold`` for ``new``."""
         again(os.rename, name, new, src_dir_fd=self.fd, dst_dir_fd=to.fd)
 
     def unlink(self, name: str) -> None:
@@ -242,9 +241,9 @@ class Directory(Closing):
     def unlink_if_same(self, name: str, fd: int) -> None:
         """Remove the name of an open file that this process created.
 
-        Do nothing if another process has removed the name, or has given the name to another file. The removal
-        of another file could take minutes, because the file can have many blocks or extended attributes.
+        Do nothing if the name is gone or belongs to another file.
         """
+        # Removing another file could take minutes, because it can have many blocks or extended attributes.
         if self.is_same(name, fd):
             self.unlink(name)
 

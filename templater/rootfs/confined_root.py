@@ -11,17 +11,19 @@ Every command that accesses a root filesystem, an image directory or an instance
             etc.rename("name", etc, "hosts")
             etc.unlink("old")
 
-Paths are absolute and cleaned; ``/`` is the root. **Symlinks are never followed** unless a call has
-``follow=True``. With ``follow=True``, symlinks are resolved as in a chroot, so they never lead outside.
+Paths are absolute and cleaned. Calls without ``follow=True`` never follow symlinks. With ``follow=True``,
+symlinks are resolved as in a chroot.
 
-Two equally strict mechanisms in ``resolve_beneath.py`` open paths. ``openat2`` (RESOLVE_BENEATH or IN_ROOT,
-with NO_SYMLINKS, NO_MAGICLINKS, NO_XDEV) is the default if the kernel has it. ``walk`` opens one component at
-a time with O_NOFOLLOW, relative to an open descriptor; ``TEMPLATER_CONFINED=walk`` or
-``Root(mechanism="walk")`` selects it. Systems without directory descriptors (Windows) use the read-only
-``confined_without_descriptors.py``; ``directory_rootfs.open_root`` chooses.
+Two equally strict mechanisms in ``resolve_beneath.py`` open paths:
 
-The type and identity of a file are checked after it was opened. Opening never blocks on a fifo and never
-acquires a terminal. Mount points below the root are not crossed unless ``cross_mounts`` is set.
+* ``openat2`` is the default if the kernel has it.
+* ``walk`` opens one component at a time. ``TEMPLATER_CONFINED=walk`` or ``Root(mechanism="walk")`` selects
+  it.
+
+Windows uses the read-only ``confined_without_descriptors.py`` instead.
+
+Opening never blocks on a fifo and never acquires a terminal. Mount points below the root are not crossed by
+default (see ``cross_mounts``).
 """
 
 import errno
@@ -60,10 +62,10 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 class Root(Closing):
     """An open directory. Every path is resolved below it.
 
-    Links in ``path`` itself are followed, because the caller is trusted. To open a directory whose name comes
-    from an image or an instance, use ``below``. ``fd`` is an open descriptor to use instead of opening
-    ``path``. With ``named``, messages show ``path`` in front of paths below it. Without ``named``, messages
-    show paths as the container sees them.
+    * ``path``: a trusted path, whose links are followed. For names from an image or an instance, use
+      ``below``.
+    * ``fd``: the open directory. If it is given, ``path`` is not opened.
+    * ``named``: whether messages put ``path`` before other paths
     """
 
     __slots__ = ("cross_mounts", "fd", "mechanism", "name", "named", "open_at")
@@ -105,7 +107,7 @@ class Root(Closing):
     def entry(self, path: str, *, follow: bool = False) -> "Entry | None":
         """Return the lstat result, with the ids on disk. Return None if the path does not exist.
 
-        ``follow`` affects only the parents: if the last component is a link, the link itself is described.
+        ``follow`` affects only the parents of the path.
         """
         found = self.lstat(path, follow=follow)
         return None if found is None else found[0]
@@ -140,12 +142,13 @@ class Root(Closing):
         check: "Callable[[int], None] | None" = None,
         before_piece: "Callable[[], None] | None" = None,
     ) -> bytes:
-        """Read a regular file with ``read_regular``. Raises LimitError for more than ``limit`` bytes.
+        """Read a regular file. With ``public``, ``require_public`` checks the file and its directory.
 
-        Raises MissingError for a missing file, and RefusedError for anything that is not a regular file.
-        Raises BusyError if another process holds a lease of the file. With ``public``, ``require_public``
-        checks the file and its directory. ``before_piece`` is called before each piece of the file is read,
-        and can raise an error.
+        Raises:
+            LimitError: the file has more than ``limit`` bytes.
+            MissingError: the file is missing.
+            RefusedError: the file is not a regular file.
+            BusyError: the file is leased.
         """
         if public:
             return self._read_public(path, limit)
@@ -176,10 +179,9 @@ class Root(Closing):
                 raise self._trouble(path, error) from None
 
     def open(self, path: str, *, follow: bool = False, or_directory: bool = False) -> int:
-        """Open a regular file of any size for reading, and return its descriptor.
+        """Open a regular file of any size for reading. With ``or_directory``, also open a directory.
 
-        With ``or_directory``, also open a directory. Close the descriptor with
-        ``close_in_another_process.close``. Raises the same errors as ``read``.
+        Close the descriptor with ``close_in_another_process.close``. Raises the same errors as ``read``.
         """
         names = components(path)
         try:

@@ -1,8 +1,7 @@
 """Read access below a directory on systems without directory descriptors, such as Windows.
 
-Every component of a path is checked by name. Another process can replace a directory by a link after the
-check, and before the module uses the directory. So this module never writes. It is for previews on Windows,
-where containers never run from the directory.
+The module must never write: after a check by name, another process can replace a directory by a link. The
+module is for previews, not for running containers.
 """
 
 import os

@@ -55,11 +55,10 @@ def open_tree(path: str, *, cross_mounts: bool = False) -> confined_root.Root:
 class DirectoryRootfs(Closing):
     """A ``RootfsView`` of a directory to which ``apply`` can write.
 
-    ``ids`` is the runtime's id map. Without a map, the directory's owner counts as the container's root. With
-    ``cross_mounts``, paths can lead through mount points below the root, and a target can be a mount point.
+    * ``ids``: the runtime's id map. Without a map, the directory's owner counts as the container's root.
+    * ``cross_mounts``: whether targets can be mount points, or below mount points
 
-    Raises RefusedError if the map's id for root is not the owner of the directory. With such a map, every
-    file would get a wrong owner.
+    Raises RefusedError if the map's id for root is not the owner of the directory.
     """
 
     __slots__ = ("begun", "ids", "left", "root", "seconds")
@@ -84,6 +83,7 @@ class DirectoryRootfs(Closing):
         self.seconds = self.left = float("inf")
         #: the time of ``monotonic`` at which the last read began
         self.begun = 0.0
+        # With such a map, every file would get a wrong owner.
         if ids is not None and ids.on_disk(0, 0)[0] != top.uid:
             mapped = ids.on_disk(0, 0)[0]
             self.root.close()
@@ -118,10 +118,8 @@ class DirectoryRootfs(Closing):
         """Limit the total time, in seconds, of ``read``, ``has_content`` and ``while_reading``.
 
         When the time is over, these methods raise SlowError.
-
-        To read a file, the kernel may have to decompress far more data than the file's size. No limit on
-        processor time counts this work.
         """
+        # Limits on processor time do not include the kernel's work, such as decompression.
         self.seconds = self.left = max(seconds, 0.0)
 
     def read(self, path: str, limit: int) -> bytes:
@@ -143,11 +141,10 @@ class DirectoryRootfs(Closing):
     def while_reading(
         self, read: "Callable[[Callable[[], None]], Result]", require_time: "Callable[[], None] | None" = None
     ) -> "Result":
-        """Call ``read`` with a function that checks the time.
+        """Call ``read`` with a function that raises SlowError if the time of ``limit_reading`` is over.
 
-        ``read`` must call that function before each piece of a file. The function first calls
-        ``require_time``, which can raise an error. If the time of ``limit_reading`` is over, the function
-        then raises SlowError.
+        ``read`` must call that function before each piece of a file. That function first calls
+        ``require_time``, which can raise an error.
         """
         self.begun = monotonic()
 
@@ -229,15 +226,13 @@ def _flag_of(fd: int) -> str:
 
 
 def _open_rootfs(path: str, cross_mounts: bool) -> "confined_root.Root | ByName":
-    """Open a root filesystem. Raises RefusedError if its path is a symlink.
-
-    An image that another program unpacked can contain ``rootfs -> /`` (CVE-2026-48749). A user who names
-    ``image/rootfs`` does not want to write to the host's root.
-    """
+    """Open a root filesystem. Raises RefusedError if its path is a symlink."""
     from os.path import normpath, realpath
 
     from .trusted_paths import is_magic, open_folder
 
+    # An image that another program unpacked can contain ``rootfs -> /`` (CVE-2026-48749). A user who names
+    # ``image/rootfs`` does not want to write to the host's root.
     # the kernel follows a link before a final "/", "/." or "/etc/.."
     clean = normpath(path)
     if path and islink(clean):

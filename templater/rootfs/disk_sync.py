@@ -1,40 +1,30 @@
 """Functions that sync files to the disk.
 
-Each fsync waits for the disk, so ten thousand small files would take a minute. syncfs writes all changes of a
-file system at once. But syncfs also waits for the data of other processes. If another container writes
-without pause, this takes half a minute. So templater uses syncfs only for many files.
+Each fsync waits for the disk, so ten thousand small files would take a minute. syncfs writes a whole file
+system at once, but also waits for the data of other processes. So templater uses syncfs only for many files.
 
-**fsync on btrfs.** fsync writes a file or directory with a name to a log of btrfs. After a power cut, btrfs
-can restore the file from this log. All processes share the log, so fsync waits until other processes have
-written their files to the log.
-
-fsync on btrfs also reads other files, with all their extended attributes:
+**fsync on btrfs.** fsync writes a file or directory with a name to a log. All processes share the log, so
+fsync waits for other processes. fsync also reads other files, with all their extended attributes:
 
 * files that got a name in the same directory after the last commit
 * files that had the name of the synced file before
 
-If the directory is in the log, a rename reads the same files. The root user of a container can choose these
-files, and give them gigabytes of attributes. No limit ends these system calls. An fsync of a file without a
-name does not avoid the log, because newer kernels also log such files.
+If the directory is in the log, a rename reads the same files. The root user of a container can give these
+files gigabytes of attributes, and no limit ends these system calls. Newer kernels also log files without a
+name.
 
 **Order on btrfs.** btrfs commits all changes of names in their order. So before a file gets its name,
-templater writes only the file's content to the disk. The request FIEMAP with a flag does this, and btrfs then
-writes no log.
+templater writes the file's content to the disk. A FIEMAP request does this without the log. After a power
+cut, a file with this name is complete. If a later change is on the disk, the names are on the disk, too. For
+hooks, this order suffices.
 
-After a power cut, a file with this name is complete. If a later change is on the disk, such as the state of
-an instance, the names are on the disk, too. For hooks, this order suffices.
+**Commits on btrfs.** ``commit`` also waits until the names are on the disk. Its ioctls wait for the metadata
+of all processes, but not for the content of other processes' files. ``apply`` commits before the first file
+gets its name, so that no file is in the log. ``apply`` commits again after the last file has its name.
 
-**Commits on btrfs.** ``commit`` also waits until the names are on the disk: two ioctls commit the current
-transaction. Unlike syncfs, these ioctls do not write the content of other processes' files, but they wait for
-the metadata of all processes. The command ``apply`` commits before the first file gets its name, so that no
-file is in the log. It commits again after the last file has its name.
-
-**Overlays.** An overlay over btrfs passes the request FIEMAP on to btrfs, but not the ioctls of ``commit``.
-So templater opens the upper layer, whose path is in /proc/self/mountinfo. If templater can't open the layer,
-templater uses syncfs.
-
-The overlay of a hook has the option ``volatile``, with which fsync and syncfs do nothing. But a hook has the
-upper layer open, so it can commit this layer.
+**Overlays.** An overlay over btrfs passes FIEMAP on to btrfs, but not the ioctls. So templater opens the
+upper layer, or uses syncfs if the layer can't be opened. On a hook's overlay, which has the option
+``volatile``, fsync and syncfs do nothing. But the hook has the upper layer open, so it can commit this layer.
 """
 
 import errno
@@ -80,12 +70,14 @@ _UNKNOWN = (errno.ENOTTY, errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EOPNOTS
 
 
 def sync_contents(action: str, files: "Mapping[int, str]", require_time: "Callable[[], None]") -> None:
-    """Write the content of open files to the disk. ``files`` has the path of each descriptor.
+    """Write the content of open files to the disk.
 
-    On btrfs, the content is on the disk before any later change of a name, such as the name of the file
-    itself. ``require_time`` is called between two files, and can raise an error.
+    On btrfs, the content is on the disk before any later change of a name.
 
-    Raises WriteError, whose message has ``action`` and a path.
+    * ``files``: the path of each descriptor
+    * ``require_time``: is called between two files, and can raise an error
+
+    Raises WriteError, whose message contains ``action`` and the path.
     """
     others = dict(files)
     ordered = []
@@ -111,15 +103,14 @@ def sync_contents(action: str, files: "Mapping[int, str]", require_time: "Callab
 def write_content(fd: int) -> bool:
     """Write the content of a file on btrfs to the disk, without btrfs's log.
 
-    A write to the log would wait for other processes.
-
-    Return False if the content can't be written in this way, for example on another type of file system.
+    Return False if that is not possible, for example on another file system.
     """
+    # A write to the log would wait for other processes.
     return can_order(fd) and _request(fd, (_FIEMAP,), bytearray(_WHOLE_FILE))
 
 
 def _begin_to_write(fd: int) -> None:
-    """Let the kernel write a file to the disk, and do not wait: the disk can write many files at once."""
+    """Let the kernel write a file to the disk. Do not wait, because the disk can write many files at once."""
     try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     except OSError:
@@ -147,14 +138,12 @@ def sync_all(action: str, files: "Mapping[int, str]") -> None:
 
 
 def _sync_mount(action: str, files: "Mapping[int, str]") -> None:
-    """Sync files of one mount: with ``commit`` or syncfs, or with fsync if neither is safe.
-
-    syncfs gets the descriptor of the first file, and reports every write error since that file was opened.
-    """
+    """Sync files of one mount with ``commit`` or syncfs. If neither is safe, use fsync."""
     first, path = next(iter(files.items()))
     try:
         if all(_is_directory(fd) or write_content(fd) for fd in files) and commit(first):
             return
+        # syncfs reports all write errors since the first file was opened.
         if can_sync_file_system(first):
             # an overlay with the option ``volatile`` syncs nothing, but its upper layer does
             if not _on_btrfs(first, _sync):
@@ -173,7 +162,7 @@ def _is_directory(fd: int) -> bool:
 def commit(fd: int) -> bool:
     """Write all changes of a btrfs to the disk, except file content that the kernel still has in memory.
 
-    Return False if that is not possible, for example on another type of file system.
+    Return False if that is not possible.
     """
     return bool(_on_btrfs(fd, _commit))
 
@@ -181,18 +170,17 @@ def commit(fd: int) -> bool:
 def is_same_btrfs(fd: int, other: int) -> bool:
     """Return whether two open files are on the same btrfs, or on overlays over the same btrfs.
 
-    btrfs then commits the changes of both files in the order in which they were made. Also return False if
-    templater can't find out whether the files are on the same btrfs.
+    Return False if the file system can't be identified.
     """
+    # Callers need this, because one btrfs commits the changes of both files in their order.
     found = _on_btrfs(fd, _identity)
     return bool(found) and found == _on_btrfs(other, _identity)
 
 
 def _on_btrfs(fd: int, call: "Callable[[int], Result]") -> "Result | None":
-    """Call a function with a file that is open on btrfs.
+    """Call a function with an open file on btrfs, or with the upper layer of the file's overlay.
 
-    If the file is on an overlay, call the function with the upper layer instead. Return None if neither
-    the file nor the upper layer is on btrfs, or if the upper layer can't be opened.
+    Return None if that is not possible.
     """
     if not can_order(fd):
         return None
@@ -230,7 +218,7 @@ def _sync(fd: int) -> bool:
 def _request(fd: int, requests: "tuple[int, ...]", argument: bytearray) -> bool:
     """Call ioctl for each request, and return True. Return False if the kernel doesn't know a request.
 
-    All requests get the same ``argument``, and each request can change its bytes.
+    Each request can change the bytes of ``argument``.
     """
     from fcntl import ioctl
 
@@ -253,7 +241,7 @@ def can_order(fd: int) -> bool:
 
 
 def _open_upper_layer(fd: int) -> int:
-    """Open the upper layer of the overlay on which an open file is.
+    """Open the upper layer of an open file's overlay.
 
     Return -1 if the upper layer is not on btrfs or can't be opened.
     """
@@ -293,10 +281,9 @@ def unescaped(path: bytes) -> bytes:
 
 
 def create_to_sync(directory: Directory, name: str, mode: int = 0o600) -> int:
-    """Create a file that the caller passes to ``sync_and_name``.
+    """Create a file for ``sync_and_name``. On btrfs, the file has no name yet, if possible.
 
-    On btrfs, the file has no name if possible, and ``sync_and_name`` adds the name. In all other cases, this
-    function creates the file with its name, and raises FileExistsError if the name exists.
+    If the file gets its name now, raises FileExistsError for an existing name.
     """
     if is_on_btrfs(directory.fd) and has_unnamed():
         try:
@@ -310,11 +297,10 @@ def create_to_sync(directory: Directory, name: str, mode: int = 0o600) -> int:
 def sync_and_name(action: str, path: str, fd: int, directory: Directory, name: str) -> None:
     """Sync the content of a file from ``create_to_sync``, and name the file if it has no name yet.
 
-    The caller then renames the file to replace another file. After a power cut, the name of the replaced file
-    has either the whole old content or the whole new content.
-
     Raises WriteError with ``action`` and ``path`` if syncing fails, and OSError if the name exists.
     """
+    # If the caller then replaces another file, a power cut leaves the complete old content or the complete
+    # new content.
     is_unnamed = not os.fstat(fd).st_nlink
     try:
         is_written = write_content(fd)

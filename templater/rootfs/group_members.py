@@ -16,19 +16,18 @@ MAX_FILE = 1 << 20
 def has_other_members(gid: int, users: "Collection[int]") -> bool:
     """Return whether a group has a member who is not one of the given users.
 
-    If a member's name belongs to no user, the member counts as another user.
-
-    Users with this primary group count as members. If several groups have this number, the members of all
-    these groups count. This function searches for these members in /etc/passwd and /etc/group only, because a
-    directory service can have too many users and groups.
+    Users with this primary group count as members.
     """
     names: list[str | bytes]
     try:
         names = [*grp.getgrgid(gid).gr_mem]
     except KeyError:  # the group has no entry, so it has no members
         names = []
+    # Several groups can have this number. Search only /etc/group and /etc/passwd, because a directory service
+    # can have too many users and groups.
     for fields in _lines_with_group(GROUPS_FILE, 2, gid):
         names += [name for name in fields[-1].split(b",") if name]
+    # A member's name that belongs to no user counts as another user.
     if any(_uid_of(name) not in users for name in names):
         return True
     return any(_number(fields[2]) not in users for fields in _lines_with_group(USERS_FILE, 3, gid))
@@ -50,10 +49,9 @@ def _number(text: bytes) -> int:
 
 
 def _lines_with_group(path: str, column: int, gid: int) -> "Iterator[list[bytes]]":
-    """Yield the fields of each line of ``path`` that has this group in ``column``.
+    """Yield the fields of each line of the file ``path`` that has ``gid`` in ``column``.
 
-    If the file is larger than ``MAX_FILE``, first yield an unknown user: the group then counts as a group
-    with other members.
+    If the file is larger than ``MAX_FILE``, first yield a line with an unknown user.
     """
     try:
         with open(path, "rb") as file:
@@ -61,6 +59,7 @@ def _lines_with_group(path: str, column: int, gid: int) -> "Iterator[list[bytes]
     except FileNotFoundError:
         return
     if len(text) > MAX_FILE:
+        # Callers then assume that the group has other members.
         yield [b"", b"", b"-1", b"?"]
     for line in text.split(b"\n"):
         fields = line.strip().split(b":")

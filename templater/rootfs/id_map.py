@@ -59,8 +59,7 @@ IDENTITY = IdMap(((0, 0, _ALL),), ((0, 0, _ALL),))
 def shifted(uid: int, gid: int) -> IdMap:
     """Guess the id map of a root filesystem from the owner of its root directory.
 
-    A container's ids are usually above the ids of ordinary users. If the owner is an ordinary user, the map
-    has only this user, as the container's root.
+    If the owner is an ordinary user, the map has only this user, as the container's root.
     """
     return IdMap(_from(uid), _from(gid))
 
@@ -68,6 +67,7 @@ def shifted(uid: int, gid: int) -> IdMap:
 def _from(owner: int) -> "Ranges":
     if owner == 0:
         return ((0, 0, _ALL),)
+    # A container's ids are usually above the ids of ordinary users.
     return ((0, owner, min(_USUAL, _ALL - owner) if owner >= _USUAL else 1),)
 
 

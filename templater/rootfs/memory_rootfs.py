@@ -42,6 +42,8 @@ class _Node:
         self.flag = ""
 
     def entry(self) -> Entry:
+        # In every view, a directory's ``nlink`` is 1 and only files have a size, because file systems differ
+        # in these values.
         return Entry(
             self.kind, self.mode, self.uid, self.gid, len(self.content), self.nlink,
             self.target, self.is_mount, self.rdev,
@@ -67,9 +69,8 @@ def node_of(entry: Entry) -> _Node:
 class MemoryRootfs:
     """A writable ``RootfsView``.
 
-    ``tree`` maps absolute paths to the content of a file (str or bytes), or to an ``Entry`` of another kind.
-    Missing parents are created. As in every view, a directory's ``nlink`` is 1 and only files have a size,
-    because file systems differ in these values.
+    ``tree`` maps absolute paths to a file's content or to an ``Entry`` of another kind. Missing parents are
+    created.
     """
 
     def __init__(self, tree: "Mapping[str, str | bytes | Entry] | None" = None) -> None:
@@ -128,8 +129,7 @@ class MemoryRootfs:
     def write(self, path: str, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
         """Create or replace a file. Other hard links of a replaced file keep the old content.
 
-        If a file is mounted at the path, the file can't be replaced. Only its content changes: the owner and
-        the mode stay.
+        If a file is mounted at the path, change only its content, not its owner and mode.
         """
         directory, name = self._parent(path)
         old = directory.children.get(name)

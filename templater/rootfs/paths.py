@@ -22,17 +22,16 @@ class UnmappedError(RefusedError):
 def components(path: str) -> "list[str]":
     """Split an absolute, cleaned path into names; return [] for ``/``.
 
-    Every view and every writer calls this function, so all views and writers refuse the same paths. Raises
-    RefusedError for a relative or uncleaned path, a NUL, and a name or path that is too long for Linux.
+    Raises RefusedError for a relative or uncleaned path, a NUL, and a name or path too long for Linux.
     """
     refuse_bad_path(path)
     return [] if path == "/" else path[1:].split("/")
 
 
 def refuse_bad_path(path: str) -> None:
-    """Raise RefusedError for each path that ``components`` refuses.
+    """Raise RefusedError if ``components`` would refuse the path.
 
-    Unlike ``components``, this function does not split a valid path. So it is much faster for a long path.
+    This function is much faster than ``components`` for a long path, because it does not split a valid path.
     """
     if path == "/":
         return

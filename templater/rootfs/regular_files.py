@@ -15,16 +15,15 @@ if TYPE_CHECKING:
 
 
 def require_public(fd: int, directory: int, shown: str) -> None:
-    """Raise RefusedError if a user could have moved a file to this place, but has no permission to read it.
+    """Raise RefusedError if another user could have moved a private file to this place.
 
-    Without this check, a user could move a secret file of root into a directory and make root read the file.
-    The check considers the owner of the directory. For a private file of root, it also considers other users
-    who can write to the directory. ``fd`` can also be the descriptor of a directory.
+    ``fd`` is the descriptor of a file or directory. ``directory`` is the descriptor of a directory above.
     """
     status = os.fstat(fd)
     needed = 0o005 if stat.S_ISDIR(status.st_mode) else 0o004
     if status.st_mode & needed == needed:
         return
+    # Without this check, a user could make root read another user's secret file, and get its content.
     above = os.fstat(directory)
     owner = above.st_uid
     if owner not in (0, os.geteuid(), status.st_uid):
@@ -44,7 +43,7 @@ def read_descriptor(
 ) -> bytes:
     """Read a descriptor to its end. Raises LimitError above ``limit`` bytes.
 
-    ``before_piece`` is called before each piece of at most 1 MiB is read, and can raise an error.
+    The function ``before_piece`` runs before each read of at most 1 MiB, and can raise an error.
     """
     chunks: list[bytes] = []
     left = limit + 1
@@ -65,14 +64,12 @@ def read_descriptor(
 def descriptor_has_content(fd: int, content: bytes, before_piece: "Callable[[], None] | None" = None) -> bool:
     """Return whether a descriptor has exactly this content from its offset to its end.
 
-    The function reads pieces of at most 1 MiB, and stops at the first piece that differs. It calls
-    ``before_piece`` before each piece. The kernel may need minutes to decompress a file, so ``before_piece``
-    can raise an error to end a slow comparison.
+    The function ``before_piece`` runs before each read of at most 1 MiB, and can raise an error.
     """
     done = 0
     piece = 1 << 16  # most files are small, and a large file usually differs soon
     while True:
-        if before_piece is not None:
+        if before_piece is not None:  # the kernel may need minutes to decompress a file
             before_piece()
         chunk = os.read(fd, piece)
         if not chunk:
@@ -100,24 +97,20 @@ def read_regular(
     check: "Callable[[int], None] | None" = None,
     before_piece: "Callable[[], None] | None" = None,
 ) -> bytes:
-    """Read a regular file. ``opened(flags)`` opens the file by its name.
+    """Read a regular file. The function ``opened(flags)`` opens the file by its name.
 
-    Before the content is read, ``check`` can raise an error about the open file. Raises LimitError if more
-    than ``limit`` bytes can be read.
-
-    Another program can notice that this process opens a file, and then remove the file's name. If the file is
-    huge, the last close then takes minutes. So this function does not open a file above the limit. It reads
-    only the status of such a file, which no program can notice.
-
-    The last close of a small file can also take long, because the file can have a million extended
-    attributes. So this function closes every file with ``close_in_another_process.close``.
+    The function ``check`` gets the descriptor before the content is read, and can raise an error. Raises
+    LimitError above ``limit`` bytes.
     """
+    # Do not open a larger file: if another program removes its name meanwhile, closing the file can take
+    # minutes.
     fd = open_regular(opened, READ, path, limit)
     try:
         if check is not None:
             check(fd)
         return read_descriptor(fd, limit, path, before_piece)
     finally:
+        # The last close of a small file can also take long: the file can have a million extended attributes.
         close(fd)
 
 
@@ -127,11 +120,12 @@ def regular_has_content(
     path: str,
     before_piece: "Callable[[], None] | None" = None,
 ) -> bool:
-    """Return whether a regular file has this content. ``opened(flags)`` opens the file by its name.
+    """Return whether a regular file has this content.
 
-    A file with more bytes than ``content`` is not opened, see ``read_regular``.
+    The function ``opened(flags)`` opens the file by its name.
     """
     try:
+        # A file with more bytes than ``content`` is not opened (see ``read_regular``).
         fd = open_regular(opened, READ, path, len(content))
     except LimitError:
         return False
@@ -161,19 +155,19 @@ def open_regular(
     *,
     or_directory: bool = False,
 ) -> int:
-    """Open a regular file, and return its descriptor. ``opened(flags)`` opens it by its name.
+    """Open a regular file, and return its descriptor.
 
-    Opening a device can have side effects, and so can opening a file above the limit (see ``read_regular``).
-    So this function checks the type and size first. If another process then replaces the name by a device,
-    this function still opens the checked file.
-
-    Raises BusyError if another process holds a lease (a kind of lock) on the file.
+    The function ``opened(flags)`` opens the file by its name. Raises LimitError above ``limit`` bytes, and
+    BusyError if another process holds a lease (a kind of lock) on the file.
     """
     seen = opened(LOOK | O_NOFOLLOW)
     end: Callable[[int], None] = close
     try:
+        # Check the type and size first: opening a device or a file above ``limit`` has side effects (see
+        # ``read_regular``).
         _require_regular(seen, path, limit, or_directory=or_directory)
         try:
+            # Another process can replace the name by a device, so open the checked file.
             fd = again(os.open, f"/proc/self/fd/{seen}", flags & ~O_NOFOLLOW)
             end = close_duplicate
             return fd

@@ -75,7 +75,7 @@ def _errno() -> int:
 
 
 def _bind() -> "Callable[..., int]":
-    """Return syscall(2). All of its results here are descriptors or -1, which fit into an int."""
+    """Return syscall(2). Here, each result is a descriptor or -1, so each result fits into an int."""
     import _ctypes
 
     call = libc("syscall")
@@ -112,12 +112,12 @@ def open_with_walk(root: int, path: str, flags: int, follow: bool, cross_mounts:
 
 
 def _resolve(root: int, names: "list[str]") -> "list[str]":
-    """Resolve all links as in a chroot; return the names of the resulting path.
+    """Resolve all links as in a chroot. Return the names of the resulting path.
 
-    A stack holds the descriptors of the entered directories. The name ``..`` returns to the last of these
-    descriptors. So the walk stays inside even if another process moves one of these directories. Magic links
-    of /proc are resolved by their text like any other link.
+    Magic links of /proc are resolved by their text.
     """
+    # ``..`` returns to the open descriptor of the previous directory. So the walk stays inside even if
+    # another process moves a directory.
     todo = list(reversed(names))
     held: list[tuple[str, int]] = []
     links = 0
@@ -160,10 +160,8 @@ def _link_target(parent: int, name: str) -> "str | None":
 
 
 def mount_id(fd: int) -> int:
-    """Return the mount id of an open file. If /proc is not mounted, return the id of the file's device.
-
-    The id of a device is less exact: all bind mounts of the device have the same id.
-    """
+    """Return the mount id of an open file. If /proc is not mounted, return the id of the file's device."""
+    # The id of a device is less exact: all bind mounts of the device have the same id.
     try:
         info = os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | O_CLOEXEC)
     except FileNotFoundError:

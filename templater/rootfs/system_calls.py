@@ -56,10 +56,7 @@ _HINTS = {
 
 
 def bytes_of(status: "os.stat_result") -> int:
-    """Return the size of a file or the total size of its blocks, whichever is larger.
-
-    The time to copy or remove a file depends on this size.
-    """
+    """Return the size of a file or the total size of its blocks, whichever is larger."""
     return max(status.st_size, status.st_blocks * 512)
 
 
@@ -97,7 +94,7 @@ def lstat_at(parent: int, name: str) -> os.stat_result:
 def entry_of(status: os.stat_result, target: str, *, is_mount: bool) -> Entry:
     """Return an Entry with values that do not depend on the file system.
 
-    The sizes and link counts of directories, and the modes of links, are replaced by constants.
+    Constants replace the sizes and link counts of directories, and the modes of links.
     """
     mode = status.st_mode
     kind = kind_of(mode)

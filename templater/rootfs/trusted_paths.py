@@ -24,27 +24,19 @@ _PASS = getattr(os, "O_PATH", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O
 def open_folder(path: str, *, follow: bool = True, fixed: bool = False) -> Root:
     """Open a directory. Refuse each link that a user other than root and this process's user can control.
 
-    A link of root is refused, too, if another user could have moved the link to its place. Each component is
-    opened only once, and its owner is read from the open descriptor. So replacing a directory by a link has
-    no effect. Without ``follow``, the last component may not be a link.
+    * If ``follow`` is false, refuse a link as the last component.
+    * If ``fixed`` is true, refuse a path on which another user can replace a directory. However, the last
+      directories may all belong to one further user, such as a container's root.
 
-    With ``fixed``, each directory on the path must belong to root or this process's user. Any other owner of
-    a directory could replace the directories in it. There is one exception: the last directories of the path
-    may all belong to one further user, such as a container's root. In a sticky directory such as ``/tmp``,
-    users can replace only their own files and directories.
-
-    Raises RefusedError for a link or a directory of another user, and InputError if the directory can't be
-    opened.
+    Raises RefusedError for a refused path, and InputError if the directory can't be opened.
     """
     return _open(path, follow=follow, fixed=fixed)
 
 
 def open_file(path: str, flags: int = _READ) -> int:
-    """Open an existing file, and return its descriptor. As root, follow links only as ``open_folder`` does.
+    """Open an existing file, and return its descriptor. Raises OSError if the file can't be opened.
 
-    Raises OSError if the file can't be opened, and RefusedError for a fifo of another user, which would block
-    this process. As root, also raises RefusedError for a link of another user, which could lead to a secret
-    file.
+    Raises RefusedError for a fifo of another user and, as root, for a link of another user.
     """
     if not hasattr(os, "O_PATH") or os.geteuid() != 0:
         _refuse_fifo(os.stat(path), path)
@@ -80,12 +72,12 @@ def _refuse_fifo(status: "os.stat_result", path: str) -> None:
 
 
 def make_folder(path: str, mode: int = 0o777, *, fixed: bool = False) -> Root:
-    """Open a directory with ``open_folder``. Make it, and the directories above it, if they are missing.
+    """Open a directory as ``open_folder`` does. Make missing directories.
 
     With ``fixed``, make no directory that another user can replace.
 
-    Raises RefusedError as ``open_folder`` does. Raises WriteError or OSError if a directory can't be opened
-    or made.
+    Raises RefusedError as ``open_folder`` does, and WriteError or OSError if a directory can't be opened or
+    made.
     """
     names, missing = _components(path), []
     while True:
@@ -110,15 +102,14 @@ def make_folder(path: str, mode: int = 0o777, *, fixed: bool = False) -> Root:
 
 
 def open_unshared(path: str, owners: "Collection[int]" = ()) -> Root:
-    """Open a directory like ``open_folder`` with ``fixed``, and check which users can write to it.
+    """Open a directory as ``open_folder(fixed=True)`` does, and check which users can write to it.
 
     Raises RefusedError if users other than root, the owner and the hook's user can write to the directory.
-    For example, ``lxc-start -f /tmp/a.conf`` makes ``/tmp`` an instance directory. Any user can then add a
-    metadata.yaml, and without this check, the hook would write that user's files as root.
 
-    If ``owners`` is given, the directory must belong to one of these users, to root or to the hook's user.
-    Each other directory on the way must belong to root or to the hook's user. Without ``owners``, any user
-    may own the directory.
+    If ``owners`` is given, two more rules apply:
+
+    * The owner must be one of ``owners``, root or the hook's user.
+    * All directories above must belong to root or the hook's user.
     """
     return _open(path, unshared=True, owners=owners)
 
@@ -151,9 +142,9 @@ def _identity(path: str) -> "tuple[int, int] | None":
 
 
 def require_fixed(parent: Root, inner: Root) -> None:
-    """Raise RefusedError if a user who does not own ``inner`` can replace ``inner`` in ``parent``.
+    """Raise RefusedError if a user can replace the directory ``inner`` in the directory ``parent``.
 
-    ``inner`` is a directory in the directory ``parent``. Root and this process's user do not count.
+    The owner of ``inner``, root and this process's user are allowed to replace it.
     """
     _refuse_exchange(parent, inner.name, os.fstat(inner.fd).st_uid)
 
@@ -208,6 +199,7 @@ def _walk(
     other_place, other = "", 0  # the first directory that belongs to another user
     try:
         for _ in range(MOST_COMPONENTS):
+            # The owner is read from the open descriptor, so replacing a directory by a link has no effect.
             status = os.fstat(here)
             shared = is_shared(here, status)
             # another user can have mounted a FUSE file system in /tmp, which can show any owner
@@ -216,6 +208,7 @@ def _walk(
             if fixed and other_place and status.st_uid != other:
                 raise _owner_error(other_place, other, path)
             if not ahead:
+                # For example, `lxc-start -f /tmp/a.conf` makes /tmp an instance directory.
                 if unshared and shared:
                     raise _shared_error(place, path)
                 if owners and foreign and status.st_uid not in owners:
@@ -290,11 +283,8 @@ def _components(path: str) -> "list[str]":
 
 
 def is_magic(status: "os.stat_result", target: str) -> bool:
-    """Return whether a link is in /proc and may lead to another mount namespace.
-
-    Return False for a link such as /proc/self, which has a relative target: the target is in this mount
-    namespace.
-    """
+    """Return whether a link is in /proc and may lead to another mount namespace."""
+    # The relative target of a link such as /proc/self is in this mount namespace.
     if not target.startswith("/") and ":" not in target:
         return False
     on_proc = exists("/proc") and status.st_dev == os.stat("/proc").st_dev
@@ -330,11 +320,8 @@ def _owner_hint() -> str:
 
 
 def trusted_owners(rootfs: str) -> "Collection[int]":
-    """Return the users who may own the directory of ``--state`` or of the file of ``--instance``.
-
-    These users are root, the hook's user, the container's root and the owner of ``/``. In a user namespace,
-    all users outside of the namespace appear with the uid that owns ``/``.
-    """
+    """Return the users who may own the directory of ``--state`` or of the ``--instance`` file."""
+    # In a user namespace, the owner of ``/`` stands for all users outside of the namespace.
     places = ("/", rootfs) if exists(rootfs) else "/"
     return {0, os.geteuid(), *(os.stat(place).st_uid for place in places)}
 
@@ -357,10 +344,9 @@ def is_replaceable(folder: int) -> bool:
 def _is_foreign(uid: int, *, in_shared: bool) -> bool:
     """Return whether a uid belongs to a user other than root, this process's user and the namespace's owner.
 
-    In a user namespace, all users outside of the namespace, including the host's root, appear with one uid.
-    The owner of ``/`` has this uid. By default, this function treats the uid as root. With ``in_shared``, the
-    function treats it as another user, because all users can create files in a directory such as ``/tmp``.
+    If ``in_shared`` is false, treat the owner of ``/`` as root.
     """
+    # In a user namespace, all users outside appear as the owner of ``/``.
     if uid in (0, os.geteuid()) or (not in_shared and uid == os.stat("/").st_uid):
         return False
     return uid != namespace_owner()

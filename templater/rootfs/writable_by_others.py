@@ -40,12 +40,9 @@ def is_shared(place: "int | str", status: "os.stat_result") -> bool:
 
 
 def _has_other_members(gid: int, own: "Collection[int]", users: "Rows", groups: "Rows") -> bool:
-    """Return whether a group has a member other than root, the users in ``own`` and the namespace's owner.
-
-    Return False for the group 0 without a search: its members count as root. Most hooks find only directories
-    of the group 0, so they need no search.
-    """
+    """Return whether a group has a member other than root, the users in ``own`` and the namespace's owner."""
     group = _number_in_etc(gid, groups)
+    # The members of the group 0 count as root.
     if group == 0:
         return False
     from .group_members import has_other_members
@@ -56,28 +53,20 @@ def _has_other_members(gid: int, own: "Collection[int]", users: "Rows", groups: 
 def _number_in_etc(number: int, rows: "Rows") -> int:
     """Return the number that /etc/passwd or /etc/group has for an id of this user namespace.
 
-    ``number`` is the id of a user or group.
-
-    * If the namespace maps ``number`` individually, return the number outside of the namespace. In this case,
-      a process sees the /etc of the system outside. Rootless runtimes and lxc-usernsexec map their user in
-      this way.
-    * If the namespace maps ``number`` as part of a range, return ``number`` itself. In this case, a process
-      sees the /etc of a container.
+    If the id is mapped alone, not in a range, return the number outside the namespace.
     """
+    # Rootless runtimes and lxc-usernsexec map the id of their user alone. A process in the namespace then
+    # sees the /etc of the outside.
     return next((disk for first, disk, count in rows if first == number and count == 1), number)
 
 
 def _has_another_number_outside(gid: int, users: "Rows", groups: "Rows") -> bool:
-    """Return whether a group and the user with the same number have different numbers outside the namespace.
+    """Return whether the namespace maps the gid ``gid`` and the equal uid to different ids of the host.
 
-    ``gid`` is the number of the group and the user in the namespace. For example, rootless runtimes map their
-    user and the user's primary group to 0. If the numbers outside differ, other users may be members of this
-    group. Groups in a range of subordinate ids have no members.
-
-    The numbers outside belong to the surrounding namespace, which can itself be the namespace of a rootless
-    runtime. In such a namespace, the number 0 can mean any group. So the result is also True if the number
-    outside is 0.
+    Other users may be members of such a group.
     """
+    # Return True for the host id 0, too: in a nested namespace, 0 can mean any group. Return False for
+    # subordinate ids, whose groups have no members.
     return any(
         first == gid and count == 1 and (disk == 0 or (first, disk, count) not in users)
         for first, disk, count in groups
@@ -103,17 +92,15 @@ _named_owner = 0
 def name_owner(uid: int) -> None:
     """Store the user whom the hook's option ``--owner`` names.
 
-    If this user created the user namespace, ``namespace_owner`` returns this user. If not, it returns 0.
+    If this user did not create the user namespace, ``namespace_owner`` returns 0.
     """
     global _named_owner  # noqa: PLW0603 - the option holds for every directory that the hook opens
     _named_owner = uid
 
 
 def namespace_owner() -> int:
-    """Return the user who created this user namespace, or 0 if ``name_owner`` has not named this user.
-
-    With ``podman run --userns=keep-id``, this user is an ordinary user of the container.
-    """
+    """Return the user who created this user namespace, or 0 if ``name_owner`` has not named this user."""
+    # With ``podman run --userns=keep-id``, this user is an ordinary user of the container.
     return _named_owner if _named_owner and _named_owner == namespace_creator() else 0
 
 
@@ -135,12 +122,10 @@ def namespace_creator() -> int:
 
 
 def _is_group_of_namespace_owner(gid: int, users: "Rows", groups: "Rows") -> bool:
-    """Return whether a group is the private group of the user whom ``namespace_owner`` returns.
-
-    lxc-usernsexec maps this user and this group individually, not as part of a range. Outside of the
-    namespace, a user's private group has the number of the user.
-    """
+    """Return whether a group is the private group of the user whom ``namespace_owner`` returns."""
     owner = namespace_owner()
+    # lxc-usernsexec maps this user and this group individually, not as part of a range. Outside of the
+    # namespace, a user's private group has the number of the user.
     return any(
         first == gid and count == 1 and disk != 0 and owner != 0 and (owner, disk, 1) in users
         for first, disk, count in groups

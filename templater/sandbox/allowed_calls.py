@@ -67,13 +67,13 @@ _CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 def allow(calls: "Iterable[str]", opening: "Mapping[str, int] | None" = None) -> None:
-    """Make every later system call of this process fail with EPERM, unless the call is allowed.
+    """Make every later system call of this process fail with EPERM, except ``calls`` and ``opening``.
 
-    ``calls`` are always allowed. ``opening`` maps further calls to the index of the argument with the open
-    flags. Such a call fails if its flags can create or change a file.
+    ``opening`` maps calls to the index of the argument with the open flags. A call in ``opening`` fails if
+    its flags can create or change a file. A call for another architecture kills the process.
 
-    On an architecture without call numbers in ``NUMBERS``, do nothing. Only the other restrictions of the
-    sandbox then apply. Raises PermissionError if the kernel accepts no filter.
+    Do nothing on architectures without numbers in ``NUMBERS``. Raises PermissionError if the kernel accepts
+    no filter.
     """
     name = machine()
     if name in ARCHITECTURES and sys.maxsize > 1 << 32:

@@ -1,10 +1,10 @@
 """A forked child that works on untrusted input and can only compute and answer.
 
-The child drops its user and groups, and lowers its limits. It closes every descriptor except the pipe to its
-parent and the files that the parent passes. If the parent passes a directory, the child can also open files
-in it for reading. The child can use no other file, open no socket and start no process.
+The child drops its user, groups and capabilities, and lowers its limits. It keeps only the pipe to its parent
+and the files that the parent passes. In a passed directory, it can open files for reading. It can open no
+socket and start no process.
 
-The child answers with records. Each record is a list of byte strings. The parent uses only these bytes.
+The answer consists of records. Each record is a list of byte strings.
 """
 
 import _signal  # type: ignore[import-not-found]  # the module `signal` imports enum, which is slow
@@ -161,12 +161,10 @@ def start(
 ) -> Child:
     """Fork a child that runs ``prepare`` (imports), locks itself down, and then runs ``work``.
 
-    ``prepare`` runs with the parent's rights, so it must not parse untrusted bytes. ``work`` can read from
-    two groups of descriptors: ``inputs``, which keep their numbers, and the descriptors that ``prepare``
-    returns.
-
-    ``work`` can wait for programs that ``prepare`` started. If one of ``inputs`` is a directory, ``work`` can
-    also open files for reading, with the permissions of an unprivileged user.
+    * ``prepare`` runs with the parent's rights, so it must not parse untrusted bytes.
+    * ``work`` can read ``inputs`` and the descriptors that ``prepare`` returns. If a descriptor is a
+      directory, ``work`` can also open files in it, as an unprivileged user.
+    * ``work`` can wait for programs that ``prepare`` started.
     """
     bounds = bounds or Bounds()
     reader, writer = os.pipe()
@@ -192,12 +190,9 @@ def start(
 
 
 def end_children() -> None:
-    """Kill the children that this process has not waited for.
-
-    A signal can end a hook while a child of the hook is still running. Without this function, the child would
-    continue in the container's namespaces with rights of the host. After pivot_root, the child would import
-    modules of the image.
-    """
+    """Kill the children that this process has not waited for."""
+    # Otherwise, if a signal ends a hook, a child of the hook would continue with rights of the host in the
+    # container's namespaces. After pivot_root, the child would import modules of the image.
     blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     while _running:
         pid = _running.pop()
@@ -338,14 +333,10 @@ def highest_descriptor() -> int:
 
 
 def drop_capabilities() -> None:
-    """Give up all capabilities of this process.
-
-    In these cases, a change of the uid does not remove all capabilities:
-
-    * The caller has set the securebit NO_SETUID_FIXUP.
-    * A user other than root has ambient capabilities.
-    * In a namespace without other users, root keeps its uid.
-    """
+    """Give up all capabilities of this process."""
+    # A change of the uid does not remove all capabilities if the caller has set the securebit
+    # NO_SETUID_FIXUP, if a user other than root has ambient capabilities, or if root keeps its uid in a
+    # namespace without other users.
     version = 0x20080522
     if libc("capset")(version.to_bytes(4, sys.byteorder) + bytes(4), bytes(24)):
         raise PermissionError("can't give up capabilities")
@@ -354,12 +345,11 @@ def drop_capabilities() -> None:
 def become_nobody(uid: int = 0) -> None:
     """Change to a user that owns nothing. Raises PermissionError on failure.
 
-    Try ``uid`` first, then the uids in ``NOBODIES``, because most uids do not exist in a user namespace. If
-    ``uid`` is 0, the first attempt is a uid that depends on the id of this process.
-
-    In a namespace with a single user (``unshare -r``), the process keeps this user.
+    Try ``uid`` (0: a uid derived from the pid), then ``NOBODIES``. In a namespace with a single user
+    (``unshare -r``), keep this user.
     """
     # An unprivileged user namespace may deny setgroups. Then the process has no extra groups to drop.
+    # Most uids do not exist in a user namespace, so also try ``NOBODIES``.
     for attempt in (uid or FIRST_UID + os.getpid() % (1 << 22), *NOBODIES):
         try:  # noqa: SIM105 - hooks do not import contextlib
             os.setgroups(())
@@ -450,12 +440,10 @@ def _failure_of(status: int, seconds: float, bounds: Bounds, data: bytes) -> Tem
 
 
 def _memory(bounds: Bounds) -> int:
-    """Return a child's limit on memory in bytes: ``bounds.memory``, or a lower limit of this process.
-
-    This process can have a low limit, because some runtimes start hooks with the limits of the container.
-    """
+    """Return a child's limit on memory in bytes: ``bounds.memory``, or a lower limit of this process."""
     import resource
 
+    # Some runtimes start hooks with the limits of the container, which can be low.
     limits = [resource.getrlimit(what)[1] for what in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
     return min([bounds.memory, *(limit for limit in limits if limit != resource.RLIM_INFINITY)])
 

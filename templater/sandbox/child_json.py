@@ -24,11 +24,10 @@ def run(
 ) -> Any:
     """Start a child that runs ``prepare``, locks itself, and runs ``work``. Return the result of ``work``.
 
-    This process waits for the answer inside the context manager that ``waiting`` returns.
+    * ``prepare``: imports modules, and returns the descriptors that ``work`` reads
+    * ``waiting``: returns the context manager inside which this process waits for the child
 
-    ``prepare`` imports modules and returns the descriptors that ``work`` reads. A templater error in
-    ``prepare`` or ``work`` is raised again in this process, with its source position as text. Raises
-    BoundError and ChildFailure as ``Child.answer`` does.
+    Raises the TemplaterError that the child raises, and the errors of ``Child.answer``.
     """
 
     failures: list[TemplaterError] = []

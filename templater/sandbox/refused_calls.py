@@ -1,10 +1,7 @@
 """A seccomp filter against system calls that the programs of `validator_process.py` never need.
 
-A program such as systemd-analyze makes many calls, which differ between the program's releases. So this
-module lists the calls to refuse, while `allowed_calls` lists the calls to allow.
-
-With the filter, a program cannot connect to other processes, trace them, enter a namespace, or mount. The
-program also cannot use parts of the kernel that are rarely tested.
+The filter has a list of refused calls. A list of allowed calls would differ between releases of a program.
+With the filter, a program cannot connect to other processes, trace them, enter a namespace, or mount.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """Confined external programs that read untrusted bytes.
 
-A program reads ``INPUT`` and writes to ``Program.output``. The program can open files only for reading. The
-program has no network, and has resource limits. If the caller is root, the program runs under a user id that
-owns nothing.
-
-System calls that are not listed in ``allowed_calls.py`` fail with EPERM. That file supports only some
-architectures. On other architectures, the program can make all system calls.
+A program has no network, has resource limits, and can open files only for reading. If root starts a program,
+the program gets a user id that owns no files. System calls that are not listed in ``allowed_calls.py`` fail
+with EPERM, except on unsupported architectures.
 """
 
 from __future__ import annotations
@@ -111,7 +108,10 @@ class Program:
             return False
 
     def error(self, path: str, name: str) -> InputError | LimitError:
-        """Return the error for the program ``name`` that ended with a signal or an exit code other than 0."""
+        """Return the error after the program has ended with a signal or a nonzero exit code.
+
+        ``name`` is the program's name, and ``path`` the file that it has read.
+        """
         code, said = self.wait(), printable(self.said())
         if code in (-signal.SIGXCPU, -signal.SIGKILL):
             limit = f"{self._bounds.cpu} s of processor time"
@@ -137,11 +137,8 @@ def start(
 ) -> Program:
     """Start a program that reads an open file as ``INPUT``, with limits on processor time and memory.
 
-    ``path`` is only the name of the file in messages. This function does not open the path again, because the
-    path can meanwhile lead to a different file.
-
-    The program may need only the beginning of the file. In this case, ``content`` is a function that returns
-    the number of needed bytes.
+    ``path`` is only for messages. If the program needs only the beginning of the file, ``content`` returns
+    the size of this beginning in bytes.
 
     Raises:
         InputError: the system is not Linux, or the file can't be copied.
@@ -174,8 +171,7 @@ def start(
 def _readable(path: str, fd: int, content: Callable[[], int] | None) -> int:
     """Return a new descriptor of the file, or of an unnamed copy if unprivileged users can't read the file.
 
-    Copy a large file only if root owns the file. Any user can create a huge file that uses little disk space,
-    with holes or shared blocks.
+    Raises InputError if copying fails, and LimitError for a large file that root does not own.
     """
     status = os.fstat(fd)
     if os.geteuid() != 0 or status.st_mode & 0o004:
@@ -185,6 +181,7 @@ def _readable(path: str, fd: int, content: Callable[[], int] | None) -> int:
 
     with TemporaryFile() as copy:
         try:
+            # Any user can create a huge file that uses little disk space, with holes or shared blocks.
             copied = _copy_data(fd, copy.fileno(), size, size if status.st_uid == 0 else MAX_COPIED)
         except OSError as error:
             raise InputError(
@@ -202,14 +199,12 @@ def _readable(path: str, fd: int, content: Callable[[], int] | None) -> int:
 
 
 def _copy_data(source: int, copy: int, size: int, most: int) -> bool:
-    """Copy the first ``size`` bytes of a file, and keep holes as holes.
+    """Copy the first ``size`` bytes of a file. Holes stay holes.
 
-    If these bytes contain more than ``most`` bytes outside holes, return False. In this case, the copy is
-    incomplete.
-
-    Without holes in the copy, copying a file with huge holes could fill the disk.
+    Return False if these bytes contain more than ``most`` bytes outside holes. The copy is then incomplete.
     """
     end = 0
+    # A copy without holes could fill the disk.
     os.ftruncate(copy, size)
     while end < size:
         try:

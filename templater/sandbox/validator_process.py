@@ -1,12 +1,8 @@
 """External programs that judge untrusted text, such as ``visudo -c``.
 
 A program sees the machine's programs and libraries, an almost empty ``/etc``, its own processes, and a folder
-of 16 MiB in memory. The program can write only to that folder. The program has no network, no privileges, and
-limits on processes, time, memory and output. If the program ends, the kernel ends all its child processes,
-too.
-
-If templater runs as root, the program gets a user id that owns nothing. If templater does not run as root,
-the sandbox needs user namespaces.
+of 16 MiB in memory. The program can write only to that folder, and has no network and no privileges. If
+templater does not run as root, the sandbox needs user namespaces.
 """
 
 from __future__ import annotations
@@ -112,9 +108,12 @@ def run(
 ) -> Result:
     """Run the program at the path ``program``, in a working directory that contains ``files``.
 
-    ``stdin`` is the name of one of the files. If ``confined`` is false, the program has limits but no
-    sandbox, and can read all files that its user can read. Raises NotConfinedError if this process can't
-    confine the program, and ToolFailure if the program hung, died or could not be started.
+    ``stdin`` is the name of one of the files. Without ``confined``, the program has limits, but can read all
+    files of its user. If the program can't be executed, the exit code is 127.
+
+    Raises:
+        NotConfinedError: this process can't confine the program.
+        ToolFailure: the program hangs, prints too much or dies.
     """
     limits = limits or Limits()
     if confined:
@@ -207,10 +206,9 @@ def _write(folder: str, files: Mapping[str, bytes]) -> None:
 
 
 def _give(work: str) -> None:
-    """Make the user that runs the program the owner of the folder ``work`` and its files.
+    """Give the folder ``work`` and its files to the first existing user in ``NOBODIES``.
 
-    This user is the first existing user in ``NOBODIES``. In a user namespace without these users, the program
-    runs as the user of this process, and the owner stays. Raises ToolFailure if the change fails.
+    If none of these users exists, the owner stays. Raises ToolFailure if the change fails.
     """
     paths = [f"{folder}/{name}" for folder, _, names in os.walk(work) for name in (*names, "")]
     for user in NOBODIES:

@@ -56,8 +56,8 @@ def first_certificate(path: str) -> tuple[str, str]:
 def own_certificate(host: str) -> str:
     """Return the path of a file that contains both a certificate for ``host`` and its key.
 
-    If the file is missing, create it. Also create a second file for clients, with only the certificate. The
-    name of this second file ends in ``.crt``.
+    Create the file if it is missing, or if its certificate expires within a day. Then also create a ``.crt``
+    file for clients, which has only the certificate.
     """
     folder = os.path.join(os.path.dirname(own_file()), "serve")
     private_directory(folder)

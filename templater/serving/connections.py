@@ -69,11 +69,11 @@ class Bounds:
 DEFAULT: Final = Bounds()
 
 
+# The time limit of a turn prevents a stalled client from delaying other clients of its network.
 class Turns:
     """A limit on the number of tasks that work for one network at once. Further tasks wait in order.
 
-    The turn of a task ends after ``seconds``, even if the task still runs. So a client that neither sends nor
-    reads does not delay other clients of its network. If ``seconds`` is None, the turn ends with the task.
+    A turn ends after ``seconds``, even if the task still runs, or with the task if ``seconds`` is None.
     """
 
     def __init__(self, most: int, seconds: float | None = _TURN) -> None:
@@ -99,11 +99,12 @@ class Turns:
 
 
 class _Tls(sslproto.SSLProtocol):
-    """TLS of one connection. The read buffer holds only one TLS record, because requests are small.
+    """TLS of one connection, with a read buffer for only one TLS record.
 
     If a client sends many TLS records without a request, the server closes the connection.
     """
 
+    # One TLS record is enough, because requests are small.
     max_size = 16 << 10  # asyncio's own buffer has 256 KiB for each connection
     #: the received bytes and TLS records since the last request
     received = records = 0
@@ -314,13 +315,13 @@ class _Listener:
         self._free.set()
 
     def _refuses(self, address: str) -> bool:
-        """Return whether to close a new connection from ``address`` before its TLS handshake.
+        """Return whether to close a new connection from ``address`` before its costly TLS handshake.
 
-        Each handshake costs processor time. The result is True if all three conditions are met:
+        The result is True if all three conditions are met:
 
+        * ``address`` is the busiest address (see ``_close_one``)
         * ``address`` has more than ``_CROWD`` connections
-        * no other address has more connections than ``address``
-        * no connection of ``address`` has been idle for long, so the server cannot close an idle connection
+        * no connection of ``address`` has been idle for ``Bounds.stalled`` seconds
         """
         busiest, number = self._clients.most_common(1)[0]
         if address != busiest or number <= _CROWD:
@@ -334,14 +335,13 @@ class _Listener:
         """Close one connection, so that the server can accept a new one.
 
         A connection is idle while its client sends no complete request, or does not read an answer. The
-        busiest address is the address with the most connections. Close the first of these connections that
-        exists:
+        busiest address has the most connections. Close the first of these connections that exists:
 
-        1. the longest-idle connection of the busiest address, if that address has more than ``_CROWD``
+        1. the longest-idle connection of the busiest address, if the address has more than ``_CROWD``
            connections
         2. the longest-idle connection of all, if it has been idle for at least ``Bounds.stalled`` seconds
-        3. the newest connection of the busiest address, if at least two addresses have connections, and the
-           address ``newcomer`` has fewer connections than the busiest address
+        3. the newest connection of the busiest address, if ``newcomer`` has fewer connections and two
+           addresses have connections
         4. the longest-idle connection of all
         """
         address, number = self._clients.most_common(1)[0] if self._clients else ("", 0)
@@ -358,8 +358,8 @@ class _Listener:
     def _close_idle(self, address: str | None, *, since: float = math.inf) -> bool:
         """Close the connection that has been idle for the longest time (see ``_close_one``).
 
-        If ``address`` is given, close only a connection of this address. Ignore each connection that began to
-        wait for a request at the time ``since`` or later. Return False if no connection is left to close.
+        If ``address`` is given, ignore other addresses. Ignore clients whose wait for a request began at
+        ``since`` or later. Return False if no connection matches.
         """
 
         def found(each: _Waiting | _Connection) -> bool:
@@ -424,12 +424,9 @@ async def write(response: web.StreamResponse, bounds: Bounds, data: bytes) -> No
 
 
 def exempt_from_collection(*, again: bool = False) -> None:
-    """Exclude all existing objects from garbage collection.
+    """Exclude all existing objects from garbage collection, which a long list of images would slow down.
 
-    A long list of images would slow down every collection.
-
-    If ``again`` is true, first undo the earlier calls, and collect unused objects, such as an old list of
-    images.
+    If ``again`` is true, first undo the earlier calls, and collect unused objects.
     """
     if again:
         gc.unfreeze()
@@ -438,13 +435,10 @@ def exempt_from_collection(*, again: bool = False) -> None:
 
 
 def network_of(address: str) -> str:
-    """Return an IPv4 address, or the first 48 bits of an IPv6 address.
-
-    One client can own all IPv6 addresses with the same first 48 bits, so these addresses count as one
-    network.
-    """
+    """Return an IPv4 address, or the first 48 bits of an IPv6 address."""
     if ":" not in address or address.startswith("::ffff:"):
         return address
+    # One client can own all IPv6 addresses with the same first 48 bits.
     return socket.inet_pton(socket.AF_INET6, address.partition("%")[0])[:6].hex()
 
 

@@ -1,7 +1,6 @@
 """Answers of the read-only image API, as Incus and LXD send them to clients that they do not trust.
 
-The functions build the JSON, and apply the filters with which clients select images. A long list is encoded
-only once, and the answers to all clients share its encoded elements.
+The functions build the JSON, and filter images for clients. A long list is encoded once for all clients.
 """
 
 from __future__ import annotations
@@ -117,7 +116,7 @@ class Elements(list[bytes]):
     ended = False
 
     def end(self) -> None:
-        """Free the memory of the elements, and abort each answer that has not yet sent all elements."""
+        """Free the memory of the elements. Answers that have not yet sent all elements are aborted."""
         self.ended = True
         self.clear()
 
@@ -125,9 +124,8 @@ class Elements(list[bytes]):
 class EncodedList:
     """The bytes of an answer with a list.
 
-    ``chosen`` has one byte for each element. If the byte is 0, the answer omits the element. If ``chosen`` is
-    empty, the answer has all elements. After a call of ``elements.end()``, iteration raises
-    ConnectionResetError.
+    If ``chosen`` is not empty, omit each element whose byte in ``chosen`` is 0. After a call of
+    ``elements.end()``, iteration raises ConnectionResetError.
     """
 
     def __init__(
@@ -167,9 +165,8 @@ def filtered(answers: Mapping[str, EncodedList], recursion: bool, text: str) -> 
 def matcher(text: str) -> Callable[[dict[str, Any]], bool]:
     """Return a function that tells whether an image matches a filter.
 
-    A filter is a text such as ``properties.os eq debian and type eq container``. ``not`` before a field
-    inverts a comparison. Comparisons ignore case. ``and`` and ``or`` apply from left to right. Raises
-    InputError for an invalid filter.
+    A filter is a text such as ``properties.os eq debian and not type eq container``. Comparisons ignore case.
+    ``and`` and ``or`` apply from left to right. Raises InputError for an invalid filter.
     """
     clauses = _clauses(text)
     return lambda image: _matches(image, clauses)

@@ -26,9 +26,7 @@ _FIRST_WITH_MACHINES = (3, 19)
 class Listing:
     """All public images. ``documents`` maps paths to generated files of a simplestreams catalog.
 
-    If several images have the same name, the image API shows only one of them. The server prefers a container
-    to a virtual machine. Among images of one type, it prefers its own architecture.
-
+    The image API shows one image for each name. The server prefers containers, then its own architecture.
     Raises LimitError if the lists for clients are too large.
     """
 
@@ -109,8 +107,8 @@ class Listing:
     def choose(self, name: str, architectures: Sequence[str] = (), lxd_version: str = "") -> Served | None:
         """Return the unified image with this alias or fingerprint that suits a daemon, or None.
 
-        ``architectures`` are the architectures that the daemon can run, in order of preference. If the
-        sequence is empty, every architecture suits. An old ``lxd_version`` excludes virtual machines.
+        The list ``architectures`` is in order of preference. If the list is empty, every architecture suits.
+        An old ``lxd_version`` excludes virtual machines.
         """
         image = self.find(name)
         found = self._unified.get(name) or ((image,) if image is not None and image.unified else ())

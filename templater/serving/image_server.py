@@ -59,10 +59,11 @@ class _Refused(Exception):
 
 
 class ImageServer:
-    """Answers to requests. ``certificate`` has the server's certificate as PEM text, and its fingerprint.
+    """Answers to requests.
 
-    ``log`` receives a line for each request. ``url`` is the server's address for clients. If ``url`` is
-    empty, the server uses the address in the Host header of each request.
+    * ``certificate``: the server's certificate as PEM text, and its fingerprint
+    * ``log``: a function that receives a line for each request
+    * ``url``: the server's address for clients; if empty, the address in the Host header of each request
     """
 
     def __init__(
@@ -99,9 +100,9 @@ class ImageServer:
     async def listing(self) -> Listing:
         """Check whether the images have changed, and return the current list of images.
 
-        If the images have changed and their new catalog is invalid, return the last valid list. All requests
-        that arrive during one check wait together for the next check.
+        If the new catalog is invalid, return the last valid list.
         """
+        # All requests that arrive during one check wait together for the next check.
         if self._next_check is None:
             self._next_check = asyncio.create_task(self._load_changes())
         await asyncio.shield(self._next_check)
@@ -232,9 +233,10 @@ class ImageServer:
     def _find(self, rest: str, recursion: bool) -> bytes | EncodedList | Served:
         """Return the answer for a path below ``/1.0/``, or the image to export.
 
-        The list of images is a local variable only here, not in the caller. The caller's variables live until
-        a slow client has read the answer, and would keep a replaced list in memory.
+        Raises _Refused for an unknown path, alias or image.
         """
+        # The caller must not have the list in a variable. Its variables live until a slow client has read the
+        # answer, and would keep a replaced list in memory.
         listing = self._listing
         if not rest:
             return image_api_answers.success(image_api_answers.server_data(*self._certificate))
@@ -254,11 +256,7 @@ class ImageServer:
         return image if what else image_api_answers.success_of(listing.encoded(image))
 
     async def _filter(self, request: web.BaseRequest, recursion: bool, text: str) -> EncodedList:
-        """Apply a client's filter to the list of images.
-
-        Only one filter runs at a time, so that other requests get processor time and threads. The networks of
-        clients take turns, so many filters from one network do not delay other networks.
-        """
+        """Apply a client's filter to the list of images. Only one filter runs at a time."""
         network = network_of(request.remote or "")
         waiting = self._waiting_filters
         if waiting[network] >= _MOST_FILTERS or waiting.total() >= self._bounds.connections:
@@ -266,6 +264,7 @@ class ImageServer:
         waiting[network] += 1
 
         async def work() -> EncodedList:
+            # With one filter at a time, other requests get processor time and threads.
             async with self._filtering:
                 if request.transport is None:
                     raise ConnectionResetError("the client has closed the connection")
@@ -274,6 +273,8 @@ class ImageServer:
                 )
 
         try:
+            # The networks of clients take turns, so many filters from one network do not delay other
+            # networks.
             return await self._filters.work(network, work)
         except InputError as error:
             raise _Refused(400, error.message) from None
@@ -440,8 +441,7 @@ def _caching(path: str) -> str:
 def _range(request: web.BaseRequest, size: int, tag: str) -> tuple[int, int, int]:
     """Return the start and end of the requested range, and the HTTP status.
 
-    Return the whole file for an invalid range, and for a list of ranges. Also return the whole file if the
-    header If-Range names another version of the file.
+    Return the whole file for an invalid range, for several ranges, and for an If-Range of another version.
     """
     found = _RANGE.fullmatch(request.headers.get("Range", ""))
     if found is None or found.groups() == ("", "") or request.headers.get("If-Range", tag) != tag:

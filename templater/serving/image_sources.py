@@ -1,7 +1,7 @@
 """The sources of images for a server: a simplestreams tree, the store of this machine, and image files.
 
 If the source is a tree, the server opens no file outside of the tree. For the store and for image files,
-this module generates a simplestreams catalog.
+this module generates a catalog.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Source(Protocol):
     def load(self) -> Listing: ...
 
     def open(self, path: str, /) -> int:
-        """Open the file at a path of the server. Raises FileNotFoundError if the path has no public file."""
+        """Open the public file at a path of the server. Raises FileNotFoundError if it is missing."""
 
 
 class StoreSource:
@@ -108,9 +108,9 @@ class StoreSource:
         return fd
 
     def _use(self, fingerprint: str) -> None:
-        """Record in the store that a fetched image is in use, so that the store does not remove the image.
+        """Record in the store, at most once an hour, that a fetched image is in use.
 
-        Record the use of each image at most once an hour.
+        The store does not remove images in use.
         """
         now = time.monotonic()
         if now - self._used.get(fingerprint, -_USE) >= _USE:
@@ -122,9 +122,7 @@ class StoreSource:
 class FilesSource:
     """Images in files that the user gives.
 
-    After a metadata tarball, the user must give the root filesystem of the same split image. Each file is
-    opened only once, to be described, hashed and served. So the served image stays the same, even if another
-    user replaces the file at the path.
+    Of a split image, the root filesystem comes after the metadata tarball.
     """
 
     def __init__(
@@ -132,6 +130,8 @@ class FilesSource:
     ) -> None:
         images = []
         with ExitStack() as stack:
+            # Each file is opened only once, to be described, hashed and served. So the served image stays the
+            # same if another user replaces the file.
             rest = [refuse_private(stack.enter_context(opened(_file(path)))) for path in paths]
             while rest:
                 images.append(_read_image(rest, limits))
@@ -186,15 +186,13 @@ def _read_image(rest: list[OpenFile], limits: Limits) -> LocalImage:
 class TreeSource:
     """A tree as a source of images.
 
-    ``redirected`` contains prefixes of paths. Other servers have the files whose paths begin with one of
-    these prefixes.
-
-    The tree's directory is opened once and stays open. So the owner of a directory above the tree can't
-    replace the tree by a symlink to ``/``.
+    Other servers serve the paths that begin with a text in ``redirected``.
     """
 
     def __init__(self, path: str, redirected: Iterable[str] = ()) -> None:
         self.path = path
+        # The directory stays open, so that the owner of a directory above can't replace the tree by a
+        # symlink.
         self._directory = open_directory(path)
         close_with(self, self._directory)
         self._redirected = tuple(redirected)
@@ -225,7 +223,7 @@ class TreeSource:
 class _Catalogs(LocalStream):
     """The catalog files of a tree.
 
-    The dict ``read`` has the identity that each file had before it was opened, by the file's path.
+    The dict ``read`` maps the path of each file to the file's identity before it was opened.
     """
 
     def __init__(self, tree: Tree, directory: int) -> None:
@@ -235,12 +233,10 @@ class _Catalogs(LocalStream):
         self._bytes = 0
 
     def file(self, path: str, /) -> IO[bytes]:
-        """Open a file of the catalog. Raises LimitError if the catalog is too large.
-
-        The limit is low, because the server still has the old list of images in memory.
-        """
+        """Open a file of the catalog. Raises LimitError if the catalog is too large."""
         self.read.setdefault(path, _identity(self._directory, path))
         file = super().file(path)
+        # The limit is low, because the server still has the old list of images in memory.
         self._bytes = add_catalog_file(self._bytes, file)
         return file
 
@@ -256,7 +252,7 @@ def _identity(directory: int, path: str) -> tuple[int, ...]:
 def _from_tree(image: Image, named: set[tuple[object, str, str]], files: dict[int, File]) -> Served:
     """Convert an image of a catalog to a ``Served`` with the properties that clients derive from the catalog.
 
-    ``files`` maps ``id(item)`` of each catalog item to its file, because several images can share a file.
+    ``files`` maps ``id(item)`` of each catalog item to its file. Several images can share a file.
     """
     product, version = image.product, image.version
     variant = f" ({product.variant})" if product.variant not in ("", "default") else ""
@@ -298,10 +294,7 @@ def _day(ordinal: int) -> int:
 def open_beneath(root: int, path: str) -> int:
     """Open a regular file below the open directory ``root``. Follow symlinks, but never out of the directory.
 
-    Raises FileNotFoundError for every path without a public file. A file is not public, for example, if:
-
-    * a part of its path begins with a dot
-    * the file is private, and another user could have moved it into the directory
+    Raises FileNotFoundError if no public file exists at the path.
     """
     cleaned = clean_path(path)
     base = _path_of(root)
@@ -310,6 +303,7 @@ def open_beneath(root: int, path: str) -> int:
     except InputError:
         raise FileNotFoundError(path) from None
     parts = os.path.relpath(real, base).split("/")
+    # A file is not public if a part of its path begins with a dot.
     hidden = any(part.startswith(".") for part in (*cleaned.split("/"), *parts))
     if not cleaned or hidden or "\0" in path:
         raise FileNotFoundError(path)
@@ -363,7 +357,7 @@ class LocalImage:
 
 @dataclass(slots=True)
 class PublicFiles:
-    """The public files by their path on the server.
+    """The public files. The key of each file is its path on the server.
 
     If a file was replaced after ``add``, ``open`` raises FileNotFoundError.
     """
@@ -394,7 +388,7 @@ def identity_of(status: os.stat_result) -> tuple[int, ...]:
 
 
 def listing_of(images: Sequence[LocalImage], report: Report) -> tuple[Listing, PublicFiles]:
-    """Return the listing of the images, and their files. The listing contains a simplestreams catalog.
+    """Return the listing of the images, with a simplestreams catalog, and their files.
 
     The listing omits images with unreadable files. The catalog also omits images that simplestreams clients
     would misread.
@@ -465,9 +459,8 @@ def _enter(catalog: Catalog, image: LocalImage, files: Sequence[File]) -> str:
 def _set_aliases(catalog: Catalog, added: Added, before: str, aliases: Sequence[str]) -> None:
     """Set the aliases of the product to which the caller has just added an image.
 
-    The product gets the aliases of all images in its newest version. So the caller must add the images of the
-    newest version last. ``aliases`` are the aliases of the added image, and ``before`` is the text of the
-    product's aliases before the image was added.
+    ``before`` is the text of the product's aliases before this addition. The last added version decides the
+    aliases, so the caller must add the newest version last.
     """
     products: dict[str, dict[str, Any]] = {name: product for _, name, product in catalog.products()}
     product = products[added.product]

@@ -17,10 +17,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One public image. Times are in seconds since 1970; ``expires`` is 0 for never.
+    """One public image. Times are in seconds since 1970. ``expires`` is 0 for never.
 
-    ``aliases`` are the names that clients list. Images of different architectures or types can share a name.
-    ``download_names`` are the names by which daemons can import a unified image.
+    * ``aliases``: names that clients list; images of different architectures or types can share a name
+    * ``download_names``: names by which daemons can import a unified image
     """
 
     fingerprint: str

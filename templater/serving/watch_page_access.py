@@ -98,8 +98,8 @@ class Owners:
     def is_foreign(self, peer: tuple[str, int], server: tuple[str, int]) -> bool:
         """Return whether another user of this machine, except root, opened the connection from ``peer``.
 
-        If the client has already closed the connection, it has no owner any more, and the result is True. On
-        systems other than Linux, return False.
+        If the client has already closed the connection, return True. On systems other than Linux, return
+        False.
         """
         owner = _owner(peer, server)
         if owner is not None:
@@ -112,9 +112,9 @@ class Owners:
 def _owner(peer: tuple[str, int], server: tuple[str, int]) -> tuple[int, int] | None:
     """Ask the kernel for the user and the inode of a client's socket, by sock_diag(7).
 
-    Return None for an unknown connection, or if the kernel can't answer. This request is fast even with many
-    connections. Reading /proc/net/tcp can take long, because that file lists every connection.
+    Return None for an unknown connection, or if the kernel can't answer.
     """
+    # Unlike reading /proc/net/tcp, this request is fast even with many connections.
     addresses = (socket.inet_aton(host).ljust(16, b"\0") for host, _ in (peer, server))
     question = (
         struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, _ALL_STATES)

@@ -157,10 +157,10 @@ def failed_pass(plan: Plan) -> str:
 def start_error(host: Host, found: HostStart) -> TemplaterError:
     """Return the error of a start that fails or hangs on the host.
 
-    If templater fails at the same rule as the host, return templater's error, because it has a source
-    position. But if templater's error is a failed system call, return the host's error.
+    If templater fails at the same rule, return templater's error, except for a failed system call.
     """
     change = found.failed
+    # templater's error has a source position.
     if change is not None and change.error is not None and change.error.kind != "write":
         return change.error
     verb = "hangs" if found.hangs else "fails"

@@ -1,7 +1,7 @@
 """The events of an instance's life: create, start, stop, copy, rename, rebuild, restore, publish and more.
 
-The simulation follows the chosen host: after a failed start, it continues with the files that the host would
-have left behind. With the host ``none``, templater's own rule applies: a failed start writes nothing.
+After a failed start, the simulation continues with the files that the chosen host would leave behind. With
+the host ``none``, a failed start writes nothing.
 """
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ READY = "volatile.last_state.ready"
 class Simulation:
     """A set of simulated instances. Each method is one step.
 
-    A step that raises an error changes nothing, unless a start has failed. A failed start leaves the same
-    files as a failed start on the host.
+    A step that raises an error changes nothing. But a failed start leaves the same files as on the host.
     """
 
     def __init__(
@@ -119,8 +118,7 @@ class Simulation:
     def start(self, name: str, *, reboot: bool = False) -> Started:
         """Start an instance: run the pending trigger, if there is one, and then the trigger ``start``.
 
-        ``reboot`` is a restart from inside the guest, which runs the same triggers. Raises StartError if the
-        start fails. The simulated files are then as the host would leave them.
+        ``reboot`` is a restart from inside the guest. Raises StartError if the start fails.
         """
         subject = self.startable(name, reboot=reboot)
         plan = self.plan(subject, subject.life.passes)
@@ -260,8 +258,7 @@ class Simulation:
     def copy(self, name: str, new: str, snapshot: str = "", *, refresh: bool = False) -> None:
         """Copy an instance. The copy is not ephemeral.
 
-        With ``refresh``, an existing copy is updated, including its configuration; a missing copy is created.
-        A refreshed copy has no pending trigger.
+        With ``refresh``, create or update the copy. The copy then has no pending trigger.
         """
         source = self.find(name)
         life = source.life.copied(snapshot)
@@ -295,11 +292,7 @@ class Simulation:
             self.current = new
 
     def move(self, name: str, new: str, *, pool: str = "", project: str = "") -> None:
-        """Move an instance to another name, storage pool or project.
-
-        If the name stays the same, the daemon copies the instance and deletes the original. The copy keeps
-        the volatile keys and a pending trigger, as observed on Incus 6.0.4.
-        """
+        """Move an instance to another name, storage pool or project."""
         subject = self.find(name)
         if name != new:
             self.rename(name, new)
@@ -311,6 +304,8 @@ class Simulation:
         elif subject.life.running:
             raise UsageError("a running instance can't be moved", hint="stop the instance first")
         else:
+            # The daemon copies the instance and deletes the original. The copy keeps the volatile keys and a
+            # pending trigger, as observed on Incus 6.0.4.
             subject.life = subject.life.with_pending(subject.life.pending or "copy")
         if pool:
             root = {"type": "disk", "path": "/", **subject.instance.expanded_devices().get("root", {})}
@@ -399,11 +394,7 @@ class Simulation:
         subject.instance = with_new_id(subject.instance, subject.instance.replace(config=config))
 
     def set_device(self, name: str, device: str, key: str, value: str) -> None:
-        """Set a key of a device, or remove the device if ``key`` is empty.
-
-        If only a profile has a device of this name, the keys of that device are first copied to a new local
-        device. A local device replaces the device of a profile completely.
-        """
+        """Set a key of a device, or remove the local device if ``key`` is empty."""
         subject = self.find(name)
         devices = dict(subject.instance.devices)
         if not key:
@@ -411,6 +402,8 @@ class Simulation:
                 raise UsageError(f"'{printable(name)}' has no local device '{printable(device)}'")
             del devices[device]
         else:
+            # A local device replaces a profile's device completely, so it needs the keys of the profile's
+            # device.
             keys = {**subject.instance.expanded_devices().get(device, {}), key: value}
             devices[device] = {key: text for key, text in keys.items() if text}
             if "type" not in devices[device]:
@@ -444,10 +437,7 @@ class Simulation:
         del self.subjects[name]
 
     def _name_in_placeholders(self, instance: Instance) -> str:
-        """Return the instance's name for the texts of its placeholders, or "" for the first instance.
-
-        The name in a placeholder shows to which instance the placeholder belongs.
-        """
+        """Return the instance's name for the texts of its placeholders, or "" for the first instance."""
         return instance.name if self.current else ""
 
     def _generate(self, subject: SimulatedInstance) -> None:

@@ -65,7 +65,7 @@ class Step:
 
 
 def parse_step(text: str, read_file: Callable[[str], str] | None = None) -> Step:
-    """Parse ``start``, ``c2:start``, ``copy=c2``, ``c:user.foo=bar``, ``c2:d:eth0,mtu=1500``.
+    """Parse a step, such as ``start``, ``c2:start``, ``copy=c2``, ``c:user.foo=bar``, ``c2:d:eth0,mtu=1500``.
 
     ``read_file`` returns the content of FILE in ``c:KEY=@FILE``. Raises UsageError if the step is invalid.
     """

@@ -37,25 +37,20 @@ def simulate(
     placeholders: bool = False,
     guessed: dict[str, None] | None = None,
 ) -> list[Report]:
-    """Simulate the steps and return a report of each.
+    """Simulate the steps and return a report of each. The reports contain the errors of steps.
 
-    By default, the instance is first created from ``image``.
+    * ``pending`` is None for a new instance, which is first created. For an existing instance, ``pending`` is
+      the trigger that its next start runs before ``start``, or "".
+    * ``open_folder`` opens the IMAGE of ``rebuild=IMAGE``. ``read_profile`` reads the FILE of ``p:FILE``.
+    * ``placeholders`` adds placeholders for the keys that a daemon generates for a new instance.
+    * If ``rootfs`` is None, the root filesystem is empty at first. ``guessed`` then collects the targets of
+      create_only rules whose files perhaps exist.
 
-    * ``pending`` is None if the instance does not exist yet. For an existing instance, ``pending`` is the
-      trigger that its next start runs before ``start``, or "".
-    * ``open_folder`` opens the IMAGE of ``rebuild=IMAGE``.
-    * ``read_profile`` reads the FILE of ``p:FILE``.
-    * ``placeholders`` adds placeholders for the keys that a daemon generates when it creates an instance.
-    * ``rootfs`` is the initial root filesystem. If ``rootfs`` is None, the simulation begins with an empty
-      root filesystem.
-    * ``guessed`` collects the targets of create_only rules whose files perhaps exist. ``guessed`` stays
-      unchanged if ``rootfs`` is given.
-
-    The total time limit of ``options`` applies to all steps together. Errors of steps are part of their
-    reports. Raises TemplaterError if the instance cannot be created.
+    Raises TemplaterError if the instance cannot be created.
     """
     life = Simulation(
-        options.begun(), reading=reading, open_folder=open_folder, read_profile=read_profile,
+        options.begun(),  # the total time limit applies to all steps together
+        reading=reading, open_folder=open_folder, read_profile=read_profile,
         placeholders=placeholders,
     )  # fmt: skip
     folder = MemoryFolder(image, MemoryRootfs() if rootfs is None else rootfs, guessed=rootfs is None)
@@ -165,7 +160,6 @@ def _add_profile(simulation: Simulation, name: str, file: str) -> str:
 def _instance_of_published(instance: Instance, name: str) -> Instance:
     """Return the description of a new instance for a published image.
 
-    The image does not contain the configuration of ``instance``. So the new instance gets only the type,
-    architecture and profiles of ``instance``.
+    The image does not contain the configuration of ``instance``.
     """
     return Instance(name, instance.type, instance.architecture, profiles=instance.profiles)

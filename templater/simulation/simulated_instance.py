@@ -194,14 +194,12 @@ class Life:
         return self._with(pending="", running=True)
 
     def start_failed(self, in_pass: str = "") -> "Life":
-        """Return the state after a failed start.
+        """Return the state after a failed start. If ``in_pass`` is empty, the pending trigger stays pending.
 
-        ``in_pass`` is the trigger whose rules failed. Give ``in_pass`` only for a host that clears the
-        pending trigger before it runs the rules of ``start``. If the rules of ``start`` fail on this host,
-        the pending trigger is lost.
-
-        Without ``in_pass``, the pending trigger stays pending.
+        For a host that clears the pending trigger before the rules of ``start``, ``in_pass`` is the trigger
+        whose rules failed.
         """
+        # If the rules of ``start`` fail, such a host loses the pending trigger.
         lost = in_pass == START and self.pending != START
         return self._with(pending="" if lost else None, running=False)
 
@@ -246,10 +244,8 @@ class Life:
         return self._with(pending="")
 
     def exported(self) -> "Life":
-        """Return the state of the new instance that an import of this instance's backup creates.
-
-        The import restores everything, including the pending trigger, but the new instance is stopped.
-        """
+        """Return the state of the new instance that an import of this instance's backup creates."""
+        # The import restores everything, including the pending trigger, but the new instance is stopped.
         return self._with(running=False)
 
     def with_pending(self, trigger: str) -> "Life":

@@ -97,10 +97,10 @@ class OpenedSource(NamedTuple):
     def read_instance(
         self, *, name: str | None = None, config: Mapping[str, str] | None = None, **others: Any
     ) -> Instance:
-        """Return SRC's instance. The arguments override values of the instance.
+        """Return SRC's instance. The ``notes`` of the result name the instance's source.
 
-        The arguments are those of ``description_file.read_instance``. The ``notes`` of the result name the
-        instance's source. Raises UsageError if SRC is an image.
+        The arguments override values, as in ``description_file.read_instance``. Raises UsageError if SRC is
+        an image.
         """
         if not self.is_instance:
             raise UsageError(f"'{printable(self.path)}' is an image, not an instance")
@@ -145,14 +145,14 @@ class OpenedSource(NamedTuple):
     def open_below(self, path: str, *, cross_mounts: bool = False) -> DirectoryRootfs:
         """Open a root filesystem.
 
-        If the path is inside SRC, check that SRC is still the opened directory. The owner of the directory
-        above SRC can replace SRC with a different instance. Raises RefusedError if SRC was replaced.
+        Raises RefusedError if the path is inside SRC, and SRC is no longer the opened directory.
         """
         view = DirectoryRootfs(path, cross_mounts=cross_mounts)
         identity = getattr(self.image, "identity", None)
         if identity is None:
             return view
         assert isinstance(view.root, Root)
+        # The owner of the directory above SRC can replace SRC with a different instance.
         if _is_inside(path, self.path) and not _is_below(view.root.fd, identity):
             view.close()
             raise replaced_error(self.path)
@@ -181,9 +181,9 @@ def _clean(path: str) -> str:
 def _is_inside(path: str, folder: str) -> bool:
     """Return whether ``path`` is in ``folder``.
 
-    Compare first the paths as written, then the real paths without symlinks. Return True if one of these two
-    comparisons succeeds. Comparing only the real paths would be unsafe: another user can change a symlink.
+    The result is True if the paths as written match, or if the real paths without symlinks match.
     """
+    # Comparing only the real paths would be unsafe, because another user can change a symlink.
     ways = [(each(path), each(folder)) for each in (_clean, os.path.realpath)]
     return any(f"{inner}/".startswith(f"{outer}/") for inner, outer in ways)
 
@@ -224,11 +224,8 @@ def open_source(
 ) -> OpenedSource:
     """Open SRC: an image, an instance on disk, an instance of a daemon, a backup or a definition.
 
-    ``choice`` has the user's options for the build of a definition. ``project`` is the project of a daemon's
-    instance.
-
-    Reads a backup completely, but only the needed part of an image archive. Raises InputError or RefusedError
-    if SRC is of another kind, damaged or hostile.
+    ``project`` is the project of a daemon's instance. Raises InputError or RefusedError if SRC is of another
+    kind, damaged or hostile.
     """
     name = os.fspath(path)
     from ..live.address import is_live
@@ -314,15 +311,13 @@ def _open_directory(path: str, limits: Limits) -> OpenedSource:
 def _read_description(top: Root | ByName, path: str, name: str, limit: int) -> tuple[Source | None, bool]:
     """Read the description of SRC's instance from its file.
 
-    The second result is True if another user may have moved the file into SRC. A moved file can contain a
-    secret.
-
-    This function reads even such a file, because a daemon's backup.yaml looks like a moved file: only root
-    can read backup.yaml, but its directory belongs to the container's root.
+    The second result is True if another user may have moved the file, with secrets, into SRC.
     """
     try:
         return _read_file(top, path, name, limit, public=True), False
     except RefusedError:
+        # A daemon's backup.yaml looks like a moved file: only root can read backup.yaml, but its directory
+        # belongs to the container's root.
         return _read_file(top, path, name, limit), True
 
 
@@ -331,8 +326,8 @@ def _read_file(
 ) -> Source | None:
     """Read the file ``name`` in the directory of metadata.yaml. Return None if the file is missing.
 
-    Raises RefusedError for a link, a directory or a special file. If ``public`` is true, also raises
-    RefusedError for a private file that another user could have moved into the directory.
+    Raises RefusedError if the file is not regular. If ``public`` is true, also raises RefusedError if the
+    file is private and another user could have moved it there.
     """
     entry = top.entry(f"/{name}")
     if entry is None:

@@ -94,13 +94,9 @@ C_MODULES = ("_ctypes", "resource")
 
 
 def write(place: str) -> None:
-    """Write the modules in ``GROUPS`` to the file ``place``.
+    """Write the modules in ``GROUPS`` to the file ``place``, and compile the packages that hooks import.
 
-    Then compile all modules of the packages that hooks import. Each compiled module goes to the
-    ``__pycache__`` directory of its package.
-
-    Failures are ignored, because a hook without the file only starts more slowly. Possible causes are a
-    read-only directory, a full disk, and a source that another process is replacing.
+    Ignore failures, because a hook without the file only starts more slowly.
     """
     if sys.dont_write_bytecode:
         return
@@ -140,10 +136,8 @@ def _remove(staged: str) -> None:
 def contents() -> bytes:
     """Return the content of the file from which hooks load modules.
 
-    The file has a table of contents, the code of each group, and the code of the definitions in ``LATE`` and
+    The file has a table of contents, each group's code, and the code of the definitions in ``LATE`` and
     ``RARE``.
-
-    The code of a group is marshalled as one value, so names that several modules use are stored only once.
     """
     # imported here, because these functions can be late definitions: ``definition_of`` loads them if the file
     # is damaged
@@ -165,6 +159,7 @@ def contents() -> bytes:
             files.append(file)
             codes.append((code, late))
             known[path] = file
+        # In one value, marshal stores a name only once, even if several modules use the name.
         parts.append(marshal.dumps(tuple(codes)))
         groups.append((modules, files, at, at + len(parts[-1])))
         at += len(parts[-1])
@@ -195,9 +190,8 @@ def source_of(name: str) -> "tuple[str, bool]":
 def compiled(file: str, name: str, functions: bytearray) -> "tuple[File, CodeType, Places]":
     """Return path, mtime (ns) and size of a source, its code, and the positions of its late definitions.
 
-    The code has no docstrings and no annotations. The code of the definitions in ``LATE`` and ``RARE`` is
-    marshalled separately and added to ``functions``. A position is a name, and two offsets in ``functions``.
-    Names in ``LATE`` or ``RARE`` that the source does not define are ignored.
+    Append the code of definitions in ``LATE`` and ``RARE`` to ``functions``. A position is a name and two
+    offsets in ``functions``.
     """
     status = posix.stat(file)
     tree, late = _parsed(file, name)
@@ -216,11 +210,8 @@ def compiled(file: str, name: str, functions: bytearray) -> "tuple[File, CodeTyp
 
 
 def _with_short_names(code: "CodeType") -> "CodeType":
-    """Return code with numbers as the names of local variables, and without qualified names of functions.
-
-    Nothing uses these names, but Python makes an object of each different name when it loads the code.
-    Parameters keep their names, because callers use the names of parameters.
-    """
+    """Return code with numbers as the names of local variables, and without qualified names of functions."""
+    # Code with fewer different names loads faster. Parameters keep their names, because callers use them.
     count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
     names = [
         name if place < count or name in code.co_cellvars else str(place)
@@ -233,8 +224,7 @@ def _with_short_names(code: "CodeType") -> "CodeType":
 def _parsed(file: str, name: str) -> "tuple[ast.Module, list[Definition]]":
     """Return the syntax tree of a module without its late definitions, and the trees of these definitions.
 
-    In these trees, each use of a late definition becomes ``module.name``, where ``module`` is the module that
-    defines ``name``. At the first use, the ``__getattr__`` of ``module`` loads the definition.
+    In these trees, each use of a late definition becomes ``module.name``.
     """
     fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
@@ -246,6 +236,7 @@ def _parsed(file: str, name: str) -> "tuple[ast.Module, list[Definition]]":
     names = {late: ("__here__", late) for late in LATE.get(name, ())}
     if not file.endswith("/__init__.py"):  # other modules may import from this one what it imports
         tree.body = [new for node in tree.body for new in _without_late_imports(node, name, names)]
+    # At the first use of ``module.name``, the ``__getattr__`` of ``module`` loads the definition.
     _LateNames(names).visit(tree)
     ast.fix_missing_locations(tree)
     own = [each for each in tree.body if _is_definition(each) and each.name in LATE.get(name, ())]
@@ -258,11 +249,7 @@ def _without_late_imports(
 ) -> "Iterator[ast.stmt]":
     """Yield the statements that replace the statement ``node`` of the module ``name``.
 
-    If the module ``origin`` has late definitions, ``from origin import thing`` is replaced. At run time, this
-    import would look for ``origin.__path__``, and so call the ``__getattr__`` of ``origin``.
-
-    The replacement imports ``origin`` itself. If ``thing`` is a late definition, it is added to ``names``. If
-    not, the replacement also assigns ``origin.thing`` to a variable.
+    Add each late definition that ``node`` imports to ``names``.
     """
     level = node.level if isinstance(node, ast.ImportFrom) else 0
     parts = name.split(".")[: -level or None] if level else []
@@ -270,6 +257,8 @@ def _without_late_imports(
     if not isinstance(node, ast.ImportFrom) or origin not in LATE or source_of(origin)[1]:
         yield node
         return
+    # If ``origin`` has late definitions, ``from origin import thing`` would call the ``__getattr__`` of
+    # ``origin``. So the replacement imports ``origin`` itself.
     module = f"__{origin.replace('.', '_')}__"  # a name that Python does not mangle
     yield ast.copy_location(ast.Import([ast.alias(origin, module)]), node)
     for each in node.names:
@@ -282,10 +271,9 @@ def _without_late_imports(
 
 
 class _LateNames(ast.NodeTransformer):
-    """A transformer for the names of late definitions. Each name becomes an attribute of a module.
+    """A transformer that turns the names of late definitions into attributes of their modules.
 
-    A late definition is a class or function that a hook loads when code first uses its name. If a function
-    has a variable with the name of a late definition, the transformer leaves the name in this function.
+    In a function that has a variable of the same name, the name stays unchanged.
     """
 
     def __init__(self, names: "dict[str, tuple[str, str]]") -> None:
@@ -309,11 +297,9 @@ class _LateNames(ast.NodeTransformer):
     visit_Lambda = visit_FunctionDef
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.ExceptHandler:
-        """Do not load a class for an ``except`` clause.
-
-        While the class is not loaded, no exception of this class exists, so the clause can't match.
-        Loading the class could raise MemoryError. Later clauses of the same ``try`` would then not run.
-        """
+        """Do not load a class for an ``except`` clause."""
+        # While the class is not loaded, no exception of this class exists, so the clause can't match. Loading
+        # the class could raise MemoryError. Later clauses of the same ``try`` would then not run.
         if node.type is not None:
             if isinstance(node.type, ast.Tuple):
                 node.type.elts = [self._if_loaded(each) for each in node.type.elts]
@@ -395,15 +381,12 @@ def separable(
 ) -> "Iterator[tuple[list[Any], int, str, bytes]]":
     """Yield each function of a module or class that can be loaded at its first call.
 
-    For each function, yield these values:
+    Each result has four parts:
 
     * the list of statements that contains the function
     * the function's index in this list
     * the function's qualified name
-    * the marshalled code and defaults of the function
-
-    Skip special methods, because Python treats some of them differently when it makes a class. Also skip
-    generators, functions with decorators, and functions that use names of an outer scope.
+    * the function's marshalled code and defaults
     """
     inner = [each for each in code.co_consts if isinstance(each, type(code))]
     names = [each.co_name for each in inner]
@@ -417,7 +400,7 @@ def separable(
         given = [each for each in (*node.args.defaults, *node.args.kw_defaults) if each is not None]
         if (
             node.decorator_list
-            or node.name.startswith("__")
+            or node.name.startswith("__")  # Python treats some of them differently when it makes a class
             or found.co_freevars
             or found.co_flags & _GENERATOR
         ):
@@ -433,11 +416,10 @@ def separable(
 def _substitute(node: "Any", qualname: str, start: int, end: int) -> "ast.Assign":
     """Return the statement that defines a substitute for a function in ``RARE``.
 
-    The first call of the substitute loads the function (see ``templater_hook.substitute``). ``start`` and
-    ``end`` are offsets of the function's code in the part of the file that has the definitions in ``LATE``
-    and ``RARE``.
+    ``start`` and ``end`` are offsets in the ``functions`` of ``compiled``.
     """
     place: Any = {"lineno": node.lineno, "end_lineno": node.lineno, "col_offset": 0, "end_col_offset": 0}
+    # The substitute's first call loads the function (see ``templater_hook.substitute``).
     make = ast.Name("__rare__", ast.Load(), **place)
     arguments: list[ast.expr] = [ast.Constant(each, **place) for each in (qualname, start, end)]
     call = ast.Call(make, arguments, [], **place)
@@ -445,16 +427,14 @@ def _substitute(node: "Any", qualname: str, start: int, end: int) -> "ast.Assign
 
 
 def _strip(node: "Any") -> None:
-    """Remove annotations, the blocks of ``if TYPE_CHECKING``, and columns from a syntax tree.
-
-    Annotations cost time, because Python evaluates them when it runs the module. Columns cost space, because
-    Python stores a position for each operation: without columns, operations of one line share a position.
-    """
+    """Remove annotations, the blocks of ``if TYPE_CHECKING``, and columns from a syntax tree."""
+    # Columns cost space: without columns, operations of one line share a position.
     if hasattr(node, "lineno"):
         node.end_lineno = node.lineno
         node.col_offset = node.end_col_offset = 0
     for field in node._fields:
         value = getattr(node, field, None)
+        # Annotations cost time when Python runs the module.
         if field in ("annotation", "returns"):
             setattr(node, field, None)
         elif isinstance(value, list):

@@ -1,9 +1,7 @@
 """A finder that imports third-party modules lazily in templater's own processes.
 
-Importing any part of Jinja2 imports all of Jinja2, and a dozen modules of the standard library. templater's
-code generator needs only a fifth of these modules. With this finder, Python runs a module in ``NAMES`` only
-when code reads an attribute of the module. Programs that use templater as a library do not install this
-finder.
+Python runs a module in ``NAMES`` when code first reads an attribute of the module. Programs that use
+templater as a library do not install this finder.
 """
 
 import sys
@@ -31,11 +29,9 @@ _RUNNING: "set[str]" = set()
 
 
 class Postponed(ModuleType):  # type: ignore[misc]
-    """A module that was found but not run: reading an attribute runs the module or imports a submodule.
+    """A module that has not run yet. Reading an attribute runs the module or imports a submodule."""
 
-    The class defines no further methods, because they would hide names of the module.
-    """
-
+    # The class defines no further methods, because they would hide names of the module.
     def __getattr__(self, name: str) -> "Any":
         with _lock(self):
             if type(self) is Postponed:
@@ -124,19 +120,16 @@ def read_code(name: str) -> None:
 def _ready(name: str) -> "dict[str, Any]":
     """Return the attributes that a postponed module has before it runs.
 
-    Reading one of these attributes does not run the module. Nearly every command needs these functions:
-
-    * click calls ``inspect.cleandoc`` for the help of every option.
-    * dataclasses of Python 3.13 call ``inspect.get_annotations`` for every class.
-    * pkgutil calls ``inspect.getmodulename`` for every file.
-
-    PyYAML's C module also reads error classes from several modules of PyYAML. Instead of these classes, the C
-    module gets their base class ``YAMLError``. This makes no difference, because the C parser raises only
-    ``ReaderError``, and templater catches every ``YAMLError``.
+    Reading one of these attributes does not run the module.
     """
+    # Nearly every command needs these functions: click calls cleandoc for the help of every option,
+    # dataclasses of Python 3.13 call get_annotations for every class, and pkgutil calls getmodulename for
+    # every file.
     if name == "inspect":
         return {each.__name__: each for each in (cleandoc, get_annotations, getmodulename)}
     package, _, module = name.partition(".")
+    # PyYAML's C module reads error classes from several modules. It gets their base class instead: the C
+    # parser raises only ReaderError, and templater catches every YAMLError.
     if package == "yaml" and module:
         return {f"{module.capitalize()}Error": __import__("yaml.error").error.YAMLError}
     return {}

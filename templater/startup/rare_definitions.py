@@ -1,10 +1,7 @@
 """The classes and functions that a usual start of a container does not use.
 
-In the file of a hook's modules, the code of these definitions is marshalled separately. A class or function
-in ``LATE`` is loaded when code first uses its name. A function in ``RARE`` is loaded at its first call.
-``RARE`` has methods, and functions whose name a usual start uses without a call.
-
-A wrong list only costs time. A list can lack a definition, or contain a definition that a usual start uses.
+A hook loads a definition in ``LATE`` when code first uses its name. A hook loads a function or method in
+``RARE`` at its first call. A wrong list only costs time.
 
 ``pytest tests/unit/startup/test_rare_definitions.py --update`` writes this file.
 """

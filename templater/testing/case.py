@@ -30,10 +30,8 @@ class Expectation:
 class Expected:
     """The expectations about one run or step.
 
-    ``error`` has a text that an error of the run must contain. ``error`` is None if no error is expected.
-
-    ``snapshot`` and ``valid`` are the positions of these two keys in the test file. The position of a missing
-    key is None. The two keys apply to every written file.
+    ``error`` has a text that an error of the run must contain. ``snapshot`` and ``valid`` are the positions
+    of these keys in the test file, or None for a missing key. Both keys apply to every written file.
     """
 
     files: tuple[Expectation, ...] = ()

@@ -73,7 +73,7 @@ class Snapshots:
     def compare(self, name: str, found: Snapshot) -> Iterator[Failure]:
         """Yield a failure if the files of a case differ from the snapshot.
 
-        With ``update``, record a new snapshot instead.
+        If ``self.update`` is true, record a new snapshot instead.
         """
         if found.span is None:
             return
@@ -114,9 +114,8 @@ class Snapshots:
 class Judge:
     """The comparison of one case with its expectations.
 
-    The function ``mistakes`` finds mistakes in a file that the test expects to be valid.
-
-    ``check_time`` raises LimitError if the run takes too long.
+    * ``mistakes``: a function that finds mistakes in a file that the test expects to be valid
+    * ``check_time``: a function that raises LimitError if the run takes too long
     """
 
     case: Case

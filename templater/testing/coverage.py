@@ -28,10 +28,7 @@ KINDS = ("rules", "lines", "branches", "reads")
 
 
 class _Template:
-    """A template, with those of its parts that tests have reached.
-
-    ``program`` is None if the template cannot be traced.
-    """
+    """A template, and the parts of the template that tests have reached."""
 
     def __init__(self, source: Source, dialect: str) -> None:
         self.source = source

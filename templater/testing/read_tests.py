@@ -427,7 +427,7 @@ def inline_profile(node: Node) -> Profile:
 
 
 def choices_of(node: Node) -> list[Node]:
-    """Return the values of an axis of a matrix. ``host: all`` stands for every release."""
+    """Return the values of an axis of a matrix. ``host: all`` selects every host."""
     if isinstance(node, Sequence):
         return node.children
     return [scalar(node.span, name) for name in HOSTS if HOSTS[name].family]

@@ -1,9 +1,7 @@
-"""A strict reader of YAML that checks a file by a JSON Schema.
+"""A strict reader of YAML files. It checks a file against the same JSON Schema that editors use.
 
-Editors use the same schema. Each mistake has its position in the file.
-
-The reader knows the parts of JSON Schema that ``tests.schema.json`` uses. Unlike a JSON validator, the
-reader reads each scalar as text: ``0600`` and ``yes`` are texts where the schema allows a string.
+The reader knows the parts of JSON Schema that ``tests.schema.json`` uses. It reads each scalar as text:
+``0600`` and ``yes`` are texts where the schema allows a string.
 """
 
 from __future__ import annotations
@@ -43,9 +41,9 @@ def schema_of_tests() -> Schema:
 
 
 def entries(node: Node | None) -> dict[str, tuple[Node, Node]]:
-    """Return the entries of a mapping: a dict from a key's text to its key node and value node.
+    """Return a dict from each key's text to its key node and value node, including merged mappings.
 
-    The result includes the entries of merged mappings. The result is empty if the node is not a mapping.
+    The result is empty if the node is not a mapping.
     """
     found: dict[str, tuple[Node, Node]] = {}
     if not isinstance(node, Mapping):
@@ -119,8 +117,9 @@ class Reader:
     def check_any(self, node: Node, choices: list[Schema], what: str) -> None:
         """Check a node by the schema in ``choices`` that allows the node's kind: scalar, mapping or sequence.
 
-        No two of the schemas allow the same kind. If no schema allows this kind, record a mistake.
+        If no schema allows this kind, record a mistake.
         """
+        # No two of the schemas allow the same kind.
         fitting = [each for each in choices if node.kind in self.kinds(each)]
         if fitting:
             self.check(node, fitting[0], what)

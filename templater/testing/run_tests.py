@@ -36,9 +36,9 @@ MAX_DETAILS = 1000
 class Session:
     """The tests of one image. Use it in a ``with`` block.
 
-    ``update`` records snapshots, which ``save`` writes. Templates are compiled once for all cases. If
-    ``coverage`` is true, each template is rendered a second time to find the branches that run. ``memo`` has
-    the texts that earlier runs of the tests have rendered.
+    * ``update``: record snapshots, which ``save`` writes
+    * ``coverage``: render each template a second time to find the branches that run
+    * ``memo``: the texts that earlier runs have rendered
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class Session:
         yield from self.snapshots.compare(case.snapshot, snapshot)
 
     def results(self, case: Case) -> Iterable[tuple[Expected, Result, CaseStep | None]]:
-        """Yield the expectations, the result and the step for each step of a case.
+        """Yield ``(expectations, result, step)`` for each step of a case.
 
-        For a case without steps, yield only one result, with None as the step.
+        For a case without steps, yield one tuple with None as the step.
         """
         if not case.steps:
             yield case.expected, self.subject.plan(case), None
@@ -137,8 +137,7 @@ class Session:
     def save(self, *, complete: bool) -> list[str]:
         """Write the changed snapshots, and return their names.
 
-        ``complete`` tells whether all tests of the folder ran. If so, also remove the snapshots that no test
-        uses.
+        If ``complete`` is true, all tests of the folder ran: also remove the unused snapshots.
         """
         changes: dict[str, bytes | None] = dict(self.snapshots.changes)
         if complete:

@@ -156,7 +156,7 @@ class Folder:
 
 
 def folder_of(source: str) -> str:
-    """Return the folder of an image's tests. For a definition NAME.yaml, this is ``tests/NAME`` or ``tests``.
+    """Return the folder of an image's tests.
 
     Raises InputError if the folder does not exist, and UsageError if the image is an archive.
     """

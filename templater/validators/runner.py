@@ -51,7 +51,7 @@ class Validators:
         return self._mistakes[key]
 
     def ran(self, id: str) -> bool:
-        """Return whether a validator has run, and has not been disabled after failures or a time limit."""
+        """Return whether a validator has run. Return False if failures or a time limit have disabled it."""
         return self._left.get(id, 0) > 0 and not self._late
 
     def _run(self, id: str, name: str, text: str, target: str) -> list[Mistake]:
@@ -112,8 +112,8 @@ def in_this_process(*, anyway: bool, command_left: Callable[[], float] = lambda:
 class Runner:
     """A runner of validators.
 
-    If ``anyway`` is true, a program that cannot be confined runs without a sandbox, but with limits.
-    ``command_left`` returns the seconds of processor time that the command may still use.
+    * ``anyway``: whether a program that can't be confined runs without a sandbox, but with limits
+    * ``command_left``: returns the seconds of processor time that the command may still use
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Runner:
         ``value``: the result of the validator.
         ``missing``: the validator is not installed. The value is an installation hint, or empty.
         ``off``: this process cannot confine the validator.
-        ``late``: a limit on the time of all validators, or of the command, is reached.
+        ``late``: a time limit of all validators or of the command is reached.
         ``failed``: the validator died, hung or printed unexpected output.
         """
         key = (id, name, data)

@@ -1,7 +1,7 @@
 """The class of validators. A validator consists of the functions ``run`` and ``read``.
 
-``run`` needs a process that can start programs. ``read`` receives the output of ``run``, and the text that is
-validated. ``read`` should run in a locked process, because the output depends on an untrusted text.
+``run`` needs a process that can start programs. ``read`` should run in a locked process, because the output
+of ``run`` depends on an untrusted text.
 """
 
 from __future__ import annotations
@@ -55,17 +55,13 @@ def program(
     folder: str = "",
     stdin: bool = False,
 ) -> Validator:
-    """Return a validator that runs the first installed program of ``names``.
+    """Return a validator that runs the first installed program of ``names`` on a file in ``folder``.
 
-    The program finds the text in a file in ``folder``. ``{name}`` in ``words`` stands for the file's name.
-    ``read`` receives the lines of the output and the file's name.
+    * ``words``: the program's arguments, with ``{name}`` for the file's name
+    * ``read``: receives the output lines and the file's name
 
-    The validator raises Failure if three conditions are true:
-
-    * The program fails.
-    * ``read`` finds no mistake.
-    * No line of the output matches the regular expression ``harmless``. A harmless line can say, for example,
-      that another file is missing.
+    The validator raises Failure if the program fails, ``read`` finds no mistake, and no line matches the
+    regular expression ``harmless``.
     """
     excuse = re.compile(harmless)
 

@@ -124,7 +124,7 @@ def note(words: str, kind: str) -> Html:
 def source_lines(source: Source, findings: Findings, place: str) -> Iterator[Html]:
     """Yield the lines of a template or of metadata.yaml, with findings below their lines.
 
-    The HTML id of a line with a finding consists of ``place`` and the line's number.
+    A line with a finding has the HTML id ``{place}-{number}``.
     """
     for number, content in enumerate(source.text.removesuffix("\n").split("\n"), 1):
         found = findings.get(number, ())

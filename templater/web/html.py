@@ -44,10 +44,10 @@ def as_html(child: Child) -> Html:
 def element(name: str, /, *children: Child, **attributes: str | bool | None) -> Html:
     """Return an element.
 
-    A trailing ``_`` of an attribute's name is removed. Any other ``_`` becomes ``-``.
+    * In an attribute's name, a trailing ``_`` is removed, and any other ``_`` becomes ``-``.
+    * True gives an attribute without a value. None or False omits the attribute.
 
-    If the value of an attribute is True, the attribute has no value in HTML. An attribute that is None or
-    False is left out. Links can only lead to the same page.
+    Raises ValueError for a link to another page.
     """
     href = attributes.get("href")
     if href is not None and not str(href).startswith("#"):

@@ -32,14 +32,13 @@ def instance_form(
     read: Iterable[str],
     extra: Mapping[str, Iterable[str]],
 ) -> Html:
-    """Return the form.
+    """Return the form in which a user edits an instance.
 
-    * ``given`` is the instance as its files describe it.
-    * ``shown`` is the edited instance, with all profiles.
-    * ``off`` has the names of the profiles that the user has switched off.
-    * ``read`` has the keys that templates read.
-    * ``extra`` maps the name of a profile ("" for the instance) to the keys that the user has added without a
-      value.
+    * ``given``: the instance as its files describe it
+    * ``shown``: the edited instance, with all profiles
+    * ``off``: the names of the profiles that the user has switched off
+    * ``read``: the keys that templates read
+    * ``extra``: the keys that the user has added without a value, by profile ("" for the instance)
     """
     read = sorted(read)
     types = [
@@ -94,9 +93,7 @@ def keys_of_templates(run: Column) -> set[str]:
 
 
 def place_of(*names: str) -> str:
-    """Return the HTML id, without white space, of an element of the form.
-
-    ``names`` identify the element, such as its kind, its profile and its key.
+    """Return the HTML id of the form element with these ``names``, such as its kind, profile and key.
 
     The function ``placeOf`` of form.js returns the same id for the same names.
     """

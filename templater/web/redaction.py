@@ -27,10 +27,9 @@ _COMPARISON: Final = 200
 
 
 class Redaction(SecretKeys):
-    """The secret values of instances. ``public`` has the texts of the image, which everyone may read.
+    """The secret values of instances. Values and lines that also occur in ``public`` are not redacted.
 
-    If ``enabled`` is false, no value is redacted. Values and lines that occur in ``public`` are not redacted.
-    If the search in ``public`` takes too long, the rest of ``public`` is ignored.
+    ``public`` has the texts of the image. If the search takes too long, the rest of ``public`` is ignored.
     """
 
     def __init__(self, instances: Iterable[Instance], public: str = "", *, enabled: bool = True) -> None:
@@ -47,10 +46,8 @@ class Redaction(SecretKeys):
     def scrub(self, text: str) -> str:
         """Return a text in which MARK replaces each secret value, and each line of a secret value.
 
-        If the search takes too long, return MARK instead of the whole text.
-
-        This method does not find a secret that a template has changed. So a report must never show a text
-        that a template may have made from a secret (see ``reads_secret``).
+        Return only MARK if the search takes too long. Secrets that a template has changed stay in the text
+        (see ``reads_secret``).
         """
         kept, start, end = [], 0, 0
         try:
@@ -106,7 +103,7 @@ def reads_secret(redaction: Redaction, variant: Variant) -> bool:
 
 
 def is_chosen(redaction: Redaction, variant: Variant) -> bool:
-    """Return whether a template compares a secret, so that a file's content can show parts of the secret."""
+    """Return whether a file can show parts of a secret because its template compares the secret."""
     if not redaction.values or not variant.has_content:
         return False
     return any(redaction.hides(part.compared) for line in variant.lines or () for part in line.parts)
@@ -115,7 +112,7 @@ def is_chosen(redaction: Redaction, variant: Variant) -> bool:
 def is_hidden(redaction: Redaction, variant: Variant) -> bool:
     """Return whether the content of a file has a secret value, or can show parts of a secret value.
 
-    If the origins of the values in the content are unknown, return whether the template may read a secret.
+    If the content's origins are unknown, return whether the template may read a secret.
     """
     if not redaction.values or not variant.has_content:
         return False

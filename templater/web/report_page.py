@@ -199,7 +199,7 @@ def _contents(page: PageState) -> Html:
 def contents_table(page: PageState, view: InstanceView, number: int) -> Html:
     """Return the table of an instance: a row for each file, a column for each run.
 
-    Each cell links to the result for its file in its run.
+    Each cell has links to the results.
     """
     rows = []
     for index, file in enumerate(view.files):
@@ -232,7 +232,7 @@ def contents_table(page: PageState, view: InstanceView, number: int) -> Html:
 def head_rows_of(columns: Sequence[Column]) -> Iterator[Html]:
     """Yield the two header rows of a table of runs.
 
-    The first row has the triggers. In the second row, each run has its host, its side in a comparison
+    The first row has the triggers. The second row has the host of each run, its side in a comparison
     ("before" or "after"), or both.
     """
     groups: dict[tuple[str, ...], int] = {}

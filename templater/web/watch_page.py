@@ -69,8 +69,8 @@ class PageView:
 def chosen_path(view: InstanceView, asked: str) -> str:
     """Return the path of the file to open.
 
-    If the page does not ask for a file of this view, open the first file with a problem. If no file has a
-    problem, open the first file.
+    This is the path ``asked`` if the view has this file, or else the first file with a problem, or else the
+    first file.
     """
     paths = [printable(file.path) for file in view.files]
     if asked in paths or asked == METADATA:
@@ -149,7 +149,7 @@ def open_file(page: PageView) -> Html:
 
 
 def _results(page: PageView, state: PageState, file: FileView) -> Iterator[Html]:
-    """Yield a section for each side, or one section for both sides if they are equal."""
+    """Yield a section for each side. If both sides have the same file, yield the file only once."""
     if page.has_two_sides and not differs(file):
         yield element("p", f"The same on both sides: {' and '.join(page.labels)}.", class_="note")
     if not page.has_two_sides or not differs(file):

@@ -1,11 +1,7 @@
 """The locks that allow one run at a time on a root filesystem, and on each shared directory or file.
 
-The lock of a root filesystem is an flock on the root directory itself, so the lock needs no file. Every
-process that can open that directory can hold the lock. So a running container can make ``apply`` time out,
-but can do no further harm with the lock.
-
-Several containers can share mounted directories and files. A run locks these directories and files with
-flock, too.
+Each lock is an flock on the directory or file itself. A container can hold the lock of its root directory. So
+the container can make ``apply`` time out, but can do no further harm.
 """
 
 import fcntl
@@ -45,10 +41,9 @@ def lock_all(
 ) -> "tuple[list[int], bool]":
     """Lock the root directory, and each directory between a mount point and one of the files.
 
-    If another run has the lock of an unchanged mounted file, wait until that run has ended, but do not lock
-    the file. ``MountedFile`` locks the changed mounted files.
-
-    Return the descriptors, and whether this function had to wait for another run.
+    For each mounted file in ``unchanged``, only wait until no other run has locked this file. Mounted files
+    in ``changed`` are locked later, by ``MountedFile``. Return the descriptors, and whether this function had
+    to wait.
 
     Raises BusyError after ``wait`` seconds for all locks together.
     """
@@ -91,18 +86,16 @@ def _has_waited(root: Root, path: str, end: float) -> bool:
 
 
 def _lock_directories(root: Root, paths: "list[str]", held: "list[int]", end: float) -> bool:
-    """Lock the directories in the order of their inodes, which is the same for every run.
+    """Lock the directories at and below mount points. Every run locks them in the same order: by inode.
 
-    Another container can mount only a subdirectory of a volume. So a lock of the mount point alone is not
-    enough.
-
-    The first item of ``held`` is the locked descriptor of the root directory. If the root directory is also
-    mounted below itself, do not lock it again. Add each new descriptor to ``held``.
+    Add the new descriptors to ``held``, which begins with the descriptor of the locked root directory. Return
+    whether this function had to wait.
     """
     below_mounts: set[str] = set()
     found: dict[tuple[int, int], tuple[int, str]] = {}
     for path in dict.fromkeys(parent for below in paths for parent in parents_below(below, 0)):
         entry = root.entry(path)
+        # another container can mount only a subdirectory of the volume, so lock the directories below, too
         if entry is not None and (entry.is_mount or above(path) in below_mounts):
             below_mounts.add(path)
             with root.directory(path) as directory:
@@ -117,14 +110,13 @@ def _lock_directories(root: Root, paths: "list[str]", held: "list[int]", end: fl
 
 
 def lock_mounted(fd: int, path: str, until: float) -> bool:
-    """Lock a mounted file or directory, which several containers can share, until its descriptor is closed.
+    """Lock a mounted file or directory until its descriptor is closed.
 
-    Return whether another process had the lock. If the file system has no locks, return False.
-
-    Raises BusyError if another process still holds the lock at the time ``until``. Any process that can open
-    the file can hold the lock.
+    Return whether another process had the lock, or False if the file system has no locks. Raises BusyError
+    if another process still holds the lock at the time ``until``.
     """
     try:
+        # Several containers can share a mounted file.
         if _locked(fd):
             return False
         _wait(fd, path, until)

@@ -42,22 +42,18 @@ def apply(
     check: "Callable[[Change], None] | None" = None,
     outcome: "Outcome | None" = None,
 ) -> "list[Change]":
-    """Write a plan's files. Return the changes for which a file was written.
+    """Write a plan's files, all or none. Return the changes for which a file was written.
 
-    If any rule fails, no file is written.
-
-    * ``wait`` is the number of seconds to wait for another run of ``apply`` on the same root filesystem.
-    * ``durable=False`` skips fsync. If the process is killed, the files are still all written or all
-      restored. After a power cut, some files can be missing or incomplete.
-    * ``waits=False`` affects only btrfs: the run does not wait until the names of the files are on the disk.
-      After a power cut, all files are complete if any later change of the same file system has reached the
-      disk.
-    * ``deadline`` is a time of ``time.monotonic()``. A run that would probably end later fails early.
-    * ``check`` is called with each change shortly before its file is written, and can raise an error.
-    * ``outcome`` is notified when all files are in place, or when a file could not be restored.
+    * ``wait``: seconds to wait for another run of ``apply`` on the same root filesystem
+    * ``durable=False``: skip fsync. After a power cut, some files can be missing or incomplete.
+    * ``waits=False``: on btrfs, do not wait until the names of the files are on the disk. After a power cut,
+      all files are complete if any later change of the same file system has reached the disk.
+    * ``deadline``: a time of ``time.monotonic()``. A run that would probably end later fails early.
+    * ``check``: called with each change shortly before its file is written. The function can raise an error.
+    * ``outcome``: notified when all files are in place, or when a file could not be restored
 
     Raises:
-        TemplaterError: a rule of the plan has failed. The function raises the error of this rule.
+        TemplaterError: a rule of the plan has failed.
         BusyError: another run holds the lock for more than ``wait`` seconds.
         RefusedError: the root filesystem has changed since the plan was made, or a target is not a file.
         LimitError: the plan needs more than ``MAX_DIRECTORIES`` new directories, or too much time.
@@ -118,10 +114,9 @@ def apply(
 
 
 def _require_content(unchanged: "list[Change]", rootfs: "DirectoryRootfs") -> None:
-    """Raise RefusedError if an unchanged file no longer has the planned content.
-
-    For example, another run had written the content before this plan was made, and rolled it back afterwards.
-    """
+    """Raise RefusedError if an unchanged file no longer has the planned content."""
+    # For example, another run had written the content before this plan was made, and rolled it back
+    # afterwards.
     for change in unchanged:
         try:
             is_same = rootfs.has_content(change.real, change.content or b"")

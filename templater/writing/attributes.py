@@ -32,19 +32,16 @@ _GET_FSXATTR, _PROJINHERIT = 0x801C581F, 0x200
 
 
 class CopiedAttributes:
-    """A counter for the extended attributes that templater or the kernel copies during one run.
+    """A limit on the extended attributes that templater or the kernel copies during one run.
 
-    Before a directory of a lower layer changes, overlayfs copies this directory and all directories above it,
-    with all attributes. Before a mounted file of a lower layer changes, overlayfs copies this file. No time
-    limit can end these system calls.
-
-    A file or directory can have 9,000 attributes of up to 64 KiB each. So this class limits the total size of
-    all attributes.
+    Before a change, overlayfs copies a mounted file, or a directory of a lower layer and all directories
+    above it.
     """
 
     __slots__ = ("room",)
 
     def __init__(self) -> None:
+        # A file can have 9,000 attributes of 64 KiB each, and no time limit can end the kernel's copying.
         self.room = MOST_ATTRIBUTES
 
     def count(self, fd: int, path: str) -> None:
@@ -56,12 +53,10 @@ class CopiedAttributes:
             pass
 
     def copy(self, old: int, new: int, path: str, backup: "int | None" = None) -> None:
-        """Copy the attributes of the open file ``old`` to ``new``. Count all of them towards the limits.
+        """Copy the attributes of the open file ``old`` to ``new``. Count all of them towards the limit.
 
-        Attributes that certify the old content, and attributes of overlayfs, are counted but not copied.
-
-        ``backup`` is an open copy of the old file. ``backup`` also gets the attributes that certify only the
-        content.
+        Skip attributes of overlayfs, and attributes that certify the old content. ``backup``, an open copy of
+        the old file, also gets the attributes that certify only the content.
         """
         for name, value in self._counted(old, path):
             for fd, skipped in ((new, _OF_THE_CONTENT), (backup, _OF_THE_INODE)):
@@ -73,17 +68,14 @@ class CopiedAttributes:
                     again(os.setxattr, fd, name, value)
 
     def _counted(self, fd: int, path: str) -> "Iterator[tuple[str, bytes | OSError]]":
-        """Yield the name of each attribute, and its value or the error from reading the value.
-
-        Names and values count towards a limit on the size of all attributes. A value that can't be read does
-        not count, because the kernel can't copy it either.
-        """
+        """Yield the name of each attribute, and its value or the error from reading the value."""
         for name in self._names(fd, path):
             value: bytes | OSError
             try:
                 value = again(os.getxattr, fd, name)
             except OSError as error:
                 value = error
+            # An unreadable value does not reduce ``room``, because the kernel can't copy it either.
             self.room -= len(name) + ATTRIBUTE_COST + (0 if isinstance(value, OSError) else len(value))
             if self.room < 0:
                 raise _too_many(path)
@@ -103,10 +95,8 @@ class CopiedAttributes:
 
 
 def drop_inherited_acl(fd: int) -> None:
-    """Remove the ACL that a new file has inherited from its directory.
-
-    With this ACL, the owner of the directory could read and write the files of other users.
-    """
+    """Remove the ACL that a new file has inherited from its directory."""
+    # With this ACL, the owner of the directory could read and write the files of other users.
     if not hasattr(os, "removexattr"):
         return
     try:
@@ -119,7 +109,7 @@ def drop_inherited_acl(fd: int) -> None:
 def project_of(fd: int) -> "tuple[int, bool]":
     """Return the project id of a file or directory, and whether new files in the directory get this id.
 
-    Without project ids, return (0, False).
+    If the file system has no project ids, return (0, False).
     """
     from fcntl import ioctl
 
@@ -139,10 +129,8 @@ def _too_many(path: str) -> LimitError:
 
 
 def _differs(fd: int, name: str, value: bytes) -> bool:
-    """Return whether an attribute of an open file must be set to this value.
-
-    An equal attribute is not set again, because setting an SELinux label can be forbidden.
-    """
+    """Return whether an attribute of an open file must be set to this value."""
+    # An equal attribute is not set again, because setting an SELinux label can be forbidden.
     try:
         return os.getxattr(fd, name) != value
     except OSError:

@@ -21,15 +21,14 @@ DEFERRED = (*LIMITS, _signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
 def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = False) -> "Result":
     """Call a function with signals deferred. Afterwards, deliver the signals that have arrived.
 
-    With ``drop_alarm``, drop the signals of time limits if the call succeeds: the work is then done.
-
-    The signal handlers are replaced during the call. Blocking the signals would not suffice: in a process
-    with several threads, the kernel would deliver a signal to another thread.
+    With ``drop_alarm``, drop the signals of time limits if the call succeeds.
     """
     late: dict[int, None] = {}
     before: Handlers = {}
     try:
         try:
+            # Blocking the signals would not suffice: in a process with several threads, the kernel would
+            # deliver a signal to another thread.
             _replace_handlers(before, late)
         finally:
             result = call()  # even if a handler raises an exception before it is replaced
@@ -42,10 +41,9 @@ def with_signals_deferred(call: "Callable[[], Result]", *, drop_alarm: bool = Fa
 
 
 def for_each_with_signals_deferred(call: "Callable[[Item], object]", items: "Iterable[Item]") -> None:
-    """Call a function with each item. Defer signals during each call, and deliver them before the next call.
+    """Call a function with each item, and defer signals during each call.
 
-    Replacing the handlers takes twelve system calls. So the handlers stay replaced between two calls, unless
-    a signal has arrived.
+    Deliver the signals before the next call.
     """
     waiting = [*items][::-1]
     while waiting:
@@ -53,6 +51,8 @@ def for_each_with_signals_deferred(call: "Callable[[Item], object]", items: "Ite
         before: Handlers = {}
         try:
             _replace_handlers(before, late)
+            # Replacing the handlers takes twelve system calls, so the handlers stay replaced until a signal
+            # arrives.
             while waiting and not late:
                 call(waiting.pop())
         finally:
@@ -83,13 +83,11 @@ def _replace_handlers(before: "Handlers", late: "dict[int, None]") -> None:
 
 
 def _restore_handlers(before: "Handlers", late: "dict[int, None]") -> None:
-    """Restore the handlers, and deliver the signals in ``late``.
-
-    A restored handler can run at once and raise an exception. The remaining handlers are then not restored.
-    When the signal of a remaining handler arrives later, the function ``wait`` restores this handler.
-    """
+    """Restore the handlers, and deliver the signals in ``late``."""
     handlers = [*before.items()]
     before[None] = None
+    # A restored handler can run at once and raise an exception. The remaining handlers are then not restored.
+    # When the signal of a remaining handler arrives later, the function ``wait`` restores this handler.
     try:
         _each(_signal.signal, handlers)
     finally:

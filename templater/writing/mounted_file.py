@@ -3,13 +3,12 @@
 **Locks.** Several containers can share the file, also by different paths. So a run locks all mounted files
 before it changes any file. Every run takes these locks in the same order.
 
-**Copies.** The run then copies the old content of all mounted files to files without names, in a directory of
+**Copies.** The run then copies the old contents to files without names, in a directory of
 ``Journal.old_contents``. It overwrites the first file only after all copies are complete. If the kernel kills
-the process before that, for example because the process uses too much memory, no file has changed.
+the process before that, no file has changed.
 
-**Rollback.** A rollback writes the old content. The rollback must not need space that another container could
-have taken. So templater cuts each file to the size of its new content only after everything else has
-succeeded. A rollback can still fail for two reasons:
+**Rollback.** A rollback must not need space that another container could have taken. So templater cuts each
+file to its new size only after everything else has succeeded. A rollback can still fail for two reasons:
 
 * Some file systems, such as btrfs, need new blocks whenever a file is overwritten.
 * A process that ignores locks can have changed the bytes that templater has written.
@@ -18,12 +17,11 @@ In both cases, templater gives the copy of the old content a name.
 
 **Incomplete files.** After a failed rollback, the file can contain a mixture of the old and the new text.
 Later runs keep no copy of such a mixture, until another process changes the file. To detect this change,
-templater sets the modification time of the old content's copy. templater computes this time from the file's
-own modification time, see ``_mark_of``.
+templater computes the copy's modification time from the file's own modification time, see ``_mark_of``.
 
-The modification time of a copy also shows to which file the copy belongs. The name of a copy does not
-suffice. If a user duplicates a disk image, the copies of a file have equal names for both disk images. So a
-run that writes the whole file removes a copy only if the copy has the computed modification time.
+The modification time also shows to which file the copy belongs. The name does not suffice: after a user
+duplicates a disk image, the copies have equal names for both images. So a run that writes the whole file
+removes only a copy with the computed modification time.
 """
 
 from ..model.errors import RefusedError, WriteError
@@ -95,15 +93,7 @@ class MountedFile(StagedFile):
         super().close()  # releases the lock: until then, no other container uses the name
 
     def stage(self, require_time: "Callable[[], None]") -> None:
-        """Count the attributes of the file. If the file is on an overlay, also read the file.
-
-        If the file is in a lower layer, the kernel copies the file when templater opens it to write. No time
-        limit ends this system call. The kernel may also have to decompress far more data than the size of the
-        file.
-
-        So this method first reads the file in pieces, within the time limit. The kernel then copies the
-        content from memory.
-        """
+        """Count the attributes of the file. If the file is on an overlay, also read the file."""
         assert self.old is not None
         self.is_on_overlay = self._on_overlay()
         self._count_old(is_copied=self.is_on_overlay)
@@ -111,6 +101,8 @@ class MountedFile(StagedFile):
         try:
             self.directories.attributes.count(fd, self.change.real)
             if self.is_on_overlay:
+                # When templater opens a file of a lower layer to write, the kernel copies the file without a
+                # time limit. After this read, the kernel copies from memory.
                 self._read_pieces(fd, self.old.st_size, lambda piece: None, require_time)
         finally:
             close(fd)
@@ -125,13 +117,13 @@ class MountedFile(StagedFile):
     def open(self) -> "tuple[int, int]":
         """Open the file. Return its device and inode number, which are the same for all mounts of a file.
 
-        On an overlay, opening a file of a lower layer can change these numbers, because the kernel then
-        copies the file. Raises RefusedError if the file was replaced.
+        Raises RefusedError if the file was replaced.
         """
         assert self.old is not None
         before = self.parent.lstat(self.name)
         self.fd = self.parent.open(self.name, write=True)
         now = os.fstat(self.fd)
+        # On an overlay, opening a file of a lower layer copies the file, which can change these numbers.
         planned = before if self.is_on_overlay else now
         if planned is None or (planned.st_dev, planned.st_ino) != (self.old.st_dev, self.old.st_ino):
             raise self._changed("was replaced")
@@ -147,9 +139,8 @@ class MountedFile(StagedFile):
     def save(self, places: "list[Directory]", require_time: "Callable[[], None]") -> None:
         """Copy the old content, for a rollback. Raises RefusedError if the file was replaced.
 
-        ``places`` are directories for the copy. Use the first directory in which templater can write the
-        copy. Keep the copy in memory in two cases: ``places`` is empty, or the file system of the last
-        directory does not support files without names.
+        Use the first of ``places`` in which templater can write the copy. Use memory if ``places`` is empty,
+        or if the last place does not support files without names.
         """
         self.directories.check(self.change)
         if not self.parent.is_same(self.name, self.fd):
@@ -180,8 +171,9 @@ class MountedFile(StagedFile):
         """Overwrite the start of the file with the new content.
 
         If the old content is longer, ``cut`` removes its rest later. Raises RefusedError if another process
-        has changed the file since ``save``. A rollback would undo that change.
+        has changed the file since ``save``.
         """
+        # A rollback would undo the change of another process.
         if os.fstat(self.fd).st_size != os.fstat(self.saved).st_size or not self._has_old(0):
             raise self._changed("was changed")
         self.committed = True
@@ -190,12 +182,9 @@ class MountedFile(StagedFile):
         self.is_written = True
 
     def require_unchanged(self) -> None:
-        """Raise RefusedError if another process has changed the file since ``commit``.
-
-        Processes that do not use locks can share the file. This method compares the content, because the
-        modification time is not reliable. Some file systems store only whole seconds, and ``touch`` changes
-        the time but not the content.
-        """
+        """Raise RefusedError if another process has changed the file since ``commit``."""
+        # Compare the content, because the modification time is not reliable: some file systems store only
+        # whole seconds.
         new = len(self.content)
         expected = max(new, os.fstat(self.saved).st_size)
         if os.fstat(self.fd).st_size != expected or not self._has_new_start() or not self._has_old(new):
@@ -232,12 +221,10 @@ class MountedFile(StagedFile):
         return True
 
     def put_back(self) -> None:
-        """Restore the old content.
+        """Restore the overwritten bytes.
 
-        Keep bytes that another process has appended, or has changed after the overwritten part.
-
-        Raises WriteError if the old content cannot be restored completely. If possible, this method first
-        gives the copy of the old content a name, which the error message shows.
+        Raises WriteError if the file then does not have its whole old content. The message shows the path of
+        the old content's copy, if possible.
         """
         self.is_needed = True
         try:
@@ -280,7 +267,7 @@ class MountedFile(StagedFile):
     def _name_saved(self) -> None:
         """Give a name to the copy of the old content that this run has made.
 
-        Do nothing if the copy is in memory, or if an earlier run has kept a copy that is still needed.
+        Do nothing if the copy is in memory, or if an earlier run has kept a copy.
         """
         if self.kept_in is not None or self.saved_in is None:
             return
@@ -291,21 +278,17 @@ class MountedFile(StagedFile):
         self.kept_in = self.saved_in
 
     def _mark(self) -> None:
-        """Give the named copy the modification time that ``_marked_in`` expects.
-
-        Sync the copy before setting its time. Without the sync, an empty copy could count as the old content
-        after a power cut. If the sync fails, set the time anyway, because no other file has the old content.
-        """
+        """Give the named copy the modification time that ``_marked_in`` expects. Sync the copy first."""
         if self.kept_in is not None:
+            # Without the sync, an empty copy could count as the old content after a power cut.
+            # If the sync fails, set the time anyway, because no other file has the old content.
             attempt(again, os.fsync, self.saved)
             mark = _mark_of(self.fd)
             again(os.utime, self.kept_name, (mark, mark), dir_fd=self.kept_in.fd, follow_symlinks=False)
 
     def remove_earlier(self) -> None:
-        """Remove the copy of this file's old content that an earlier run has kept.
-
-        The copy is no longer needed, because this run has written the whole file.
-        """
+        """Remove the copy of this file's old content that an earlier run has kept."""
+        # The copy is no longer needed, because this run has written the whole file.
         if self.is_incomplete and self.kept_in is not None:
             self.kept_in.unlink_left(self.kept_name)
 
@@ -342,7 +325,7 @@ def left_incomplete(plan: "Plan", root: "Root", journal: "Journal") -> "set[str]
 def _marked_in(fd: int, places: "list[Directory]") -> "tuple[Directory | None, str]":
     """Return the directory and the name of the copy that a failed rollback of a file has kept.
 
-    Return (None, "") if there is no such copy, or if the file was written after the rollback.
+    Return (None, "") if no copy exists, or if the file was written after the rollback.
     """
     mark = _mark_of(fd)
     for place in places:
@@ -360,37 +343,29 @@ def _names(fd: int) -> "list[str]":
 
 
 def _mark_of(fd: int) -> int:
-    """Return the modification time that marks a copy as the old content of an incomplete file.
-
-    The result is computed from the modification time of the incomplete file. If a user restores the file with
-    ``cp -a``, this time changes, so the copy no longer counts as the file's old content.
-
-    The result has whole seconds, because some file systems store no fractions of seconds, such as ext4 with
-    inodes of 128 bytes.
-    """
+    """Return the modification time that marks a copy as the old content of an incomplete file."""
+    # If a user restores the file with ``cp -a``, the file's modification time changes, and the copy no longer
+    # counts.
+    # Some file systems store only whole seconds, such as ext4 with inodes of 128 bytes.
     return os.fstat(fd).st_mtime_ns % MARKS
 
 
 def _identity(fd: int) -> str:
-    """Return an identifier of an open file, which is the same for all containers, but not always unique.
-
-    On most file systems, the identifier stays the same after a reboot of the host, but not on XFS and FUSE. A
-    new file can get the inode number of a removed file. So the identifier contains the time of creation, if
-    the file system records this time. A file of a disk image has the same identifier in each copy of the
-    image.
-    """
+    """Return an identifier of an open file, which is the same for all containers, but not always unique."""
+    # If a user copies a disk image, a file has equal identifiers in both images. A reboot of the host can
+    # change the identifier on XFS and FUSE, but not on most other file systems.
+    # A new file can get the inode number of a removed file, but has another time of creation. Some file
+    # systems do not record this time.
     status = os.fstat(fd)
     return f"{os.fstatvfs(fd).f_fsid or status.st_dev:x}-{status.st_ino:x}-{birth_time(fd)}".rstrip("-")
 
 
 def require_space(mounted: "list[MountedFile]") -> None:
-    """Raise WriteError if btrfs may have too little space to overwrite and restore the files.
-
-    btrfs writes each overwritten block to a new place. As long as btrfs has not written the saved contents to
-    the disk, it still reports their space as free.
-    """
+    """Raise WriteError if btrfs may have too little space to overwrite and restore the files."""
     from ..rootfs.disk_sync import can_order
 
+    # btrfs writes each overwritten block to a new place. Until btrfs has written the saved contents to the
+    # disk, it reports the space for these contents as free.
     needed = 0
     for target in mounted:
         if can_order(target.fd):

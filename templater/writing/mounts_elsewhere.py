@@ -1,8 +1,8 @@
 """A check of ``apply``: no running container has mounted anything over a file that would be replaced.
 
-For example, podman and docker mount a file over ``/etc/hosts`` in the container's mount namespace. If
-``apply`` replaced the file below such a mount, the kernel would remove the mount without an error. Hooks run
-before the container's mounts exist, so only ``apply`` needs this check.
+For example, podman and docker mount a file over ``/etc/hosts``. Replacing the file below such a mount would
+remove the mount without an error. Hooks do not need this check, because they run before the container's
+mounts exist.
 """
 
 from __future__ import annotations
@@ -64,20 +64,17 @@ class Mount:
 def refuse_mounted(plan: Plan, root: Root, note: Callable[[str], None]) -> Callable[[Change], None]:
     """Return a function that ``apply`` calls for each change, shortly before writing the file.
 
-    The function raises RefusedError if a process of another mount namespace has mounted something over the
-    file. It searches the processes once, at the first change that replaces a file. Only root sees the mounts
-    of other users' processes. The search misses mount namespaces without a process, and mounts outside of the
-    root directories of all processes.
-
-    If a mount table was read only in part, the function calls ``note`` with a message, and raises no error.
-    If this were an error, any user could make every ``apply`` of root fail.
+    * It raises RefusedError if a process of another mount namespace has mounted something over the file.
+    * It calls the function ``note`` with a message if it could read a mount table only in part.
     """
     names = {os.fsencode(each.real.rpartition("/")[2]) for each in plan.changes if each.action == UPDATE}
 
+    # Only root sees the mounts of other users' processes. The search misses mount namespaces without a
+    # process, and mounts outside of the root directories of all processes.
     @cache
     def search() -> tuple[dict[Place, str], dict[bytes, Mount]]:
         found, incomplete = places_of_mounts(names)
-        if incomplete:
+        if incomplete:  # with an error instead, any user could make every ``apply`` of root fail
             where = f"the mounts of process {incomplete[0]}" if incomplete[0] else "all root directories"
             note(
                 f"reading {where} takes too long: apply does not see all mounts of"
@@ -112,12 +109,10 @@ def _place(path: str, root: Root, own: Mapping[bytes, Mount]) -> Place:
 def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[str]]:
     """Return the places over which processes of other mount namespaces have mounted something.
 
-    The first result is a dict from each place to the id of a process that has mounted something there. The
-    dict has only the places whose last path component is in ``names``. The second result lists the ids of the
-    processes whose mount tables were read only in part.
-
-    Each mount table gets an equal share of the remaining time. This way, one user's long tables don't use up
-    the time for another user's tables. Stop after ``MOST_INCOMPLETE`` tables that take too long.
+    * The dict maps each place to a process that has a mount there. It has only paths whose last component is
+      in ``names``.
+    * The list has the processes whose mount tables were not read completely, and "" if the search for threads
+      ended early.
     """
     found: dict[Place, str] = {}
     end = time.monotonic() + MAX_WAIT
@@ -135,6 +130,7 @@ def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[s
             start = time.process_time()
             if not reader.pid:
                 reader = _Reader(partial(_tables, threads[number:]), end)
+            # With equal shares, one user's long tables don't use up the time for another user's tables.
             table, is_complete = reader.read(left / (len(threads) - number))
             if not is_complete:
                 reader.close()
@@ -155,11 +151,10 @@ def places_of_mounts(names: Collection[bytes]) -> tuple[dict[Place, str], list[s
 class _Reader:
     """A child process that reads facts about other processes, such as mount tables, for this process.
 
-    A read of a process's mount table can take long. A user can stack thousands of mounts outside of the
-    process's root directory, and the kernel searches all of these mounts. No signal ends such a read. So the
-    child process reads the table, and this process kills the child if the read takes too long. The killed
-    child ends when its read ends.
+    This process kills the child at a time limit.
     """
+
+    # No signal ends a slow read of a mount table, so this process does not read the tables itself.
 
     def __init__(self, texts: Callable[[], Iterable[Iterable[bytes]]], end: float) -> None:
         """Start the child process, which calls ``texts`` and sends the pieces of each text.
@@ -194,7 +189,7 @@ class _Reader:
             os.close(self.fd)
             with suppress(ChildProcessError):  # SIGCHLD is ignored, and the process has ended
                 if os.waitpid(self.pid, os.WNOHANG)[0] == 0:
-                    os.kill(self.pid, SIGKILL)
+                    os.kill(self.pid, SIGKILL)  # the child ends when its read ends
                     os.waitpid(self.pid, os.WNOHANG)
             self.pid = 0
 
@@ -215,9 +210,9 @@ class _Reader:
             text += piece
 
     def _receive(self, size: int, end: float) -> bytes | None:
-        """Return ``size`` bytes from the child process.
+        """Return ``size`` bytes from the child process, or None if it has ended or reached a time limit.
 
-        Return None if the child has ended, or at a time limit. ``end`` limits the child's processor time.
+        ``end`` limits the child's processor time.
         """
         while len(self.buffer) < size:
             if time.monotonic() > self.end or _processor_time(self.pid) > end:
@@ -252,26 +247,25 @@ def _tables(threads: Iterable[Sequence[str]]) -> Iterator[Iterator[bytes]]:
 
 
 def _other_threads() -> Iterator[tuple[str, str]]:
-    """Yield the process and the directory in /proc of one thread for each different mount table.
+    """Yield one thread for each mount table of another mount namespace: its process, and its path in /proc.
 
-    A mount table lists only the mounts below the root directory of its thread. So this function yields one
-    thread for each root directory in each other mount namespace. It searches all threads of a process. Each
-    thread can have a namespace of its own, and the first thread can end before the rest.
-
-    The result begins with one thread for each namespace, because the search for other root directories can
-    take long. A user can have thousands of threads whose root directories are below thousands of mounts. The
-    kernel needs milliseconds to find each of these root directories.
+    First yield one thread for each namespace.
     """
+    # A thread's mount table depends on its mount namespace and its root directory. The search for further
+    # root directories can take long, so it comes last.
     own = _namespace("/proc/self")
     if not own:  # a system without mount namespaces
         return
     found: dict[int, list[tuple[str, str]]] = {}
     for process in filter(str.isdecimal, os.listdir("/proc")):
+        # Each thread can have a namespace of its own, and the first thread can end before the rest.
         for thread in _threads(f"/proc/{process}/task"):
             found.setdefault(_namespace(thread), []).append((process, thread))
     others = [threads for namespace, threads in found.items() if namespace not in (own, 0)]
     for threads in others:
         yield threads[0]
+    # A user can have thousands of threads whose root directories are below thousands of mounts. The kernel
+    # needs milliseconds to find each of these root directories.
     for threads in others:
         seen = set()
         for number, (process, thread) in enumerate(threads):
@@ -305,7 +299,7 @@ def _root_of(thread: str) -> str:
 
 
 def _pieces(thread: str) -> Iterator[bytes]:
-    """Yield the pieces of a thread's mount table. The kernel returns at most a page at once."""
+    """Yield the pieces of a thread's mount table. One read returns at most one memory page."""
     try:
         file = os.open(f"{thread}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
 
 class NewFolder(Closing):
-    """A new or empty folder, in which files are created for the caller.
+    """A new or empty folder for new files. A new folder gets ``mode``.
 
-    The class opens the folder only once, and does not follow links in the folder. So all files are created in
-    this folder, even if the owner of the parent directory puts a different folder at the path. A new folder
-    gets ``mode``.
+    Except on Windows, files are created in this folder even if another process replaces the folder at the
+    path.
     """
 
     def __init__(self, path: str, mode: int = 0o777) -> None:
@@ -79,13 +78,13 @@ class NewFolder(Closing):
 
 
 class FolderDestination(Closing):
-    """A new or empty folder. Files belong to the caller, without setuid and setgid bits.
+    """A new or empty folder that only the caller can enter. Files have no setuid and setgid bits.
 
-    The folder's mode lets only the caller enter it, because the files can contain secrets of the instance.
     Raises RefusedError if the folder is not empty, or belongs to another user.
     """
 
     def __init__(self, path: str) -> None:
+        # The files can contain secrets.
         self._folder = NewFolder(path, 0o700)
         try:
             self._require_empty(path)

@@ -1,61 +1,32 @@
 """Cleanup of temporary files that a killed run of ``apply`` leaves in a root filesystem.
 
-**Places.** A run gives each old file a temporary name in the root directory of the root filesystem. If the
-target is on another file system or btrfs subvolume, the temporary name is in the target's directory. If
-another user owns the chosen directory, the run makes a private directory in it for the temporary name. So no
-process of a container with a user namespace can open the old file.
+Each run holds a lock, so the next run can remove temporary files safely.
+
+**Places.** A run gives old files temporary names in the root directory of the root filesystem. For a target
+on another file system or btrfs subvolume, the temporary name is in the target's directory. If another user
+owns the root directory or the chosen directory, the temporary name is in a private directory inside the
+chosen directory.
 
 A new file has a temporary name for a moment, in the directory of the target.
 
-**Names.** A temporary file has the name ``.templater-TOKEN-INODE-N``. A file with such a name counts as a
-file of templater in two cases: it has the inode number INODE, or INODE is 0 and the file is empty. A foreign
-file does not meet these conditions by accident. A forged name does no harm: a process that can give a file
-this name could also remove the file.
+**Names.** A temporary file has the name ``.templater-TOKEN-INODE-N``. A run removes a file with such a name
+in three cases:
 
-In the temporary name of a directory, INODE is 0. If templater knows the tokens of the unfinished runs, a
-directory counts only if its TOKEN is one of these tokens.
+* INODE is the inode number of the file.
+* INODE is 0, and the file is empty.
+* The journal has the TOKEN.
 
-**Shared directories.** Several root filesystems can share a mounted directory, and each root filesystem has a
-lock of its own. So outside of the mount of the root directory, a run removes only files and directories with
-a TOKEN of its own journal.
+A temporary directory has the INODE 0. If the journal has tokens, a run removes only directories with these
+tokens.
 
-Another container can mount a directory of this root filesystem as a volume. In this root filesystem, that
-directory is not on another mount. A hook of that container can write to the directory at any time. So a run
-locks each directory while it searches the directory, and skips a directory that another process has locked.
+**Journal.** For an instance directory, a ``Journal`` lists the directories and tokens of unfinished runs. A
+finished run removes its journal. Without a journal file, the next run searches no directory.
 
-**Lock.** Only one run is active at a time, because each run holds the lock. So the next run can remove
-temporary files safely. A run never reuses the content of temporary files: it plans again and writes every
-file itself.
+**Overlays.** On an overlay, a run with a journal uses 0 as INODE. The next run tries each possible name, and
+searches no directory. A run without a journal removes no leftovers on an overlay.
 
-**Journal.** For an instance directory, a ``Journal`` records the directories and tokens of unfinished runs.
-So the next run finds every leftover, even if its plan has other targets, or if inode numbers have changed.
-For example, an overlay over two file systems assigns new inode numbers.
-
-A finished run removes its journal. Without a journal file, the next run searches no directory. A search could
-take long, because a user of the container can fill a directory with millions of names.
-
-**Overlays.** On an overlay, a run searches no directory. overlayfs reads the directories of all layers before
-it returns the first name, and it reports the size of the upper layer only. If a directory of a lower layer
-has millions of names, a search would delay each start.
-
-Instead, a run with a journal uses 0 as INODE in its names on an overlay. The next run tries each name that
-the earlier run can have made. For each change, four names are possible: two in the root directory or in a
-private directory, and two in the directory of the target.
-
-A run without a journal removes no leftovers on an overlay. If another user owns the journal and the upper
-layer is on btrfs, an empty directory of a killed run can remain. To templater, such a directory looks like a
-directory in several layers.
-
-**Limits.** After a killed run, a search stops after ``MOST_NAMES`` names, ``MOST_LEFTOVERS`` removals or
-``MOST_SECONDS``, and skips directories above ``MOST_BYTES``. The next run continues the search.
-
-**Slow removals.** Removing even an empty directory can take seconds. If processes have looked up missing
-names in the directory, the kernel must free a record of each name. So another process removes the directories
-at the end of a hook or command, see ``close_in_another_process``. Empty directories can remain if that
-process is killed, or if a hook in a PID namespace has many directories to remove.
-
-**Rejected alternatives.** templater uses neither a marker in a trusted.* xattr nor names without inode
-numbers. A trusted.* xattr needs root, and some file systems do not support it.
+**Limits.** A search stops after ``MOST_NAMES`` names, ``MOST_LEFTOVERS`` removals or ``MOST_SECONDS``, and
+skips directories above ``MOST_BYTES``. The next run continues the search.
 """
 
 import errno
@@ -113,8 +84,8 @@ MOST_REMOVED = 8 << 20
 class Journal:
     """A record, outside the root filesystem, of the temporary files that a killed run would leave.
 
-    ``open_lasting`` opens a directory that outlives the instance, or returns None. The argument of
-    ``open_lasting`` tells whether to create a missing directory.
+    The function ``open_lasting(make)`` opens or creates a directory that outlives the instance. It can return
+    None.
     """
 
     __slots__ = ("directory", "lasting", "name", "open_lasting", "staged")
@@ -133,10 +104,10 @@ class Journal:
         self.staged = name + _JOURNAL_STAGED
 
     def old_contents(self, *, make: bool) -> "list[Directory]":
-        """Return the directories in which a rollback saves the old contents of mounted files.
+        """Return the directories in which a rollback saves the old contents of mounted files, best first.
 
-        A rollback uses them only if it can't restore a file. The best directory comes first. ``make`` tells
-        whether to create a missing directory. Call ``close`` afterwards.
+        A rollback uses them only if it can't restore a file. ``make`` tells whether to create a missing
+        directory. Call ``close`` afterwards.
         """
         if self.lasting is None and self.open_lasting is not None:
             self.lasting = self.open_lasting(make)
@@ -150,24 +121,18 @@ class Journal:
     def read(self) -> "list[str] | None":
         """Return the tokens and directories of earlier runs, or None if every run cleaned up.
 
-        Ignore a journal of any user other than root, this process's user, and the owner of the instance's
-        directory.
-
-        After a power cut, the journal depends on the run:
-
-        * A run without fsync can leave an empty journal. The result is then an empty list.
-        * A run with fsync syncs the content of the journal, but not the rename. So the new journal can still
-          have its temporary name. If so, read the file with this name, whose content is complete.
-        * On btrfs, a run syncs neither the content nor the rename. If the temporary files are on the same
-          btrfs as the journal, the journal still reaches the disk before the names of these files.
-
-        Raises LimitError for a journal of more than ``MAX_JOURNAL`` bytes, the most that templater writes. If
-        another user owns the journal, the limit is ``MAX_OF_OWNER`` bytes.
+        Raises LimitError if the journal is too large.
         """
         found = None
+        # After a power cut, a journal of a run with fsync can still have its temporary name, because the run
+        # syncs only the content. A run without fsync can leave an empty journal. On btrfs, a run syncs
+        # neither. If the temporary files are on the same btrfs, the journal reaches the disk before their
+        # names.
         for name in (self.name, self.name + _JOURNAL_STAGED):
             path = self.directory.path_of(name)
             try:
+                # A journal is ignored if its owner is not root, this process's user or the owner of the
+                # directory.
                 data = self.directory.read_own(name, MAX_JOURNAL, of_owner=MAX_OF_OWNER)
             except ForeignFileError:
                 continue
@@ -224,19 +189,15 @@ def sweep(
     root: Root, targets: "Iterable[str]", journal: "Journal | None", *, is_replaced: bool = False,
     held: "Iterable[int]" = (),
 ) -> "list[str]":  # fmt: skip
-    """Remove the leftovers of killed runs.
+    """Remove the leftovers of killed runs. Return [], or the journal's lines if a leftover may remain.
 
-    * Without ``journal``, search the root directory and every directory above the targets.
-    * With ``journal``, search the root directory, the directories that the journal lists, and every directory
-      above them. If the journal's file is missing, search nothing.
-
-    If no leftover remains, return [], and remove the journal's file. If ``is_replaced`` is true, keep the
-    file, because the caller will replace it.
-
-    If a leftover could not be removed, or if the search reached a limit, return the journal's lines. ``held``
-    has descriptors of the directories that the caller has locked.
+    * ``targets``: without ``journal``, search every directory above these paths
+    * ``journal``: search the directories that the journal lists, and every directory above them
+    * ``is_replaced``: keep the journal's file, because the caller will replace it
+    * ``held``: descriptors of the directories that the caller has locked
     """
     lines = journal.read() if journal is not None else []
+    # A search could take long: a user of the container can fill a directory with millions of names.
     if lines is None:
         return []
     tokens = dict(_read_token(line) for line in lines if not line.startswith("/"))
@@ -270,12 +231,12 @@ def sweep(
 class Search:
     """A search for leftovers.
 
-    * ``left`` is the number of names that the search may still read.
-    * ``removals`` is the number of files and directories that the search may still remove.
-    * ``room`` is the maximum total size in bytes of the directories that the search may still remove.
-    * ``until`` is the time at which the search ends.
-    * ``tokens`` maps the token of each earlier run to its number of changes.
-    * ``is_foreign`` tells whether another user could have chosen the tokens.
+    * ``left``: the number of names that the search may still read
+    * ``removals``: the number of files and directories that the search may still remove
+    * ``room``: the maximum total size in bytes of the directories that the search may still remove
+    * ``until``: the time at which the search ends
+    * ``tokens``: maps the token of each earlier run to the number of changes of the run
+    * ``is_foreign``: whether another user could have chosen the tokens
     """
 
     __slots__ = (
@@ -299,7 +260,7 @@ class Search:
         """Remove the leftovers in a directory.
 
         Return True if no leftover remains, False if some may remain, and None if ``place`` is not a
-        directory. If the result is False, the caller keeps the journal, so the next run tries again.
+        directory.
         """
         if not self.left or monotonic() > self.until:
             return False
@@ -319,14 +280,11 @@ class Search:
                     close(lock)
 
     def _is_free(self, fd: int) -> bool:
-        """Lock a directory. Return False if another run has the lock.
-
-        The run with the lock still needs its temporary files in the directory. It can be a run on another
-        container that has the directory as a volume. Such a run does not use the lock of this root
-        filesystem.
-        """
+        """Lock a directory. Return False if another run has locked the directory."""
         import fcntl
 
+        # The lock of the root filesystem is not enough: the directory can be a volume, to which a run of
+        # another container writes at the same time.
         if identity(fd) not in self.locked:
             try:
                 again(fcntl.flock, fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -337,11 +295,14 @@ class Search:
         return True
 
     def _clear(self, directory: Directory, place: str) -> bool:
+        # overlayfs reads the directories of all layers before it returns the first name, and reports the size
+        # of the upper layer only. If a lower layer has millions of names, a search would delay each start.
         if _is_overlay(directory.fd):
             return self._clear_in_overlay(directory, place)
         if again(os.fstat, directory.fd).st_size > MOST_BYTES:
             return False
         names, self.left = directory.names_with(PREFIX, self.left)
+        # A run on another root filesystem may still need its temporary files.
         if self._may_be_shared(directory):
             names = [name for name in names if _token_of(name) in self.tokens]
         stuck = [name for name in names if not self.remove(directory, name)]
@@ -353,24 +314,20 @@ class Search:
         return root.cross_mounts and again(mount_id, directory.fd) != again(mount_id, root.fd)
 
     def _clear_in_overlay(self, directory: Directory, place: str) -> bool:
-        """Remove the leftovers in a directory of an overlay. Return True if no leftover remains.
-
-        This method tries the possible names, and does not list the directory.
-
-        If a file of a lower layer has such a name, overlayfs copies the directory before it removes the file.
-        The copy includes all extended attributes. No time limit can end this copy, so this method first
-        checks the total size of the attributes.
-        """
+        """Remove the leftovers in a directory of an overlay. Return True if no leftover remains."""
         from .attributes import CopiedAttributes
 
         if self.attributes is None:
             self.attributes = CopiedAttributes()
+        # To remove a file of a lower layer, overlayfs first copies the directory with all extended
+        # attributes. No time limit can end this copy.
         if place != "/":
             try:
                 self.attributes.count(directory.fd, place)
             except LimitError:
                 self.left = 0  # so nothing below this directory is removed either
                 return False
+        # Try the possible names, and do not list the directory.
         cleared = [
             self._remove_numbered(directory, token, _most_names(changes, everywhere=place != "/"))
             for token, changes in self.tokens.items()
@@ -390,16 +347,10 @@ class Search:
         return not stuck
 
     def remove(self, directory: Directory, name: str, *, is_inside: bool = False) -> bool:
-        """Remove a temporary file or directory of an earlier run.
+        """Remove a temporary file or directory of an earlier run. First empty a private directory.
 
-        If ``name`` is a private directory, first remove the temporary files in it. Keep a directory with
-        other files. If the tokens of the earlier runs are known, also keep a directory whose name has none of
-        these tokens. The container's root user could have made many such directories, which are slow to
-        remove.
-
-        Return False if a removal failed, or if this search has reached a limit. A directory that is kept for
-        one of the reasons above is not a failure. ``is_inside`` tells whether ``directory`` is itself
-        private.
+        Return False if the next run must try again. Otherwise, return True, even if the name must stay.
+        ``is_inside`` tells whether ``directory`` is itself private.
         """
         if not self.removals or monotonic() > self.until:
             return False
@@ -409,6 +360,8 @@ class Search:
             if status is None or not inode.isdecimal():
                 return True
             if stat.S_ISDIR(status.st_mode):
+                # The container's root user could have made many directories with other tokens, which are slow
+                # to remove.
                 if inode != "0" or (self.tokens and token not in self.tokens):
                     return True
                 if is_private(status) and not is_inside and not self._empty(directory, name, token):
@@ -420,6 +373,8 @@ class Search:
             if not stat.S_ISREG(status.st_mode):
                 return True
             empty = inode == "0" and status.st_size == 0
+            # A forged name does no harm: a process that can give a file this name could also remove the file.
+            # A known token suffices, because an overlay over two file systems assigns new inode numbers.
             if empty or token in self.tokens or int(inode) == status.st_ino:
                 self.removals -= 1
                 directory.unlink(name)
@@ -441,28 +396,28 @@ class Search:
         return self.left > 0 and not stuck
 
     def _may_be_merged(self, directory: Directory, status: "os.stat_result") -> bool:
-        """Return whether a subdirectory with this status may exist in several layers of an overlay.
-
-        Removing such a subdirectory is slow, because overlayfs first reads all names of the subdirectory in
-        all layers. overlayfs reports the link count 1 for such a subdirectory. On btrfs, every subdirectory
-        has the link count 1.
-        """
+        """Return whether a subdirectory with this status may exist in several layers of an overlay."""
+        # overlayfs reports the link count 1 for such a subdirectory, and is slow to remove it.
         if status.st_nlink != 1 or not _is_overlay(directory.fd):
             return False
+        # On btrfs, every subdirectory has the link count 1.
+        # If another user owns the journal, an empty directory on btrfs can remain: it looks like a merged
+        # directory.
         return self.is_foreign or not is_on_btrfs(directory.fd)
 
     def remove_directory(self, directory: Directory, name: str) -> bool:
-        """Remove an empty directory. Return False if the directory is too large to remove in a short time.
+        """Remove an empty directory, at once or later. Return False if the removal would take too long.
 
-        In a hook or command, another process removes the directory at the end, see
-        ``close_in_another_process``. That process ignores errors, so a directory that is not empty remains.
-        If this process removes the directory, this method raises OSError on failure.
+        Raises OSError if an immediate removal fails.
         """
         status = directory.lstat(name)
         if status is not None:
             if status.st_size > self.room:
                 return False
             self.room -= status.st_size
+            # In a hook or a command, another process removes the directory later, and ignores errors.
+            # The directory can remain if the process that removes it is killed, or if a hook in a PID
+            # namespace has many directories to remove.
             directory.rmdir_at_end(name)
         return True
 
@@ -488,10 +443,9 @@ def is_private(status: "os.stat_result") -> bool:
 def _most_names(changes: int, *, everywhere: bool = False) -> int:
     """Return how many temporary names a run with this number of changes can have made in the root directory.
 
-    With ``everywhere``, return this number for a directory below the root directory. In such a directory, a
-    run makes only the names of ``TargetDirectories.first_name`` and ``private_name``. If ``changes`` is 0,
-    the number of changes is unknown, and the result is 0.
+    If ``everywhere`` is true, return the number for each directory below the root directory instead.
     """
+    # The number of changes is unknown if ``changes`` is 0.
     if not changes:
         return 0
     return _SHARED_NAMES if everywhere else changes * _NAMES_PER_CHANGE + _SHARED_NAMES
@@ -502,6 +456,8 @@ def _token_of(name: str) -> str:
 
 
 def temporary_name(token: str, inode: int, number: int) -> str:
+    # A mark in a trusted.* xattr could not replace the inode number: it needs root, and some file systems do
+    # not support it.
     return f"{PREFIX}{token}-{inode}-{number}"
 
 
@@ -521,11 +477,11 @@ def token_line(token: str, changes: int) -> str:
 
 
 def _read_token(line: str) -> "tuple[str, int]":
-    """Parse a line of a journal. Return the token and the number of changes that ``token_line`` has written.
+    """Parse a line that ``token_line`` wrote to a journal. Return the token and the number of changes.
 
-    For any other line, return the line and 0. The function checks the token, because another user can own the
-    journal. A token with a slash would lead out of the directory.
+    For any other line, return the line and 0.
     """
+    # Another user can own the journal, and a token with a slash would lead out of the directory.
     token, _, changes = line.partition("-")
     if line.isascii() and token.isalnum() and changes.isdecimal() and len(changes) <= _MOST_DIGITS:
         return token, int(changes)

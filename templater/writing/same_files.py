@@ -1,10 +1,8 @@
 """Different targets that are the same file, because the file or a directory above it has several mounts.
 
-All targets of a plan are compared with each other, even targets that already have the planned content. If
-only the changed targets were compared, two rules could overwrite each other's text at every start.
-
-Hard links of one inode count as different files. If templater replaces a target with several hard links, the
-remaining hard links keep the old content.
+All targets of a plan are compared, even targets that already have the planned content. Otherwise, two rules
+could overwrite each other's text at every start. Hard links count as different files, because templater
+replaces only one of them.
 """
 
 from ..model.errors import InputError, RefusedError, WriteError
@@ -21,18 +19,15 @@ if TYPE_CHECKING:
 
 
 def find_repeated(changes: "list[Change]", unchanged: "list[Change]", root: "Root") -> "dict[Change, Change]":
-    """Return the changes that are not needed, because another change writes the same file.
+    """Return a dict from each superfluous change to another change of the same file.
 
-    The result maps each of these changes to the change that writes the file. If only one of the two targets
-    is a mounted file, the change of that target writes the file. If the change of the second target wrote the
-    file, it would replace the file, and the mount would still show the old file.
-
-    Raises RefusedError if two contents differ. For a new file, also raises RefusedError if the owners or
-    modes differ.
+    Raises RefusedError if two changes of one file differ in content or, for a new file, in owner or mode.
     """
     targets = [(each, *_identify(each.real, root)) for each in (*changes, *unchanged)]
     repeated: dict[Change, Change] = {}
     first: dict[object, Change] = {}
+    # Mounted files come first, so their changes write the files. The change of another target would replace
+    # the file, and the mount would still show the old file.
     for change, file, is_mount, place in sorted(targets, key=lambda target: not target[2]):
         keys = [file] if is_mount else [file, place]
         for other in [first[key] for key in keys if key in first]:
@@ -57,7 +52,7 @@ def _attributes(change: "Change") -> "tuple[int, int, int]":
 def _identify(path: str, root: "Root") -> "tuple[tuple[int, int] | None, bool, tuple[int, int, str]]":
     """Return the identity of a file, whether the file is a mount point, and the identity of its place.
 
-    The place consists of the lowest existing directory above the file, and the names below that directory.
+    The place is the lowest existing directory above the file, and the names below this directory.
     """
     parent = above(path)
     while True:

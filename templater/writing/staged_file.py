@@ -1,25 +1,7 @@
-"""One file that ``apply`` creates or replaces.
+"""One file that ``apply`` creates or replaces. If the run fails, templater restores the old file.
 
 templater writes the new content to a file without a name. A link or a rename then gives this file its name.
-If the run fails, templater restores the old file.
-
-**Renames.** Every rename is inside of the target's directory. A rename between two directories would take a
-lock of the whole file system. Any user with a directory on this file system can hold that lock without end.
-
-So a file first gets a temporary name in the target's directory. A process that opens the file by this name
-can delay the rename, so the file has this name only for a few microseconds.
-
-**Overlays.** Several containers can share a file of a lower layer. Before such a file gets a second name, the
-kernel copies the file. On btrfs and xfs, the kernel then takes a lock of the file. Any user who may read the
-file can hold this lock without end.
-
-So on an overlay, templater gives the old file no second name. Instead, templater reads the old file, and
-writes a copy for a rollback. When a rename replaces the old file by the new file, the kernel copies only
-directories.
-
-**Project ids.** A directory can give its project id (for a quota of ext4 or XFS) to its new files. The kernel
-then refuses to link or move a file with another project id into this directory. So a rollback could not give
-the old file its name again. templater writes a copy of such a file, too.
+Other users must not be able to delay these steps by holding locks of the file system.
 """
 
 import errno
@@ -102,8 +84,8 @@ class StagedFile:
     def needs_writing(self, require_time: "Callable[[], None]") -> bool:
         """Return False if the file on disk already has the planned content, else True.
 
-        Raises RefusedError if the target is not as the plan expects. ``require_time`` raises an error if no
-        time is left to read the file.
+        Raises RefusedError if the target is not as the plan expects. The function ``require_time`` raises an
+        error if no time is left.
         """
         if self.old is None:
             if self.change.action == UPDATE:
@@ -141,7 +123,7 @@ class StagedFile:
     def stage(self, require_time: "Callable[[], None]") -> None:
         """Write the new content to a staged file, with its owner, mode and attributes.
 
-        ``require_time`` raises an error if no time is left to copy the old content.
+        The function ``require_time`` raises an error if no time is left.
         """
         self.fd = self._create()
         self.inode = os.fstat(self.fd).st_ino
@@ -160,6 +142,11 @@ class StagedFile:
             status = os.fstat(old)
             if status.st_ino != self.old.st_ino:
                 raise self._changed("was replaced")
+            # On an overlay, several containers can share a file of a lower layer. For a second name, the
+            # kernel would copy the file, and on btrfs and xfs take a lock of the file. Any user who may read
+            # the file can hold this lock without end. A rename over the old file copies only directories.
+            # In a directory with a project id (for a quota of ext4 or XFS), the kernel refuses to link or
+            # move a file with another project id. So a rollback could not give the old file its name again.
             is_copied = self._on_overlay() or self._is_of_other_project(old)
             self._count_old(is_copied=is_copied)
             if status.st_uid == OVERFLOW_ID:
@@ -173,13 +160,10 @@ class StagedFile:
             close(old)
 
     def _require_known_owner(self, old: int) -> None:
-        """Raise RefusedError if this process's user namespace does not map the owner of the old file.
-
-        The kernel shows an unmapped owner as ``nobody``. The new file would then belong to ``nobody``.
-
-        To check the owner, this method opens the file with the flag O_NOATIME. The kernel allows this flag to
-        the owner of the file. It allows the flag to root only if the namespace maps the owner.
-        """
+        """Raise RefusedError if this process's user namespace does not map the owner of the old file."""
+        # The kernel shows such an owner as ``nobody``, so the new file would belong to ``nobody``.
+        # The kernel allows O_NOATIME to the owner of the file, and to root only if the namespace maps the
+        # owner.
         try:
             os.close(os.open(f"/proc/self/fd/{old}", os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC))
         except PermissionError:
@@ -201,9 +185,9 @@ class StagedFile:
             close(directory)
 
     def _count_old(self, *, is_copied: bool) -> None:
-        """Count the size of the target towards the limit on the sizes of all replaced files.
+        """Add the size of the target to the sizes of all replaced files, which have a limit.
 
-        This limit is lower if templater or the kernel copies the target before templater replaces it.
+        If ``is_copied`` is true, templater or the kernel copies the target, and the limit is lower.
         """
         assert self.old is not None
         self.directories.count_replaced(bytes_of(self.old), self.change, is_copied=is_copied)
@@ -242,11 +226,9 @@ class StagedFile:
         return self.parent.create(name)
 
     def _link_passing(self, inode: int) -> "tuple[Directory, str]":
-        """Give a file a second temporary name. Return the directory and the second name.
-
-        The first temporary name is ``passing``. A file may have the first name only for a moment.
-        """
+        """Give a file a second temporary name. Return the directory and the second name."""
         assert self.passing is not None
+        # A file may have the temporary name ``passing`` only for a moment.
         parent, passing = self.passing
         return self.directories.link_somewhere(
             inode, parent, lambda directory, name: parent.link(passing, directory, name)
@@ -261,20 +243,20 @@ class StagedFile:
     def _carry_over(self, old: int, status: "os.stat_result", copy: "int | None" = None) -> None:
         """Give the new file the owner, the attributes and, last, the mode of the old file.
 
-        The order matters, because chown and ACLs change mode bits. ``copy`` is a copy of the old file.
+        The descriptor ``copy`` of a copy of the old file gets the same values.
         """
         new = [self.fd] if copy is None else [self.fd, copy]
         for fd in new:
             os.fchown(fd, status.st_uid, status.st_gid)
         self.directories.attributes.copy(old, self.fd, self.change.real, copy)
         for fd in new:
+            # The mode is last, because chown and ACLs change mode bits.
             os.fchmod(fd, stat.S_IMODE(status.st_mode))
 
     def _copy_old(self, old: int, status: "os.stat_result", require_time: "Callable[[], None]") -> None:
-        """Copy the old file to a file with a temporary name. Call ``_carry_over`` for this copy, too.
+        """Copy the old file to a private file with a temporary name.
 
-        The copy is private until it has the owner and the mode of the old file. If ``apply`` is durable, the
-        copy stays open: its content must be on the disk before the copy can get the name of the target.
+        Then give the old file's owner, attributes and mode to the copy and to the new file.
         """
         assert self.old is not None
         fd = self.copy_fd = self._create()
@@ -360,9 +342,12 @@ class StagedFile:
     def _replace(self, inode: int, link: "Callable[[str], None]") -> None:
         """Replace the target by the file with this inode number.
 
-        ``link`` gives the file a temporary name. Right afterwards, this method renames the temporary name to
-        the target. If the process is killed between these two steps, the temporary name remains.
+        The function ``link`` gives the file a temporary name. If the process is killed before the rename,
+        this name remains.
         """
+        # A rename between two directories would take a lock of the whole file system. Any user with a
+        # directory on this file system can hold that lock without end. A process that opens the temporary
+        # name can delay the rename, so the file has this name only for a few microseconds.
         name = self.directories.passing_name(inode)
         self.passing = self.parent, name
         self.parent.hold(self.name)
@@ -384,9 +369,9 @@ class StagedFile:
             raise WriteError(f"{failed.message}{self._keep_backup()}", hint=failed.hint) from None
 
     def _keep_backup(self) -> str:
-        """Give the only file with the old content a name that no later run removes.
+        """Rename the backup of the old content to a name that no later run removes.
 
-        Return the last part of an error message, which names this file. Return "" if the rename fails.
+        Return the end of an error message with the new name, or "" if no backup was renamed.
         """
         if self.backup is None:
             return ""

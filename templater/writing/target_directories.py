@@ -83,9 +83,9 @@ class TargetDirectories:
             directory.close()
 
     def directory(self, path: str) -> Directory:
-        """Return the open directory at a path. The descriptor stays open for other files in that directory.
+        """Return the open directory at a path, which stays open for other files.
 
-        Raises RefusedError if the directory no longer exists, WriteError if it can't be opened.
+        Raises RefusedError if the directory no longer exists, and WriteError if it can't be opened.
         """
         found = self.opened.get(path)
         if found is None:
@@ -97,9 +97,9 @@ class TargetDirectories:
     def _count_attributes(self, path: str) -> None:
         """Count the attributes of the directories above a path.
 
-        Before overlayfs changes anything below these directories, it copies them with their attributes.
-        Directories that are also above the path of the previous call are not counted again.
+        Skip directories that are also above the path of the previous call.
         """
+        # Before overlayfs changes a file, it copies the directories above the file, with their attributes.
         for place in parents_below(path, common_depth(self.counted, path)):
             with self._open_directory(place) as directory:
                 self.attributes.count(directory.fd, place)
@@ -116,10 +116,10 @@ class TargetDirectories:
     def room_for(self, size: int, change: "Change") -> int:
         """Count the size of a mounted file's old content, which a rollback needs. Return ``size``.
 
-        Raises LimitError above ``MAX_KEPT``. The limit is needed because the container's processes choose the
-        size of a mounted file.
+        Raises LimitError above ``MAX_KEPT``.
         """
         self.kept += size
+        # The limit is needed because the container's processes choose the size of a mounted file.
         if size > MAX_KEPT or self.kept > MAX_KEPT:
             raise LimitError(
                 f"{change.real!r} is a mounted file of {size} bytes, more than the limit of {MAX_KEPT}",
@@ -134,9 +134,8 @@ class TargetDirectories:
     def count_replaced(self, size: int, change: "Change", *, is_copied: bool) -> None:
         """Count the size of a file's old content, which has a temporary name until the end of the run.
 
-        ``is_copied`` says whether templater or the kernel copies the file.
-
-        Raises LimitError above ``MAX_REPLACED``, or above ``MAX_COPIED`` for a copied file.
+        Raises LimitError above ``MAX_REPLACED``, or above ``MAX_COPIED`` if templater or the kernel copies
+        the file.
         """
         self.replaced += size
         most = MAX_COPIED if is_copied else MAX_REPLACED
@@ -161,11 +160,6 @@ class TargetDirectories:
     def make_directory(self, path: str) -> None:
         """Create a directory under a temporary name, set its owner and mode, then rename it.
 
-        Because of this order, a killed run leaves no directory with a wrong owner.
-
-        Some overlays can't rename a directory. On such an overlay, create the directory with its final name.
-        If new directories of this process get the right owner, also create the directory with its final mode.
-
         Raises RefusedError if the path exists but is not a directory.
         """
         parent = self.directory(above(path))
@@ -175,6 +169,7 @@ class TargetDirectories:
             if not stat.S_ISDIR(found.st_mode):
                 raise RefusedError(f"{path!r} has become a {kind_of(found.st_mode)} since the plan was made")
             return
+        # Because of the temporary name, a killed run leaves no directory with a wrong owner.
         staged = self.first_name()
         self._make_owned(parent, staged, path)
         # look again, because overlayfs reads all names of a directory before it replaces the directory
@@ -213,14 +208,12 @@ class TargetDirectories:
     def link_somewhere(
         self, inode: int, beside: Directory, link: "Callable[[Directory, str], None]"
     ) -> "tuple[Directory, str]":
-        """Give a file a temporary name in the root directory, or in a private directory there.
+        """Give a file a temporary name. Return the directory that contains the name, and the name.
 
-        If that fails, do the same in ``beside``, the target's directory. For example, the first attempt fails
-        if the target is on another file system, or in another subvolume of btrfs. ``remove_leftovers``
-        expects at most two of these names for each changed file.
-
-        ``link`` creates the name. Return the directory and the name.
+        Use the root directory, or if it can't be used, ``beside``, the target's directory. The function
+        ``link`` creates the name.
         """
+        # ``remove_leftovers`` expects at most two of these names for each changed file.
         name = self.next_name(inode)
         try:
             place = self._temporary_place(self.directory("/"))
@@ -233,15 +226,11 @@ class TargetDirectories:
         return place, name
 
     def _temporary_place(self, directory: Directory) -> Directory:
-        """Return the directory for temporary names: ``directory`` itself, or a private directory in it.
-
-        If the root directory belongs to another user, the container has a user namespace. The container's
-        processes then can't open files in a private directory of this process's user. So these processes can
-        neither read nor change the new files. They also can't make the kernel wait while templater changes a
-        new file.
-        """
+        """Return the directory for temporary names: ``directory`` itself, or a private directory in it."""
         found = self.places.get(directory.path)
         if found is None:
+            # If another user owns one of these directories, use a private directory. The container's
+            # processes then can't read or change the new files, or block their changes.
             owners = {again(os.fstat, each.fd).st_uid for each in (self.directory("/"), directory)}
             found = directory if owners == {os.geteuid()} else self._make_private(directory)
             self.places[directory.path] = found
@@ -259,11 +248,9 @@ class TargetDirectories:
         return private
 
     def remove_private(self) -> bool:
-        """Remove the private directories. Return False if a private directory remains.
-
-        A user of the container can have renamed a private directory, so that this method can't find it. Count
-        such a directory as removed, because an empty directory does no harm.
-        """
+        """Remove the private directories. Return False if a private directory remains."""
+        # A user of the container can have renamed a private directory, so that this method can't find it.
+        # Such a directory counts as removed, because an empty directory does no harm.
         troubles = [attempt(self._remove_private, directory) for directory in self.private]
         return not any(troubles)
 

@@ -1,32 +1,26 @@
 """The transaction that applies a plan: stage all files, then put all in place or restore the old state.
 
-**Atomicity.** templater writes new content to a file without a name (O_TMPFILE) in the target's own
-directory. So the file has its owner, mode, ACLs and labels before any other process can see the file. One
-system call gives a new file its name, and no temporary name has to be removed.
+**Atomicity.** templater writes new content to a file without a name (O_TMPFILE) in the target's directory.
+The file gets its owner, mode, ACLs and labels before any other process can see it. One system call gives a
+new file its name.
 
-Replacing a file takes two temporary names. The first name keeps the old content. The new content has the
-second name only for a moment, between a link and a rename inside of the target's directory. On an overlay, a
-copy of the old file keeps the old content, see ``staged_file``.
+Replacing a file takes two temporary names. One keeps the old content. The other belongs to the new content
+for a moment, before a rename. On an overlay, a copy keeps the old content, see ``staged_file``.
 
-If a commit fails, templater restores each target in the same way. On a full disk, it uses renames, which need
-no space. So a target always has its old or its new content. The exceptions are mount points, which cannot be
-replaced. ``remove_leftovers`` removes the temporary files of a killed run.
+A rollback restores each target in the same way. On a full disk, it uses renames, which need no space. So a
+target always has its old or its new content, except for mount points, which cannot be replaced.
+``remove_leftovers`` removes the temporary files of a killed run.
 
 **Syncing.** The content of all files is on the disk before the first file gets its final name. The names are
-on the disk before the run ends. A mount point already has its final name, so its content is synced together
-with the names. On btrfs, a hook does not wait until the names are on the disk, see ``disk_sync``.
+on the disk before the run ends, except in a hook on btrfs, see ``disk_sync``. The content of mount points is
+synced together with the names.
 
-**Time.** Each system call can wait for the disk. A user of the container can set flags (``chattr +S +D``)
-that make the kernel sync each new name.
+**Time.** A user of the container can make system calls slow, for example with ``chattr +S +D``. If there is a
+deadline, at least half of the time remains for a rollback.
 
-If there is a deadline, templater limits each step. Preparing the files can take a quarter of the time.
-Putting the files in place can take a third of the remaining time. So at least half of the time remains for a
-rollback.
-
-**Attributes.** An existing file keeps its owner, mode, ACLs and extended attributes, except for two groups.
-The first group certifies the content: ``security.capability``, which the kernel also drops at each write, and
-the hashes of IMA and EVM. The second group consists of the attributes of overlayfs itself. templater copies
-neither chattr flags nor the birth time.
+**Attributes.** An existing file keeps its owner, mode, ACLs and extended attributes. The exceptions are the
+attributes of overlayfs, and the attributes that certify the old content: ``security.capability``, and the
+hashes of IMA and EVM. chattr flags and the birth time are not copied.
 """
 
 from time import monotonic
@@ -72,8 +66,8 @@ COMMITTING = 1 / 3
 class Transaction:
     """The destination of a plan's changes, during one run. The caller holds the lock of the root filesystem.
 
-    No file changes before ``commit``. If the ``with`` block raises an error, all files are restored. The run
-    should end before ``deadline``, a time of ``monotonic``.
+    No file changes before ``commit``. If the ``with`` block raises an error, all files are restored.
+    ``deadline`` is a time of ``monotonic``.
     """
 
     __slots__ = (
@@ -130,10 +124,10 @@ class Transaction:
     def announce(self, changes: "list[Change]", leftovers: "list[str]") -> None:
         """Write this run's token and the directories of its changes to the journal.
 
-        Also write ``leftovers``, the journal's lines of unfinished runs. If this run waits for the disk,
-        first commit all earlier changes on btrfs (see ``disk_sync``).
+        Also write ``leftovers``, the journal's lines of unfinished runs.
         """
         self.leftovers = leftovers
+        # If this run waits for the disk, first commit all earlier changes on btrfs (see ``disk_sync``).
         if self.directories.durable and self.directories.waits:
             _step("write", "/", self._commit_earlier_changes)
         if self.journal is not None:
@@ -176,11 +170,11 @@ class Transaction:
     def commit(self) -> "list[Change]":
         """Put every file in place, mount points last. Return the changes for which a file was written.
 
-        A signal such as SIGTERM ends the command at once, so signals are deferred until all files are in
-        place or restored. A time limit that ends during a successful call has no effect.
+        Signals are deferred until all files are in place or restored.
         """
         self._sync_contents()
         self._start_step(COMMITTING)
+        # A time limit that ends during a successful call has no effect.
         return with_signals_deferred(self._commit_or_roll_back, drop_alarm=True)
 
     def _commit_or_roll_back(self) -> "list[Change]":
@@ -281,8 +275,7 @@ class Transaction:
     def _touched(self) -> "dict[int, str]":
         """Return the descriptors and paths of the directories that need a sync.
 
-        The run creates or replaces names in these directories. Without a sync, a power cut could undo these
-        changes.
+        Without a sync, a power cut could undo the changes of names in these directories.
         """
         parents = [target.parent for target in self.targets]
         parents += [parent for parent, _ in self.directories.made]
@@ -290,14 +283,9 @@ class Transaction:
         return {fd: path for fd, path in found.items() if not self._is_ordered(fd)}
 
     def _is_ordered(self, fd: int) -> bool:
-        """Return whether a directory need not be synced.
-
-        btrfs commits all changes of names in their order, but each file system has an order of its own. So
-        the directory must be on the same btrfs as the root directory.
-
-        Comparing two mounts of overlays takes long if the host has many mounts. So each mount is compared
-        only once.
-        """
+        """Return whether a directory need not be synced."""
+        # btrfs commits all changes of names in their order. So a directory on the root directory's btrfs
+        # needs no sync, except in a run that waits for the disk.
         if self.directories.waits:
             return False
         from ..rootfs.disk_sync import can_order, is_same_btrfs
@@ -306,6 +294,7 @@ class Transaction:
         if not root.cross_mounts:
             return can_order(fd)
         mount = again(mount_id, fd)
+        # Comparing two mounts of overlays takes long if the host has many mounts.
         if mount not in self.ordered_mounts:
             self.ordered_mounts[mount] = is_same_btrfs(fd, root.fd)
         return self.ordered_mounts[mount]
@@ -332,15 +321,13 @@ class Transaction:
         return [troubles[target] for target in stuck]
 
     def _clear_away(self, keep: "Sequence[StagedFile]" = ()) -> None:
-        """Remove staged files and backups. If a file remains, the journal stays and the next run tries again.
+        """Remove staged files and backups until the deadline. If a file remains, the journal stays.
 
-        A file remains if its removal fails, or after the deadline.
-
-        ``keep`` lists targets whose rollback failed. The backups of these targets stay, because no other file
-        has the old content.
+        The list ``keep`` has targets whose rollback failed. Their backups stay.
         """
         search = Search(self.directories.root, {self.directories.token: 0})
         places = [place for target in self.targets for place in target.names]
+        # No other file has the old content of these targets.
         kept = [target.backup for target in keep]
         gone = [
             monotonic() < self.deadline and search.remove(*place) for place in places if place not in kept
@@ -356,11 +343,9 @@ class Transaction:
                 attempt(self.journal.clear)
 
     def _sync_removals(self, journal: "Journal") -> None:
-        """Sync the directories from which backups were removed, if the journal is on another file system.
-
-        Without a sync, the removal of the journal could reach the disk before the removal of the backups.
-        After a power cut, the backups would then exist again, and no run would search for them.
-        """
+        """Sync the directories from which backups were removed, if the journal is on another file system."""
+        # Without this sync, a power cut could restore the backups, but not the journal. Then no later run
+        # would search for the backups.
         changed = [target.backup[0] for target in self.targets if target.backup]
         fd = self.directories.root.fd
         if not self.directories.durable or not changed:
@@ -391,10 +376,7 @@ def _first_error(error: BaseException) -> "tuple[str, ...]":
 
 
 def _free_memory(error: MemoryError) -> None:
-    """Make memory available for a rollback: clear variables of the failed functions, and raise limits.
-
-    templater has set a limit on the address space, and a runtime can have set a limit on the data segment.
-    """
+    """Make memory available for a rollback: clear variables of the failed functions, and raise limits."""
     trace = error.__traceback__
     while trace is not None:
         try:  # noqa: SIM105 - importing contextlib slows down the start of hooks
@@ -404,6 +386,7 @@ def _free_memory(error: MemoryError) -> None:
         trace = trace.tb_next
     import resource
 
+    # templater has set a limit on the address space, and a runtime can have set a limit on the data segment.
     for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
         hard = resource.getrlimit(limit)[1]
         resource.setrlimit(limit, (hard, hard))

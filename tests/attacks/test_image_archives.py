@@ -54,7 +54,7 @@ def test_attack_62_an_archive_with_thousands_of_empty_streams_hits_a_limit(tmp_p
                 open_image(str(file)).read_to_end()
 
 
-def test_an_archive_with_a_separate_compressed_stream_for_each_member_is_read(
+def test_archive_with_one_stream_for_each_member_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decompress, "_MANY_STREAMS", 100)
@@ -93,9 +93,7 @@ COMMANDS = [
 @pytest.mark.parametrize(
     "key", ["SCHILY.xattr.user.a", "LIBARCHIVE.xattr.user.a", "path", "linkpath", "size", "GNU.sparse.name"]
 )
-def test_attack_61_a_global_header_cannot_set_names_or_sizes_or_attributes_of_members(
-    tmp_path: Path, key: str
-) -> None:
+def test_attack_61_a_global_header_cannot_set_attributes_of_members(tmp_path: Path, key: str) -> None:
     made = image(tmp_path / "i.tar", global_header({key: b"1"}), *directories(3))
     with pytest.raises(RefusedError, match=f"global header that sets '{key}'"):
         open_image(made).read_to_end()
@@ -149,7 +147,7 @@ def test_attack_61_an_extended_attribute_larger_than_linux_allows_hits_a_limit(
         open_image(made).read_to_end()
 
 
-def test_attack_61_the_names_of_members_outside_the_rootfs_have_a_total_size_limit(tmp_path: Path) -> None:
+def test_attack_61_names_outside_the_rootfs_have_a_total_size_limit(tmp_path: Path) -> None:
     names = [header(f"{number}/" + "x" * 200) for number in range(100)]
     made = image(tmp_path / "i.tar", *names)
     limits = DEFAULT._replace(held_bytes=10_000)
@@ -174,9 +172,7 @@ def test_attack_61_the_extended_attributes_of_directories_have_a_total_size_limi
 
 
 @pytest.mark.parametrize("hole", [0, 1 << 30], ids=["plain", "with a hole at the end"])
-def test_a_directory_counts_as_a_used_disk_block_even_if_the_archive_does_not_list_the_directory(
-    tmp_path: Path, hole: int
-) -> None:
+def test_an_implied_directory_counts_as_a_used_disk_block(tmp_path: Path, hole: int) -> None:
     """500 names with 500 directories each, in 8 kB, became 245,000 directories."""
     image(tmp_path / "i.tar", *(header(f"rootfs/{n}/" + "d/" * 50 + "x") for n in range(20)))
     (tmp_path / "i.tar.gz").write_bytes(gzip.compress((tmp_path / "i.tar").read_bytes()))
@@ -211,9 +207,7 @@ def test_attack_62_an_empty_file_counts_as_a_used_disk_block(
 
 
 @pytest.mark.parametrize("hole", [0, 1 << 30], ids=["plain", "with a hole at the end"])
-def test_attack_62_an_empty_directory_counts_more_than_an_empty_file_because_removing_directories_is_slower(
-    tmp_path: Path, hole: int
-) -> None:
+def test_attack_62_an_empty_directory_counts_more_than_an_empty_file(tmp_path: Path, hole: int) -> None:
     """100,000 directories in the second file of a split image took 9 s to write and 8 s to remove."""
     paths = [str(tmp_path / "meta.tar"), str(tmp_path / "root.tar.gz")]
     image(tmp_path / "meta.tar")
@@ -228,7 +222,7 @@ def test_attack_62_an_empty_directory_counts_more_than_an_empty_file_because_rem
     assert sorted(path.name for path in tmp_path.iterdir()) == ["meta.tar", "root.tar.gz"]
 
 
-def test_a_repeated_time_limit_signal_does_not_interrupt_the_removal_of_unpacked_files(
+def test_repeated_signal_does_not_interrupt_removal_of_unpacked_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The signal of the time limit repeats each second.
@@ -259,7 +253,7 @@ def test_a_repeated_time_limit_signal_does_not_interrupt_the_removal_of_unpacked
     assert [path.name for path in tmp_path.iterdir()] == ["i.tar"]
 
 
-def test_unpack_reports_an_extended_attribute_that_is_too_large_for_the_file_system(
+def test_extended_attribute_too_large_for_the_filesystem_is_reported(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """ext4 and overlayfs answer ENOSPC, as if the disk were full."""
@@ -287,7 +281,7 @@ MAPPED = IdMap(((0, 100000, 65536),), ((0, 100000, 65536),))
     ("policy", "ids", "mode"),
     [(TRUSTED, IDENTITY, 0o700), (TRUSTED, MAPPED, 0o711), (Policy(), IDENTITY, 0o711)],
 )
-def test_unpack_makes_a_tree_private_only_if_a_program_in_the_tree_is_setuid_root_on_the_host(
+def test_unpacked_tree_is_private_with_a_setuid_root_program(
     tmp_path: Path, policy: Policy, ids: IdMap, mode: int
 ) -> None:
     made = tmp_path / "i.tar"
@@ -307,7 +301,7 @@ def sparse_claim(name: str, size: int) -> bytes:
 
 
 @pytest.mark.slow
-def test_attack_61_export_refuses_to_make_a_large_image_from_a_small_image(
+def test_attack_61_an_export_must_not_make_a_small_image_large(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """mksquashfs reads holes of sparse files as zeros. The test's image has a hole of a terabyte."""
@@ -316,13 +310,13 @@ def test_attack_61_export_refuses_to_make_a_large_image_from_a_small_image(
     limits = ["--limit", "ratio=2"]
     if shutil.which("mksquashfs"):
         assert main([*words, "--rootfs", "squashfs", *limits]) == 4
-        assert "but the new image would have more than" in capfd.readouterr().err
+        assert "so the new image may not have" in capfd.readouterr().err
     assert main([*words, *limits, "--compression", "none"]) == 0  # tar writes the hole as a hole
     assert (tmp_path / "out.root").stat().st_size < 50_000
 
 
 @pytest.mark.parametrize("form", ["pax", "gnu"])
-def test_export_accepts_tar_headers_that_become_longer_in_another_format(tmp_path: Path, form: str) -> None:
+def test_the_export_command_accepts_tar_headers_that_become_longer(tmp_path: Path, form: str) -> None:
     pieces = b",".join(b"%d,512" % (1024 * number) for number in range(2000))
     member = sparse_map(pieces, 1999 * 1024 + 512) + file("rootfs/a", bytes(1_024_000))
     made = image(tmp_path / "i.tar", member, *(file("rootfs/" + "d/" * 60 + str(n)) for n in range(100)))
@@ -330,7 +324,7 @@ def test_export_accepts_tar_headers_that_become_longer_in_another_format(tmp_pat
     assert main(words) == 0
 
 
-def test_the_limit_on_member_names_counts_the_bytes_that_python_needs_for_the_names(tmp_path: Path) -> None:
+def test_the_limit_on_member_names_is_in_bytes_of_python_memory(tmp_path: Path) -> None:
     """One character outside the BMP makes Python use four bytes for each character of a name."""
     names = [
         pax({"path": f"rootfs/{number}".encode() + b"x" * 185 + b"/" + b"x" * 185 + "\U00010000".encode()})
@@ -365,9 +359,7 @@ def is_installed(module: str) -> bool:
 
 @pytest.mark.parametrize("name", [*filter(is_installed, ZSTD)])
 @pytest.mark.parametrize("log", [26, 27, 28])
-def test_a_zstd_window_of_more_than_128_mib_is_refused_and_a_smaller_one_is_read(
-    name, log, tmp_path, monkeypatch
-):
+def test_a_zstd_window_is_refused_only_above_128_mib(name, log, tmp_path, monkeypatch):
     monkeypatch.setattr(compression_modules, "ZSTD", (name,))
     window, block = bytes([log - 10 << 3]), (len(b"text") << 3 | 1).to_bytes(3, "little") + b"text"
     (tmp_path / "image").write_bytes(b"\x28\xb5\x2f\xfd\0" + window + block)
@@ -387,7 +379,7 @@ def list_names(path: str, limits: Limits) -> int:
 
 
 @pytest.mark.parametrize("name", ["gzip", "bzip2", "xz", "zstd", "lz4"])
-def test_a_compressed_file_that_is_also_a_tar_archive_is_refused(tmp_path: Path, name: str) -> None:
+def test_compressed_file_that_is_also_tar_is_refused(tmp_path: Path, name: str) -> None:
     """LXD and Incus 6 look for tar before zstd.
 
     An audit saw a harmless image in the zstd data, and the daemon unpacked the tar archive.
@@ -414,9 +406,7 @@ def test_a_compressed_file_that_is_also_a_tar_archive_is_refused(tmp_path: Path,
 
 @pytest.mark.skipif(shutil.which("xz") is None, reason="NOT RUN: needs xz")
 @pytest.mark.parametrize("size", [(1 << 64) - 1, 1024, 1 << 38, (1 << 38) + 1])
-def test_the_xz_program_and_templater_accept_the_same_headers_of_an_lzma_file(
-    tmp_path: Path, size: int
-) -> None:
+def test_xz_and_templater_accept_the_same_lzma_headers(tmp_path: Path, size: int) -> None:
     """No daemon could unpack the image, and ``audit`` found nothing."""
     packed = lzma.compress(bytes(1024), lzma.FORMAT_ALONE)
     for dictionary in (0, 0x10000, 0x30000, 0x50000, 0x60000, 0x850000, 1 << 23, 3 << 22, 5 << 22):

@@ -1,14 +1,12 @@
 """A user-data or vendor-data file begins with `#cloud-config`, but the rest of the file is not valid.
 
-After `#cloud-config`, the file must be YAML with a mapping at the top level. cloud-init ignores a file
-without such a mapping.
+cloud-init ignores the file if the rest is not a YAML mapping.
 
-If cloud-init's JSON schema is installed, the check compares keys and values with the schema. When an instance
-starts, cloud-init only warns about a wrong key or value, and may ignore the key.
+If cloud-init's JSON schema is installed, the check also compares keys and values with the schema. cloud-init
+only warns about a wrong key or value, and may ignore the key.
 
-If cloud-init is not installed, set the environment variable `TEMPLATER_CLOUD_INIT_SCHEMAS` to a folder with
-cloud-init's `schema-*.json` files. The comparison with the schema also needs the Python package `jsonschema`,
-which templater's extra `check` installs.
+The comparison needs the Python package `jsonschema`, which templater's extra `check` installs. Without
+cloud-init, set `TEMPLATER_CLOUD_INIT_SCHEMAS` to a folder with cloud-init's `schema-*.json` files.
 """
 
 from __future__ import annotations

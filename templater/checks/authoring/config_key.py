@@ -1,6 +1,6 @@
 """A template reads a configuration key that looks misspelled, or that no host accepts.
 
-The daemons accept only known keys and keys that begin with `user.`. A misspelled key is never set, so the
+The daemons accept known keys, and keys that begin with `user.`. A misspelled key is never set, so the
 template always uses the default.
 
     {{ config_get("user.userdata", "") }}      wrong

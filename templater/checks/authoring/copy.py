@@ -1,30 +1,25 @@
 """A rule writes the hostname when an instance is created, but not when it is copied.
 
-The check covers `/etc/hostname`, `/etc/HOSTNAME`, `/etc/hosts`, `/etc/conf.d/hostname` and
-`/etc/sysconfig/network`.
-
-When an instance is copied, the daemons use the trigger `copy`, and not `create`. Without the trigger `copy`,
-the new instance keeps the original's hostname, and the network has two machines with one name. Even with
-the trigger `copy`, a rule with `create_only: true` does not change a file that the new instance already has.
+For a copied instance, the daemons use the trigger `copy` instead of `create`. Without the trigger `copy`, the
+new instance keeps the hostname of the original:
 
     when: [create]                  wrong: the copy has the name of the original
     when: [create, copy]            right
     when: [create, copy, rename]    right: also updates the name after a rename
 
-If a rule with `copy` writes the NoCloud file `meta-data`, cloud-init sets the hostname of the copy. The check
-then reports only `/etc/hosts`.
+A rule with `create_only: true` does not change an existing file, even with the trigger `copy`.
 
-If only `/etc/hosts` keeps the original's name, the copy has the right hostname, and the finding has the
-severity `info`. But `/etc/hosts` does not contain this hostname, so programs in the copy look up the hostname
-on the network.
+The check covers `/etc/hostname`, `/etc/HOSTNAME`, `/etc/hosts`, `/etc/conf.d/hostname` and
+`/etc/sysconfig/network`. If a rule with `copy` or `start` writes the NoCloud file `meta-data`, cloud-init
+sets the hostname of the copy. The check then reports only `/etc/hosts`.
 
-A finding about a file has only the severity `info` if the image's system does not take its hostname from this
-file:
+The severity is only `info` in these cases:
 
-* Red Hat Enterprise Linux up to version 6, and distributions that are built from it, take their hostname from
-  `/etc/sysconfig/network`. Other systems take their hostname from `/etc/hostname`.
-* NixOS replaces `/etc/hostname` at the next rebuild. A rule with the trigger `copy` can instead write the
-  hostname to a file below `/etc/nixos`.
+* Only `/etc/hosts` keeps the old name. Programs in the copy then look up the new hostname on the network.
+* The system does not take its hostname from the file. Red Hat Enterprise Linux up to version 6, and
+  distributions that are built from it, use `/etc/sysconfig/network`. Other systems use `/etc/hostname`.
+* On NixOS, a rule with the trigger `copy` writes the hostname to a file below `/etc/nixos`. NixOS replaces
+  `/etc/hostname` at the next rebuild.
 """
 
 from __future__ import annotations

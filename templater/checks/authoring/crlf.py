@@ -1,8 +1,7 @@
 """A template has Windows line endings (CRLF), so programs misread the rendered file.
 
-The daemons do not change the line endings of a template. For example, if a script has CRLF, the kernel
-looks for the interpreter `/bin/sh^M`. If `/etc/hostname` has CRLF, the hostname ends in an invisible
-character.
+The daemons do not change the line endings of a template. For example, if a script has CRLF, the kernel looks
+for the interpreter `/bin/sh^M`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A field of an entry in a definition has no effect, because the entry's generator does not read the field.
 
-`mode`, `uid` and `gid` apply only to files that the generators `dump` and `copy` write. The build does not
-write these three fields to metadata.yaml. So an entry with the generator `template` can't set the owner or
-the mode of the file that the daemon writes.
+Only the generators `dump` and `copy` read `mode`, `uid` and `gid`. So an entry with the generator `template`
+can't set the owner or the mode of its file.
 
 The generator `cloud-init` always uses the triggers `create` and `copy`, and ignores `template.when`.
 

@@ -1,10 +1,7 @@
 """A template compiles on one of the chosen hosts, and fails on another.
 
-LXD and the host `incus-debian` use pongo2 v4. The other releases of Incus use pongo2 v6. Some constructs of
-v6, such as subscripts, are missing in v4.
-
-To read a configuration key on every host, use `config_get`. To read any key of a device on every host, use a
-loop:
+LXD and the host `incus-debian` use pongo2 v4. The other releases of Incus use pongo2 v6. For example, v4 has
+no subscripts. Use `config_get` for keys of the configuration, and a loop for keys of a device:
 
     {{ config["user.x"] }}               only with v6
     {{ config_get("user.x", "") }}       on every host

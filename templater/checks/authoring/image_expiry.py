@@ -1,8 +1,7 @@
 """The `expiry` of a definition gives no duration, or a duration that the author probably did not intend.
 
-distrobuilder and lxd-imagebuilder read a number with one unit: `s`, `m`, `h`, `d` or `w`. Both programs
-ignore all numbers except the last, so they read `1d12h` as 12 hours. An invalid text, such as `1y`, gives no
-duration: the image is expired as soon as it is built.
+A duration is a number with a unit: `s`, `m`, `h`, `d` or `w`. distrobuilder and lxd-imagebuilder read `1d12h`
+as 12 hours. If the text is invalid, such as `1y`, the image is expired as soon as it is built.
 """
 
 from __future__ import annotations

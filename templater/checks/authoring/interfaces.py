@@ -1,7 +1,7 @@
 """A network configuration for ifupdown has a syntax error, so no interface starts.
 
-If ifupdown's program `ifquery` is installed, the check runs `ifquery` on the file. The check covers only
-images whose property `os` is Debian or Ubuntu, because other distributions have a different ifupdown.
+If ifupdown's program `ifquery` is installed, the check runs `ifquery` on the file. The check skips images
+whose property `os` is not Debian or Ubuntu: their ifupdown is different.
 """
 
 from __future__ import annotations

@@ -79,9 +79,9 @@ def forloop(span: Span) -> str:
 
 
 def without_parentheses(error: TemplaterError) -> Fix | None:
-    """Return the fix for a filter that has a literal argument in parentheses.
+    """Return a fix if the error is a filter that has a literal argument in parentheses.
 
-    Return None for any other error.
+    Return None if the error has another cause.
     """
     if error.message != FILTER_CALL or error.span is None:
         return None
@@ -99,9 +99,9 @@ def has_text(expression: tree.Operation) -> bool:
 
 
 def of_jinja(error: TemplaterError) -> tuple[str, str] | None:
-    """Return a message and a hint for a syntax error that a construct of Jinja causes.
+    """Return a message and a hint if a construct of Jinja causes the syntax error.
 
-    Return None for any other error.
+    Return None if the error has another cause.
     """
     if error.message == FILTER_CALL:
         return "a filter takes no parentheses in pongo2", error.hint

@@ -1,17 +1,16 @@
 """A configuration value can add a second line to a file that should have only one line.
 
-The value of a configuration key may contain line breaks. In a file that should have one line, a second line
-is wrong, or programs disagree about the meaning of the file. For example, BusyBox takes the last line of
-`/etc/hostname` as the hostname, and Debian takes the first line.
+Programs can disagree about the second line. For example, BusyBox takes the last line of `/etc/hostname` as
+the hostname, and Debian takes the first line.
 
-If the file should contain the name of the instance, write `instance.name`, which has no line break. For any
-other value, keep only the first line. The filters of the second line below do this on every host:
+For the name of the instance, write `instance.name`, which has no line break. For other values, use filters
+that keep only the first line on every host:
 
     {{ config_get("user.name", "") }}                                          wrong
     {{ config_get("user.name", "")|linebreaksbr|split:"<br />"|first }}        right
 
 `linebreaksbr` replaces each line break with `<br />`. Values with filters such as `integer`, `urlencode`,
-`escapejs` or `stringformat:"%q"` also have no line break, and are not reported.
+`escapejs` or `stringformat:"%q"` have no line break, and are not reported.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The file `meta-data` of a NoCloud seed is not a YAML mapping, or has a misspelled key.
 
-cloud-init ignores a seed if `meta-data` is not a mapping. cloud-init also ignores unknown keys. Without the
-key `instance-id`, each instance has the same id `nocloud`. cloud-init then treats a copied instance as the
-original, and does not run again.
+cloud-init ignores unknown keys, and ignores a seed if `meta-data` is not a mapping. Without the key
+`instance-id`, each instance has the id `nocloud`. cloud-init then does not run again in a copied instance.
 
     instance_id: web1     wrong: cloud-init uses the underscore only in its own templates
     instance-id: web1     right

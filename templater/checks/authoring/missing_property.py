@@ -1,10 +1,10 @@
 """A template reads a property that its rule does not define.
 
-The value of `properties.x` comes from the rule's `properties` in metadata.yaml. If the rule does not define
-`x`, the value is empty.
+The daemons render such a property as empty text, without an error. A rule in metadata.yaml defines its
+properties:
 
     {{ properties.domain }}                    in the template
-    properties: {domain: example.org}          in the template's rule in metadata.yaml
+    properties: {domain: example.org}          in the template's rule
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
 """The mode of a rule is invalid or probably unintended, or does not let the owner read the file.
 
-The daemons read a mode as octal if the mode has three digits, or if a longer mode begins with `0`. The
-daemons read all other numbers as decimal.
+The daemons read a mode as octal if the mode has three digits or begins with `0`. The daemons read all other
+numbers as decimal.
 
     mode: 4755        wrong: the daemons read a decimal number, and the file gets 0223
     mode: 0755        right
 
-A program that writes YAML can turn `0644` without quotes into its decimal value 420. The daemons read `420`
-as octal:
+A program that writes YAML can turn `0644` without quotes into its decimal value 420:
 
     mode: 420         wrong: the file gets 0420
     mode: "0644"      right

@@ -5,8 +5,8 @@
       ethernets:
         eth0: {dhcp4: true}
 
-If netplan is installed, the check also runs netplan's generator on the file. If netplan does not run, the
-check compares the keys of interfaces with templater's own list of the keys that netplan knows.
+The check also runs netplan's generator on the file. If netplan does not run, the check compares the keys of
+interfaces with templater's own list.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def validate(image: AuthoredImage, file: File) -> Iterator[Mistake]:
-    """Yield the mistakes that netplan finds. If netplan does not run here, yield the unknown keys.
+    """Yield the mistakes that netplan finds. If netplan did not run, yield the unknown keys.
 
-    netplan does not suggest a correct key, so its message about an unknown key gets templater's hint.
+    netplan's message about an unknown key does not suggest a correct key. So templater adds its own hint.
     """
     root = yaml_mapping(file)
     unknown = list(unknown_keys(value_of(root, "network") or root)) if isinstance(root, Mapping) else []

@@ -1,8 +1,7 @@
 """A network configuration for cloud-init is not valid: wrong YAML, version, type or key.
 
-In version 1, each item of the list `config` has a `type`. The `type` of a subnet says whether the subnet uses
-IPv4 or IPv6. Version 2 has the mappings and keys of netplan, such as `ethernets`. Neither version has a key
-`ipv4`:
+Version 1 has a list `config`. Version 2 has the keys of netplan. Neither version has a key `ipv4`: in version
+1, the `type` of a subnet selects IPv4 or IPv6.
 
     version: 1
     config:
@@ -13,7 +12,7 @@ IPv4 or IPv6. Version 2 has the mappings and keys of netplan, such as `ethernets
         ipv4: true                   wrong: version 1 has no such key
         address: 10.0.0.5/24
 
-If cloud-init's JSON schemas are installed, the check compares keys and values with the schemas. The page
+If cloud-init's JSON schemas are installed, the check also compares keys and values with the schemas. The page
 about the check `cloud-config` explains how to get the schemas.
 """
 

@@ -1,15 +1,14 @@
 """Every user of the instance can read the user data in a NoCloud seed.
 
 User data often contains passwords and keys. A rule without `mode` gives the file the mode 0644. Set the mode
-in the rule:
+in each rule that writes the file:
 
     mode: 0600
 
-The daemon keeps the mode of an existing file. If the root filesystem contains the file, give this file the
-mode 0600. If several rules write the file, set the mode in each rule.
+The daemon keeps the mode of an existing file. If the root filesystem contains the file, set the mode there.
 
-In a definition, no field sets the mode of a rule. Use an entry with the generator `dump` to create the file
-with the mode 0600, which the daemon keeps.
+In a definition, no field sets the mode of a rule. Create the file with the mode 0600 by an entry with the
+generator `dump`. The daemon keeps this mode.
 
 In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file to 0644.
 """

@@ -1,11 +1,10 @@
 """In a definition, a `template` entry with `pongo: true` reads a variable of the instance.
 
-With `pongo: true`, the build renders the entry's content, and the image gets the result. No instance exists
-during the build. So `{{ container.name }}` becomes empty text, and an `if` chooses one branch for all
-instances.
+With `pongo: true`, the build renders the entry's content, but no instance exists during the build. So
+`{{ container.name }}` becomes empty text, and an `if` chooses one branch for all instances.
 
-With `pongo: true`, you cannot escape an expression to leave it to the daemon. The build renders its own
-result again and again, until the result contains neither `{{` nor `{%`.
+You cannot escape an expression to leave it to the daemon. The build renders its own result again, until the
+result contains neither `{{` nor `{%`.
 
 Without `pongo: true`, the build copies the entry's content unchanged into the template.
 """

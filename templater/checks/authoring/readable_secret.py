@@ -1,24 +1,17 @@
 """A template writes a password, a token or a key into a file that every user of the instance can read.
 
-A rule without `mode` gives the file the mode 0644, with which every user can read the file. Set the mode in
-the rule:
+A rule without `mode` gives a new file the mode 0644. Set the mode in each rule that writes the file:
 
     mode: 0600
 
-LXD ignores the mode of a rule, so on LXD, every user can still read the file.
+* The daemon keeps the mode of an existing file. If the root filesystem contains the file, give this file the
+  mode 0600.
+* In a definition, no field sets the mode of a rule. Create the file by an entry with the generator `dump`.
+* LXD ignores the mode of a rule: on LXD, every user can read a new file.
+* In a virtual machine, the agent of LXD 6.8 and later always sets the mode 0644.
 
-The daemon keeps the mode of an existing file. If the root filesystem contains the file, give this file the
-mode 0600. If several rules write the file, set the mode in each rule.
-
-In a definition, no field sets the mode of a rule. Use an entry with the generator `dump` to create the file
-with the right mode.
-
-In a virtual machine, the agent of LXD 6.8 and later sets the mode of every file to 0644. No mode in the image
-can change that.
-
-A template can also reveal a secret by conditions that print different texts. The check ignores a condition
-that tests only whether the secret is set. The check reports all other conditions about a secret in these
-cases:
+Conditions that print different texts can also reveal a secret. The check ignores a condition that tests only
+whether the secret is set. The check reports other conditions in these cases:
 
 * A condition compares the secret with a variable, or with a value that a loop sets.
 * The templates of the image contain more than eight different conditions about the secret.

@@ -1,8 +1,7 @@
 """No daemon imports the image, for example because metadata.yaml lacks a field.
 
-The fields `architecture` and `creation_date` are required at the top level of metadata.yaml. The daemons do
-not look for these fields in `properties`. A `creation_date` of 0 counts as missing. metadata.yaml must not be
-empty, and must not be `null`.
+The top level of metadata.yaml must have `architecture` and `creation_date`. The daemons do not look for these
+fields in `properties`. A `creation_date` of 0 counts as missing. metadata.yaml must not be empty.
 
     architecture: x86-64          wrong: unknown
     architecture: x86_64          right
@@ -10,16 +9,14 @@ empty, and must not be `null`.
 
 The daemons refuse an image whose `creation_date` or `expiry_date` is after the year 9999.
 
-In an archive, `metadata.yaml` must be a regular file, and `rootfs` must be a directory. The daemons find
-these names only if nothing, or a single `./`, is before them. For example, they find `./metadata.yaml`, but
-neither `.//metadata.yaml` nor `././rootfs`. Programs that unpack the archive treat all these names alike.
+In an archive, `metadata.yaml` must be a regular file, and `rootfs` must be a directory. These names may begin
+with a single `./`. So the daemons find `./metadata.yaml`, but neither `.//metadata.yaml` nor `././rootfs`.
 
-The daemons detect an uncompressed archive by the magic bytes `ustar` in its first header. An archive in the
-old format v7 has no magic bytes, so the daemons read such an archive only if it is compressed.
+The daemons detect an uncompressed archive by the magic bytes `ustar` in its first header. The old format v7
+has no magic bytes, so an archive in this format must be compressed.
 
-A build can write the templates first, and the missing fields in a later step. The check assumes such a build
-if a directory has no root filesystem, and its metadata.yaml has only templates. A finding about missing
-fields then has only the severity `info`.
+A directory without a root filesystem can be a part of a build. If its metadata.yaml has only templates,
+missing fields have the severity `info`. A later step of the build may add the fields.
 """
 
 from __future__ import annotations

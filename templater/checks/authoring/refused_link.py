@@ -1,11 +1,11 @@
 """A target is a symlink that some daemons refuse, or a path below such a symlink.
 
-The check also reports a target that is a directory, a device or another special file. The check also reports
-a path in which `..` or a slash follows a name that is not a directory.
+Newer releases of LXD and Incus refuse absolute links, and links that leave the root filesystem. Incus 7 also
+refuses a link whose target does not exist. All releases refuse a path below a link whose target does not
+exist. If a daemon refuses a target, the start fails.
 
-Newer releases of LXD and Incus refuse absolute links, and links that leave the root filesystem, so the start
-fails. Incus 7 also refuses a link whose target does not exist. All releases refuse a path below a link whose
-target does not exist.
+The check also reports a target that is a directory or a special file. In the path of a target, the check
+reports `..` or a slash after a name that is not a directory.
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ from ..base import Observation, check
 class _OddStep(NamedTuple):
     """A step of a path at which a host must enter a directory, but cannot.
 
-    ``place`` is the path at which the host expects the directory.
-
-    If ``for_all`` is true, all hosts that use Go's os.Root refuse the path. Otherwise, only Incus 7 refuses
-    it.
+    ``place`` is the path of the expected directory. ``for_all`` is true if all hosts with Go's os.Root refuse
+    the path, and false if only Incus 7 does.
     """
 
     what: str
@@ -106,17 +104,14 @@ def _is_dangling(image: AuthoredImage, link: str, steps: Steps) -> bool:
 
 
 def _odd_step(image: AuthoredImage, path: str, steps: Steps) -> _OddStep | None:
-    """Return the first step of a path that a host cannot follow.
+    """Return the first step of ``path`` at which a host fails, or None.
 
-    The function follows the whole path if the path ends in a slash. Otherwise, it follows the path only up to
-    the last ``..``.
-
-    Hosts that use Go's os.Root look up the names of a path one after the other. So a ``..`` after a link
-    leads to the directory above the link's target. Other hosts first remove each ``..`` from the text of the
-    path.
+    If the path ends in a slash, check all steps. Otherwise, check the steps up to the last ``..``.
     """
     names = path.split("/")
     last = len(names) - 1
+    # Hosts with Go's os.Root look up the names one after the other. So a ``..`` after a link leads to the
+    # directory above the link's target. Other hosts first remove each ``..`` from the text of the path.
     last_up = last - names[::-1].index("..") if ".." in names else -1
     walk = Walk(image.rootfs, steps)
     for number in range(last + 1 if names[last] in ("", ".") else last_up + 1):

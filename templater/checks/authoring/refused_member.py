@@ -1,14 +1,14 @@
 """The archive has a member that the daemons can't unpack, so they can't create an instance of the image.
 
-The daemons can still import such an image, because they unpack the archive only when they create an instance.
-To unpack the archive, the daemons use GNU tar, which fails in these cases:
+The import succeeds, because the daemons unpack the archive later. GNU tar, which they use, fails in these
+cases:
 
 * a member is below a file, or below a symlink that is absolute or contains `..`;
 * a hard link comes before its target, or leads to a directory or to a missing member;
 * a file or a link replaces a directory that is not empty.
 
-Incus omits the members below `rootfs/dev/` of a tarball, and the members below `dev/` of the second file of a
-split image. A hard link to such a member therefore fails in Incus. LXD unpacks these members.
+Incus omits the members below `rootfs/dev/` of a tarball, and below `dev/` of a split image's second file. A
+hard link to such a member fails in Incus, but not in LXD.
 
 The check `unreadable` reports headers that GNU tar can't read, and names that GNU tar can't store.
 """

@@ -3,8 +3,8 @@
 The check covers `/etc/hostname`, `/etc/HOSTNAME`, `/etc/hosts`, `/etc/conf.d/hostname` and
 `/etc/sysconfig/network`.
 
-A renamed instance keeps its old hostname. Image authors often want to keep the old hostname, so the finding
-has only the severity `info`. The check `copy` is about copies of an instance.
+Image authors often want to keep the old hostname, so the finding has only the severity `info`. The check
+`copy` is about copies of an instance.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """A rule writes a file into cloud-init's NoCloud seed, but cloud-init does not read files with that name.
 
-cloud-init reads the files `user-data`, `meta-data`, `vendor-data` and `network-config` in the folders
-`/var/lib/cloud/seed/nocloud-net` and `/var/lib/cloud/seed/nocloud`. cloud-init ignores all other files in
-these folders. For example, cloud-init ignores `network_data.json`, which is OpenStack's name for the network
-configuration.
+In the folders `/var/lib/cloud/seed/nocloud-net` and `/var/lib/cloud/seed/nocloud`, cloud-init reads only the
+files `user-data`, `meta-data`, `vendor-data` and `network-config`. For example, cloud-init ignores
+OpenStack's `network_data.json`.
 """
 
 from __future__ import annotations

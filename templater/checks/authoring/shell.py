@@ -1,8 +1,7 @@
 """A shell script has a syntax error. The check uses the shell that the first line names, such as `#!/bin/sh`.
 
-The shell of this machine reads the script without running it. In an image whose property `os` is not Debian
-or Ubuntu, `/bin/sh` may accept more syntax than on this machine. For such an image, the check accepts a
-script for `sh` if `bash` accepts the script.
+The shell of this machine reads the script without running it. Outside of Debian and Ubuntu (property `os`),
+`/bin/sh` may accept more syntax, so the check also accepts a script for `sh` if `bash` accepts the script.
 """
 
 from __future__ import annotations

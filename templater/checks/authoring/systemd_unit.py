@@ -3,9 +3,8 @@
 systemd ignores a line that is neither a section nor an assignment, and every assignment before the first
 section.
 
-If `systemd-analyze` is installed, the check also runs it on system units. `systemd-analyze` finds unknown
-keys, invalid values and units that systemd refuses. The check does not report commands and units that are
-missing on this machine, because the image may contain them.
+If `systemd-analyze` is installed, the check also reports the mistakes that `systemd-analyze` finds in system
+units. The check ignores missing commands and units, because the image may contain them.
 """
 
 from __future__ import annotations

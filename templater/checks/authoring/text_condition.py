@@ -1,8 +1,7 @@
 """A condition tests a value that is always a string.
 
-The daemons give `instance.privileged` and `instance.ephemeral` as the strings `true` and `false`. The value
-of a configuration key is also a string. A condition is true for every string that is not empty, even for the
-string `false`.
+The daemons give `instance.privileged` and `instance.ephemeral` as the strings `true` and `false`. Values of
+configuration keys are strings, too. Every nonempty string makes a condition true, even the string `false`.
 
     {% if instance.privileged %}                 wrong: always true in a container
     {% if instance.privileged == "true" %}       right

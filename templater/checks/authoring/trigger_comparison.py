@@ -1,8 +1,7 @@
 """A template compares `trigger` with a string.
 
-In the daemons, `trigger` has a type of its own. In pongo2, a value of this type never equals a string. So
-`trigger == "start"` is always false, and `trigger != "start"` is always true. A filter such as `lower`
-converts the trigger to a string.
+In the daemons, `trigger` is not a string. So in pongo2, a comparison with `==` is always false, and with `!=`
+always true. A filter such as `lower` converts the trigger to a string.
 
     {% if trigger == "start" %}            wrong: always false
     {% if trigger|lower == "start" %}      right

@@ -3,12 +3,9 @@
 The daemons render an unknown variable as empty text, without an error. The variables are `instance`,
 `container`, `config`, `config_get`, `devices`, `properties`, `trigger` and `path`.
 
-    {{ instnace.name }}     wrong: the file is empty
-    {{ instance.name }}     right
-
-An argument without quotes is also a variable:
-
-    {{ config_get(user.role, web) }}         wrong
+    {{ instnace.name }}                      wrong
+    {{ instance.name }}                      right
+    {{ config_get(user.role, web) }}         wrong: without quotes, web is a variable
     {{ config_get("user.role", "web") }}     right
 """
 

@@ -42,7 +42,11 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def corrected(rule: Rule | None) -> Fix | None:
-    """Return a fix for all misspelled triggers of a rule, or None if one of them can't be corrected."""
+    """Return a fix that corrects every misspelled trigger of a rule.
+
+    Return None if one of the triggers can't be corrected. Also return None if the rule has no triggers, or
+    too many triggers.
+    """
     if rule is None or len(rule.when) > MAX_TRIGGERS:
         return None
     when = tuple(

@@ -3,9 +3,8 @@
 For example, metadata.yaml is not valid YAML, or a value has a type that the daemons reject. No instance of an
 unreadable image starts.
 
-Some daemons read a metadata.yaml that other daemons reject. Incus 7 has the strictest YAML library: it
-rejects a key that occurs twice in a mapping, and a second document after `---`. This check reports such a
-file if at least one host of the option `--as` rejects the file.
+Incus 7 also rejects a key that occurs twice in a mapping, and a second document after `---`. The check
+reports a metadata.yaml that at least one host of the option `--as` rejects.
 """
 
 from __future__ import annotations

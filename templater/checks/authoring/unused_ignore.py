@@ -37,17 +37,15 @@ def check_image(image: AuthoredImage) -> Iterator[Observation]:
 
 
 def unused(ignores: Ignores) -> Iterator[Finding]:
-    """Yield a warning for each ignore comment or entry that matches no finding.
+    """Yield a warning for each ignore comment, and each entry in templater.toml, that matches no finding.
 
-    After ``MAX_FINDINGS`` comments, one more warning states the number of further comments.
-
-    If a validator did not run, skip the comments and entries for all checks that use validators. On a machine
-    with the validator, these comments and entries can match findings.
+    If any validator did not run, skip the comments and entries for all checks that use validators.
     """
     known = known_ids()
     validators = ignores.image.validators
     uncertain: set[str] = set()
     if validators is None or validators.notes:
+        # On a machine with the validator, these comments and entries can match findings.
         uncertain = {check.id for check in all_checks("authoring") if check.validated}
     comments = [each for each in ignores.comments.values() if not each.used and each.id not in uncertain]
     for comment in comments[:MAX_FINDINGS]:

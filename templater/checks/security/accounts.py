@@ -55,9 +55,9 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 def _is_root(line: str) -> bool:
     """Return whether a line of passwd has uid 0.
 
-    Like musl, read an empty text as 0, and a large number modulo 2**32. As 2**32 divides 10**32, only the
-    last 32 digits of a number matter.
+    Like musl, read an empty text as 0, and a large number modulo 2**32.
     """
     uid = line.split(":")[2:3]
     number = _NUMBER.fullmatch(uid[0]) if uid else None
+    # Only the last 32 digits matter, because 2**32 divides 10**32.
     return number is not None and int(number[1][-32:] or "0") % (1 << 32) == 0

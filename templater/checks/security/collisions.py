@@ -40,13 +40,10 @@ def colliding_rules(image: ScannedImage | AuthoredImage) -> Iterator[tuple[Rule,
 
 
 def collisions(placed: list[Placed]) -> Iterator[tuple[Placed, Placed]]:
-    """Yield pairs of rules that share a trigger and collide.
+    """Yield pairs of rules that share a trigger, and whose paths are equal or parent and child.
 
-    Two rules collide if their paths are equal, or if one path is a parent of the other path.
-
-    For each trigger, a rule is paired with at most one earlier rule. This is the rule with the same path. If
-    no rule has the same path, it is the rule for the nearest parent. ``placed`` is sorted by path, so parents
-    precede their children.
+    For each trigger, pair a rule only with the earlier rule of the same path, or else of the nearest parent.
+    ``placed`` must be sorted by ``path + "/"``.
     """
     parents: dict[str, list[Placed]] = {}
     for pair in placed:

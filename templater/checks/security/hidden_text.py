@@ -112,10 +112,8 @@ def _is_wide(blanks: re.Match[str]) -> bool:
 
 
 def _concealing(text: str) -> re.Match[str] | None:
-    """Return the first terminal sequence that conceals text, or makes text and background look alike.
-
-    The numbers of a colour follow the codes 38, 48 and 58, either after colons or as separate codes.
-    """
+    """Return the first terminal sequence that conceals text, or makes text and background look alike."""
+    # The numbers of a colour come after the code 38, 48 or 58. Colons or semicolons separate the numbers.
     colours: dict[bool, list[int]] = {}
     for match in _STYLE.finditer(text):
         codes = iter([[int(number or "0") for number in code.split(":")] for code in match[1].split(";")])

@@ -85,10 +85,10 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 class _Line:
-    """The current line of the output, while the texts and tags of a template are read in order.
+    """The current line of the output, while a template is read in order.
 
-    ``inside`` says whether the next text can follow other text on the same line. ``macro`` has the name of
-    the innermost macro that is being defined.
+    * ``inside``: whether the next text can be on the same line as earlier text
+    * ``macro``: the name of the innermost macro that is being defined
     """
 
     def __init__(self) -> None:
@@ -138,8 +138,9 @@ _TEXTS = ("lorem", "now", "templatetag", "widthratio")
 class _Block:
     """A block tag that is still open.
 
-    ``start`` is the offset of the tag. ``before`` tells whether the text before the tag ends inside a line.
-    ``after`` tells whether one of the finished branches ends inside a line.
+    * ``start``: the offset of the tag
+    * ``before``: whether the text before the tag ends inside a line
+    * ``after``: whether one of the finished branches ends inside a line
     """
 
     start: int
@@ -189,12 +190,11 @@ def _follows_body(part: list[Token]) -> bool:
 
 
 def is_inside_text(part: list[Token], inner: Collection[str], *names: Collection[str]) -> bool:
-    """Return whether an expression writes text before the value of a name, as in ``"key=" + config.a``.
+    """Return whether an expression writes text before a variable of ``names``, as in ``"key=" + config.a``.
 
-    Only the names in ``names`` count. ``inner`` has variables whose values already have text before a
-    configuration value. A string in a template can't contain a line break, so the configuration value is on
-    the same line as the text before it.
+    Also return True for a variable of ``inner``, because its value already has such text.
     """
+    # A string in a template can't contain a line break, so the text and the value are on the same line.
     follows = adds_prefix(part)
     for number, token in enumerate(part[1:], 1):
         last = part[number - 1]
@@ -208,15 +208,11 @@ def is_inside_text(part: list[Token], inner: Collection[str], *names: Collection
 
 
 def is_in_argument(part: list[Token], *names: Collection[str]) -> bool:
-    """Return whether a filter can insert its argument into a text, as ``join`` does.
-
-    Only arguments that contain one of ``names`` count. The filter ``add`` does not count, because
-    ``is_inside_text`` checks it. A filter in ``_DEFAULTS`` does not count, because its result is either its
-    input or its argument.
-    """
+    """Return whether a filter such as ``join`` can insert an argument with one of ``names`` into a text."""
     closing = closing_brackets(part)
     end = 0
     for number, token in enumerate(part):
+        # The function ``is_inside_text`` checks ``add``. A filter in ``_DEFAULTS`` replaces the whole value.
         if token.kind == ":" and part[number - 1].value not in ("add", *_DEFAULTS):
             end = max(end, value_at(part, number + 1, closing).end)
         elif (
@@ -232,7 +228,7 @@ def is_in_argument(part: list[Token], *names: Collection[str]) -> bool:
 def _can_be_text(token: Token, *, before: str = "") -> bool:
     """Return whether a value can contain characters other than spaces.
 
-    If ``before`` is not empty, only the part of the value before the last occurrence of ``before`` counts.
+    If ``before`` is not empty, test only the text up to the last occurrence of ``before``.
     """
     text = str(token.value)
     return token.kind != STRING or bool((text.rpartition(before)[0] if before else text).strip())

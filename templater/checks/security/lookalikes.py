@@ -45,11 +45,7 @@ def lookalikes(names: Iterable[str], directory: str) -> Iterator[Observation]:
 
 
 def skeleton(name: str) -> str:
-    """Return a text that is equal for names that look alike.
-
-    The text has no combining marks, unprintable characters, surrounding spaces or upper case. Letters that
-    look like ASCII are replaced with ASCII.
-    """
+    """Return a text that is the same for all names that look alike."""
     folded = unicodedata.normalize("NFKD", name).casefold().translate(LATIN)
     return "".join(
         character for character in folded if character.isprintable() and not unicodedata.combining(character)

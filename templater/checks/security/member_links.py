@@ -71,19 +71,15 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _compared_names(image: ScannedImage) -> int:
-    """Return how many names GNU tar compares while it unpacks an archive.
-
-    For security, GNU tar delays each symlink with an absolute target, or with ``..`` in its target. GNU tar
-    creates these symlinks after all other members. Until then, it keeps two lists:
-
-    * The first list has the delayed symlinks. GNU tar searches this list for each hard link.
-    * The second list has the directories above the delayed symlinks. Any other directory is in this list only
-      while GNU tar unpacks the contents of the directory. GNU tar searches this list for each directory, and
-      for some delayed symlinks: the symlinks whose directory is not the newest entry.
-    """
+    """Return how many names GNU tar compares while it unpacks an archive."""
+    # If a symlink's target is absolute or contains ``..``, GNU tar delays the symlink to the end. For each
+    # hard link, GNU tar searches the delayed symlinks. For each directory, and for some delayed symlinks, GNU
+    # tar searches a list of directories.
     links = compared = 0
+    # GNU tar's list of directories consists of `kept` and `opened`. `kept` has the directories above delayed
+    # symlinks.
     made, kept = {""}, set[str]()
-    opened: list[str] = []  # directories that leave the second list after their contents are unpacked
+    opened: list[str] = []  # directories that leave the list after their contents are unpacked
     for name in image.names:
         path = name.path.lstrip("/")
         if has_dots(path):
@@ -111,6 +107,7 @@ def _compared_names(image: ScannedImage) -> int:
                 kept.update(opened)
                 opened.clear()
             else:
+                # GNU tar searches the list if the symlink's directory is not the newest entry.
                 compared += len(kept)
     return compared
 

@@ -55,7 +55,7 @@ def privileges(name: Name) -> Iterator[str]:
 def is_whiteout(name: Name) -> bool:
     """Return whether an entry is a whiteout, which hides a file of a lower layer.
 
-    In an overlay, a whiteout is a device 0:0. In a layer of an image, its name begins with ``.wh.``.
+    In an overlay, a whiteout is a device 0:0. In an image's layer, its name begins with ``.wh.``.
     """
     device = name.entry.kind == CHAR_DEVICE and name.entry.rdev == 0
     return device or name.path.rpartition("/")[2].startswith(".wh.")

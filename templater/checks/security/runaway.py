@@ -114,13 +114,7 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
-    """Render all templates as Incus 7 does, and some templates also as Incus 6.0 and LXD do.
-
-    A template is also rendered as Incus 6.0 and LXD do in two cases:
-
-    * The template fails on Incus 7. For example, an error in a macro does not end the render on LXD.
-    * The template can give another result on Incus 6.0 or LXD.
-    """
+    """Render the templates as each host does, and yield findings about panics and slow templates."""
     used = {rule.template for rule in metadata.rules}
     numbers = _numbers_of_rules(image, metadata)
     # The check 'template-file' reports unreadable templates.
@@ -140,6 +134,8 @@ def _rendered(image: ScannedImage, metadata: Metadata) -> Iterator[Observation]:
     panic_severity = "high" if image.heads.get(DISK) is not None else "medium"
     for host in (INCUS, LXD, INCUS_6_0):
         if host is not INCUS:
+            # Incus 6.0 and LXD render only the templates that failed on Incus 7, or can give another result
+            # on Incus 6.0 or LXD.
             rules = tuple(rule for rule in metadata.rules if rule.template in differing - reported)
             if not rules:
                 break
@@ -215,9 +211,7 @@ def _dangers(
 ) -> tuple[list[Observation], int]:
     """Return findings about a template's possible panics and its cost, and an upper bound of the cost.
 
-    The function does not render the template, because a render finds only the panics for the values of one
-    instance. If ``is_panicking`` is true, a render has already found a panic, so the function does not search
-    for panics. If the cost causes a finding, the bound is 0.
+    The bound ignores each dialect in which the cost causes a finding.
     """
     if b"{" not in source.data:
         return [], 0
@@ -266,15 +260,13 @@ class Counted(Compiled):
 
 
 class EveryBranch(Counted):
-    """Compiled templates that run each branch and each loop, and compute each value, at least once.
-
-    If a template has no conditions, loops or choices of values, an ordinary render already runs all parts of
-    the template. For such a template, the compiled function only returns an empty text.
-    """
+    """Compiled templates that run each branch and each loop, and compute each value, at least once."""
 
     __slots__ = ()
 
     def compile(self, name: str, data: bytes) -> Callable[[Mapping[str, Any]], str]:
+        # If a template has no condition, no loop and no choice between values, an ordinary render already
+        # runs all its parts. An empty text is then enough.
         return super().compile(name, data) if any(word in data for word in _WORDS) else lambda context: ""
 
     def compile_source(self, source: Source) -> Template:
@@ -284,15 +276,12 @@ class EveryBranch(Counted):
 
 
 class EveryKey(EveryBranch):
-    """Templates that run every branch, for an instance that has every configuration key and every device.
-
-    A template that contains neither ``config`` nor ``devices`` does not use these keys and devices. For such
-    a template, the compiled function only returns an empty text.
-    """
+    """Templates that run every branch, for an instance that has every configuration key and every device."""
 
     __slots__ = ()
 
     def compile(self, name: str, data: bytes) -> Callable[[Mapping[str, Any]], str]:
+        # A template that contains neither ``config`` nor ``devices`` does not use these keys and devices.
         if not any(word in data for word in _SETTINGS):
             return lambda context: ""
         run = Counted.compile(self, name, data)
@@ -308,11 +297,9 @@ _SETTINGS = (b"config", b"devices")
 
 
 def _described(image: ScannedImage, metadata: Metadata) -> tuple[Instance, ...]:
-    """Return the user's instance in a tuple, or () if the user gave no instance.
-
-    A new instance also gets the keys that a daemon copies from the image.
-    """
+    """Return the user's instance in a tuple, or () if the user gave no instance."""
     instance = image.instance
     if instance is None:
         return ()
+    # A new instance also gets the keys that a daemon copies from the image.
     return (instance if instance.exists else with_image_keys(instance, metadata.properties),)

@@ -17,7 +17,7 @@ from ..scanned_image import ScannedImage
     "text after the first document of metadata.yaml: only some daemons read this text",
 )
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Find documents after the first document.
+    """Find YAML documents after the first document of metadata.yaml.
 
     LXD, and Incus up to 6.23, ignore further documents. Incus 7 rejects the image.
     """

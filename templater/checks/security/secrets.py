@@ -78,32 +78,18 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def secrets_of(source: Source, tested: Tests | None = None) -> Iterator[Token]:
-    """Yield each string with one of ``WORDS``, such as ``"user.token"``, in the printed expressions.
+    """Yield a token for each secret that a template can print, or can reveal by conditions.
 
-    * Strings that are joined with ``+``, such as ``"user.to" + "ken"``, count as one string.
-    * For a printed variable, the search includes the tag that sets the variable.
-    * A loop over a secret counts as printing the secret, because conditions in the loop can show each
-      character.
+    The kind of the token tells the reason:
 
-    If the template can print all values of the configuration or of a device, yield the name of this map. If a
-    tag gives a map to a variable, or reads a map in a loop, the search follows the variable. Any other use of
-    a map without a key counts as printing the map.
+    * ``STRING``: the template can print a string with one of ``WORDS``, such as ``"user.token"``
+    * ``SUM``: the template can print such a string, which it joins from several parts
+    * ``IDENTIFIER``: the template can print all values of the map with this name
+    * ``TESTED``: conditions can show each character of this secret
+    * ``COMPUTED``: the template computes the name of a configuration key
+    * ``UNFOLLOWED``: the search can't follow all variables
 
-    Conditions can also show each character of a secret. Yield a token of the kind ``TESTED`` in these cases:
-
-    * The template compares the secret with a variable.
-    * The template changes the secret in a loop.
-    * The template tests the secret in more than ``MOST_TESTS`` ways. Calls with the same ``tested`` count the
-      tests of all their templates together.
-
-    If a condition, or a tag that sets variables, passes a secret to a macro, the parameters of all macros
-    count as this secret.
-
-    Two more kinds of tokens are possible:
-
-    * ``COMPUTED``: no string is found, but the template computes the name of a configuration key, such as
-      ``"user.paXssword"|cut:"X"``.
-    * ``UNFOLLOWED``: the search can't follow all variables of the template.
+    To count the tests of several templates together, give the same ``tested`` for each template.
     """
     secrets: dict[str, list[Token]] = {}
     values: dict[str, list[Token]] = {}  # values of computed keys
@@ -160,6 +146,8 @@ def secrets_of(source: Source, tested: Tests | None = None) -> Iterator[Token]:
         computed.bind(kind, part, bound)
         tests.bind(kind, bound)
         found = found or read_values
+        # Conditions in a loop over a secret can show each character, so the loop counts as printing the
+        # secret.
         if is_printed or kind == "for" or (kind == "widthratio" and not bound):
             yield from (token for token in found if token.start not in seen)
             seen.update(token.start for token in found)
@@ -170,20 +158,16 @@ def secrets_of(source: Source, tested: Tests | None = None) -> Iterator[Token]:
 
 
 def _can_print(kind: str, part: list[Token], *, has_macros: bool) -> bool:
-    """Return whether a tag or an expression can print the values that it reads.
-
-    In pongo2 4 (LXD), an error in a macro does not fail the render: the macro returns the text of the error.
-    The text of an error can quote the argument of a filter. So in a template with macros, a tag or an
-    expression can print values if it contains a filter with an argument.
-    """
+    """Return whether a tag or an expression can print the values that it reads."""
+    # In pongo2 4 (LXD), an error in a macro becomes output. The error's text can quote a filter's argument.
     return kind in PRINTING or (has_macros and any(token.kind == ":" for token in part))
 
 
 def _names_in(part: list[Token], bound: list[int]) -> Iterator[tuple[str, bool]]:
     """Yield the names whose values a tag or an expression can show.
 
-    With each name, yield whether the name is in an argument or a subscript. ``bound`` has the indexes of the
-    variables that the tag sets.
+    Each result is a pair: the name, and whether the name is in an argument or a subscript. ``bound`` has the
+    indexes of the variables that the tag sets.
     """
     starts = set(bound)
     calls: list[bool] = []  # for each open bracket: is it, or one around it, for arguments or a subscript?

@@ -253,7 +253,7 @@ _OF_PROCESS = re.compile(
 def check_image(image: ScannedImage) -> Iterator[Observation]:
     """Report each target that is a sensitive file under any of its names.
 
-    A program in the instance may use another name for the file than the rule:
+    A program in the instance may use another name for the file than the rule does:
 
     * the path with its links resolved
     * a hard link
@@ -308,18 +308,15 @@ def check_image(image: ScannedImage) -> Iterator[Observation]:
 
 
 def _writers(image: ScannedImage, rule: Rule, name: str) -> str:
-    """Return a text about the users who can write the new file of a rule, or an empty text.
-
-    A user may own a hidden file with settings, such as ``/home/u/.bashrc``. For such a file, return a text
-    only if every user can write the file. A hidden file in a directory of the system, such as ``/etc/skel``,
-    does not belong to one user.
-    """
+    """Return a text that names the users who can write the new file of a rule, or an empty text."""
     uid, gid = (_id(rule, what) for what in ("uid", "gid"))
     mode = mode_of(rule)
     if image.kept_mode(rule) is not None:  # the check of accounts reports the file
         return ""
     if mode & 0o002:
         return "every user"
+    # A user's hidden file, such as /home/u/.bashrc, is reported only if every user can write it.
+    # A hidden file in a directory of the system, such as /etc/skel, does not belong to one user.
     if "/." in name and not name.startswith(_OF_SYSTEM):
         return ""
     if uid >= FIRST_USER:

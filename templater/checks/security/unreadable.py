@@ -17,7 +17,7 @@ _SHOWN = 8
 
 @check("unreadable", "high", "a part of the image that is unreadable, has a wrong size or is too large")
 def check_image(image: ScannedImage) -> Iterator[Observation]:
-    """Report each error with a high severity, because a daemon may read the parts that no check has seen."""
+    """Report each error of reading the image. A daemon may read a part that no check has read."""
     for error in image.errors:
         large_metadata = isinstance(error, LimitError) and METADATA in str(error)
         yield Observation(

@@ -51,17 +51,14 @@ def _is_reported(image: ScannedImage) -> bool:
 
 
 def _different_facts(earlier: Metadata, later: Metadata) -> Iterator[Observation]:
-    """Compare the facts about the image that yaml.v2 and yaml.v4 read from metadata.yaml.
-
-    Properties count as facts: a daemon copies them to the keys ``image.*`` of an instance, and templates can
-    read these keys.
-    """
+    """Compare the facts and the properties that yaml.v2 and yaml.v4 read from metadata.yaml."""
     for name in ("architecture", "creation_date", "expiry_date"):
         old, new = getattr(earlier, name), getattr(later, name)
         if old != new:
             message = f"{name}: Incus 7 reads {_shown(new)}, and earlier releases {_shown(old)}"
             yield _different(message, later.spans.get(name) or earlier.spans.get(name))
     found = 0
+    # A daemon copies properties to the keys ``image.*`` of an instance, and templates can read these keys.
     for name in sorted({*earlier.properties, *later.properties}):
         old, new = earlier.properties.get(name), later.properties.get(name)
         if old != new:

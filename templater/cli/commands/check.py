@@ -57,7 +57,7 @@ REPORTS = ("text", "json", "sarif", "junit", "github", "gitlab")
 
 
 def split_hosts(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Return the hosts that a list of names selects. ``all`` stands for every release."""
+    """Return the hosts that a list of names selects. The name ``all`` selects every host."""
     if value is None:
         return ()
     names = [name for name in HOSTS if HOSTS[name].family]
@@ -304,7 +304,7 @@ def write_html(
 
 
 def pairs(sources: tuple[str, ...], rootfs: str | None) -> list[tuple[str, str | None]]:
-    """Return a pair of paths for each image: the image, and the second file of a split image (or None).
+    """Return a pair for each image: its path, and the path of its second file or None.
 
     ``rootfs`` is the second file of the only SRC. Without ``rootfs``, a squashfs file or disk image in
     ``sources`` is the second file of the image before it.

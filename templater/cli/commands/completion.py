@@ -118,8 +118,8 @@ def about(text: str) -> str:
 class CommandLine(NamedTuple):
     """The words before the cursor, without quotes. The last word can be incomplete or empty.
 
-    If the last word has an open quote, ``quote`` is the quote character. If no quote is open, ``quote`` is
-    empty. The shell replaces the characters of the last word from the index ``start`` on.
+    ``quote`` is the open quote character of the last word, or empty. The shell replaces only the part of the
+    last word from the index ``start`` on.
     """
 
     words: tuple[str, ...]
@@ -127,9 +127,9 @@ class CommandLine(NamedTuple):
     start: int
 
     def quoted(self, word: str) -> str:
-        """Return the part of ``word`` from the index ``start`` on, quoted for the shell.
+        """Return the part of ``word`` from the index ``self.start`` on, quoted for the shell.
 
-        In the command line, the shell replaces the same part of the last word with the returned text.
+        The shell replaces the last word from the same index on.
         """
         rest = word[self.start :]
         if self.quote == "'":

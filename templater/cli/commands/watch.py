@@ -119,7 +119,10 @@ def attempt(look: Callable[[], None], missing: Callable[[], list[str]], *, first
 
 
 class Shown:
-    """Hashes of the texts of the last output, by key. The texts themselves could need much memory."""
+    """Hashes of the texts of the previous and the current output, by key.
+
+    The texts are not stored, because they could need much memory.
+    """
 
     def __init__(self) -> None:
         self._before: dict[Key, int] = {}
@@ -130,7 +133,7 @@ class Shown:
         self._before, self._now = self._now, {}
 
     def add(self, key: Key, text: str | None) -> bool:
-        """Store a text for the next comparison, and return whether it is new or has changed."""
+        """Store the hash of a text. Return whether the text is new or has changed."""
         self._now[key] = hash(text)
         return self._before.get(key) != self._now[key]
 

@@ -69,8 +69,7 @@ class Edits:
     def empty_keys(self) -> dict[str, list[str]]:
         """The configuration keys that the user has set to an empty value.
 
-        The dict has a list of keys for each edited profile, by the profile's name. The name "" stands for the
-        instance itself.
+        Each edited profile has a list of keys by its name. The name "" stands for the instance itself.
         """
         found = {"": [key for key, value in self.config.items() if not value]}
         for edit in self.profiles or ():

@@ -68,7 +68,7 @@ class Views:
         self._notes: list[str] = []
 
     def answer(self, question: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Answer a request from the page. ``question`` is the request as JSON.
+        """Answer a request from the page. ``question`` is JSON.
 
         Return facts for the server (files to watch, or findings), and data for the page.
         """
@@ -142,9 +142,9 @@ class Views:
         return [] if self.file is None else [note for side in sides for note in side.given.notes]
 
     def _sides(self, asked: Mapping[str, Any]) -> list[Side]:
-        """Return the runs that the page asks for: one run, or two runs for a comparison.
+        """Return the one or two runs that the page asks for.
 
-        The second run differs from the first run only in the instance, the triggers or the host.
+        The second run differs only in the instance, the triggers or the host.
         """
         place = expect(asked.get("place", {}), dict)
         edits = expect(asked.get("edits", {}), dict)

@@ -102,13 +102,11 @@ class Renderer:
             raise EOFError from None
 
     async def end(self) -> None:
-        """Kill the worker, and answer no further requests.
-
-        If the worker is just starting, wait until the worker has started: if this method cancelled the start,
-        asyncio would wait forever.
-        """
+        """Kill the worker, and answer no further requests."""
         self._has_ended = True
         await self._kill()
+        # Wait until a worker that is starting has started. If this method cancelled the start, asyncio would
+        # wait forever.
         async with self._lock:
             await self._kill()
 
@@ -121,14 +119,10 @@ class Renderer:
 
 
 def command() -> list[str]:
-    """Return the command that starts the worker.
-
-    The worker has the same search path for modules as this process, which may run from a zipapp.
-
-    Without ``-I``, the worker would also import modules from the working directory, which can be a hostile
-    image.
-    """
+    """Return the command that starts the worker, with the search path of this process for modules."""
     mode = ["-X", "utf8"] if sys.flags.utf8_mode else []
+    # This process may run from a zipapp, so the worker gets its ``sys.path``. Without ``-I``, the worker
+    # would also import modules from the working directory, which can be a hostile image.
     return [sys.executable, "-I", *mode, "-c", START, *sys.path]
 
 

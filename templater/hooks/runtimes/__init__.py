@@ -3,19 +3,16 @@
 The file ``hooks/runtimes/NAME.py`` can define these functions:
 
 ``read_request(options, environ)``
-    Return a ``HookRequest`` for a start, or a ``Notice`` for any other event. Every start of a container
-    loads the runtime's file, so the file imports slow modules inside functions.
+    Return a ``HookRequest`` for a start, or a ``Notice`` for any other event.
 ``state_folder(environ)``
-    Return the directory that contains ``.templater``, or "". If ``read_request`` fails, the hook writes the
-    error to ``.templater/log``.
+    Return the directory that contains ``.templater``, or "". An error of ``read_request`` is logged there.
 ``snippet(name, words, path)``
-    Return the ``install.Snippet`` that ``hook install NAME`` prints or writes. ``words`` are the options of
-    the hook line; ``options.read_options`` parses them.
+    Return the ``install.Snippet`` of ``hook install NAME``. ``words`` are the options of the hook line.
 ``status(name, path)``
     Yield the ``status.Finding`` values of ``hook status NAME``.
 
-``name`` and ``path`` are the command's arguments, or "" if they are not given. Each runtime defines the
-meaning of both arguments, and raises ``UsageError`` for invalid values.
+``name`` and ``path`` are the command's arguments, or "". Each runtime defines their meaning, and raises
+``UsageError`` for invalid values. Every start loads the file, so import slow modules inside functions.
 """
 
 TYPE_CHECKING = False

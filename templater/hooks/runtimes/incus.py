@@ -1,9 +1,7 @@
 """The hook for Incus: ``raw.lxc`` runs it right after Incus has rendered the templates.
 
-Incus keeps metadata.yaml, templates and backup.yaml beside the root filesystem. Just before the start, Incus
-writes backup.yaml, which describes the instance and its pending trigger. With ``--rootfs``, templater writes
-to a copy of the root filesystem. Without ``--rootfs``, templater only reports the files that it would write
-differently than Incus.
+With ``--rootfs``, templater writes to a copy of the root filesystem. Without ``--rootfs``, templater only
+reports the files that it would write differently than Incus.
 """
 
 from ...model.errors import UsageError

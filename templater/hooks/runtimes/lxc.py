@@ -1,20 +1,14 @@
 """The hooks for LXC.
 
-The pre-start hook or the mount hook renders the templates. The clone and destroy hooks record copies and
-renames.
+* pre-start: renders the templates if the root filesystem is a directory or an overlay.
+* mount: renders the templates for any other root filesystem, such as a block device.
+* clone and destroy: record copies and renames.
 
-LXC passes the event in the environment (hook version 1), or in three words at the end of the hook line
-(version 0). The container's directory, which contains its ``config``, is its instance directory.
+With ``--stage mount``, the mount hook also renders directories and overlays. In an unprivileged container,
+the mount hook runs as the container's root user. This user can read neither the interpreter nor templater's
+state.
 
-If the root filesystem is a directory or an overlay, the pre-start hook renders the templates. LXC has not yet
-mounted the overlay at that stage, so the pre-start hook mounts the overlay in a new mount namespace.
-
-For any other root filesystem, such as a block device, the mount hook renders the templates. LXC runs this
-hook after LXC has mounted the root filesystem.
-
-In an unprivileged container, the mount hook runs as the container's root user, who can read neither the
-interpreter nor templater's state. So for directories and overlays, the mount hook renders templates only if
-the hook line has the option ``--stage mount``.
+The container's directory, which contains its ``config``, is its instance directory.
 """
 
 from ...instances.state_directory import StateDirectory, make
@@ -109,8 +103,8 @@ def _start(
 ) -> "HookRequest | Notice":
     """Return the hook request, or an empty Notice if LXC's current stage has nothing to render.
 
-    A directory or an overlay is rendered in pre-start, unless the hook line has ``--stage mount``. Any other
-    root filesystem is rendered after LXC has mounted it.
+    Directories and overlays are rendered in pre-start, unless the hook line has ``--stage mount``. Other
+    root filesystems are rendered in the stage mount.
     """
     of_lxc = without_prefix(environ.get("LXC_ROOTFS_PATH", ""))
     path = without_prefix(options.rootfs) or of_lxc
@@ -171,11 +165,9 @@ DEFERRED = "deferred"
 
 
 def defer(folder: str) -> None:
-    """Record that the mount hook, not the pre-start hook, renders the templates in this start.
-
-    The mount hook can't detect this from the path of the root filesystem. Between the two hooks of templater,
-    another hook can mount a volume at this path. The path is then a directory only for the mount hook.
-    """
+    """Record that the mount hook, not the pre-start hook, renders the templates in this start."""
+    # The mount hook can't use the root filesystem's path as a sign: another hook may have mounted a volume
+    # there.
     with open_unshared(folder) as opened, StateDirectory(opened) as directory:
         directory.replace(DEFERRED, b"", sync=False)  # each start writes it again
 
@@ -183,9 +175,9 @@ def defer(folder: str) -> None:
 def is_deferred(folder: str) -> bool:
     """Return whether the pre-start hook of this start has left the rendering to the mount hook.
 
-    Raises RefusedError if this process can't read the record. For example, the root user of an unprivileged
-    container can't read the record.
+    Raises RefusedError if this process can't read the record of ``defer``.
     """
+    # For example, the root user of an unprivileged container can't read the record.
     try:
         os.lstat(join(folder, STATE_FOLDER, DEFERRED))
     except FileNotFoundError:
@@ -227,23 +219,20 @@ def _ids(
 def in_namespace(ids: "IdMap | None") -> "IdMap | None":
     """Return the id map of a hook that lxc-usernsexec has started, or None for any other hook.
 
-    In the user namespace of lxc-usernsexec, each id of the container has the same number as inside the
-    container. The returned map has only these ids, because no other id may own files of the container.
-
-    The namespace also has an id for the user who owns the container. Unless lxc.idmap contains this user,
-    the user's id is higher than the container's ids.
+    The map leaves each of the container's ids unchanged, and has no other ids.
     """
+    # The hook runs in the user namespace that lxc-usernsexec has made, so it sees the container's ids.
     if ids is None or not ids.shifts or not set(ids.uids) <= set(own_map("uid_map")):
         return None
     return ids.unshifted()
 
 
 def require_mounted(path: str) -> bool:
-    """Raise RefusedError if nothing is mounted at ``path``: the directory is then a part of the host.
+    """Raise RefusedError if nothing is mounted at ``path``. Otherwise, return False.
 
-    If something is mounted, return False, because the hook has not mounted the root filesystem itself (see
-    ``mount`` of ``HookRequest``).
+    False means that the hook has mounted nothing (see ``mount`` of ``HookRequest``).
     """
+    # Without a mount, ``path`` belongs to the host.
     above, name = split(abspath(path))
     with Root(above, named=True) as parent:
         entry = parent.entry("/" + name)
@@ -259,13 +248,9 @@ _MOUNT_HINT = "in the container's configuration, set lxc.hook.mount to the same 
 
 
 def require_mount_hook(path: str, config: str, stage: str = "") -> None:
-    """Raise RefusedError if the container needs a mount hook that calls templater, but lacks this hook.
+    """Raise RefusedError if the container lacks a mount hook that calls templater.
 
-    The mount hook is necessary in two cases:
-
-    * Only LXC can mount the root filesystem.
-    * The root filesystem is a directory or an overlay, and ``stage`` is "mount": the pre-start hook then does
-      not render. In this case, the mount hook must have the option ``--stage mount``, too.
+    If ``stage`` is "mount", the hook of a directory or an overlay must have the option ``--stage mount``.
     """
     found = list(settings(config))
     for key, value in found:
@@ -298,8 +283,7 @@ def require_mount_hook(path: str, config: str, stage: str = "") -> None:
 def hook_lines(found: "list[tuple[str, str]]", stage: str) -> "list[str]":
     """Return the hook commands that a container's configuration has for a stage.
 
-    An empty value of ``lxc.hook.STAGE`` removes the earlier commands of that stage. An empty value of
-    ``lxc.hook`` removes the earlier commands of all stages.
+    In LXC, an empty value of ``lxc.hook.STAGE`` or ``lxc.hook`` removes all earlier commands.
     """
     lines: list[str] = []
     for key, value in found:
@@ -315,9 +299,10 @@ def _renders(line: str) -> bool:
 
 
 def has_hook(config: str, stage: str, *, elsewhere: bool = False) -> bool:
-    """Return whether a hook of a stage calls templater. Raises RefusedError if the file is unreadable.
+    """Return whether a hook of a stage calls templater.
 
-    A hook with ``--rootfs`` writes to another root filesystem, and counts only if ``elsewhere`` is true.
+    Ignore hooks with ``--rootfs``, unless ``elsewhere`` is true. Raises RefusedError if the file ``config``
+    is unreadable.
     """
     try:
         lines = hook_lines(list(settings(config)), stage)
@@ -327,12 +312,8 @@ def has_hook(config: str, stage: str, *, elsewhere: bool = False) -> bool:
 
 
 def refuse_later_mounts(path: str, found: "list[tuple[str, str]]") -> None:
-    """Raise RefusedError if the container has a pre-mount hook.
-
-    The pre-mount hook runs after templater has written files, and may hide the files. For example, LXC
-    suggests a pre-mount hook that mounts an encrypted file system. ``lxc-copy --ephemeral --tmpfs`` adds a
-    pre-mount hook that mounts a tmpfs over the layers.
-    """
+    """Raise RefusedError if the container has a pre-mount hook, which may hide the rendered files."""
+    # For example, the pre-mount hook of ``lxc-copy --ephemeral --tmpfs`` mounts a tmpfs over the layers.
     if hook_lines(found, "pre-mount"):
         raise RefusedError(
             "lxc.hook.pre-mount runs after the pre-start hook, and may hide files that the pre-start hook"
@@ -350,22 +331,10 @@ MS_REC_PRIVATE = 0x44000
 
 
 def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[str, str]]" = ()) -> bool:
-    """Enter a private mount namespace, and mount the overlay there as LXC mounts it later.
+    """Enter a private mount namespace, and mount the overlay there until the hook ends. Return True.
 
-    The overlay stays mounted until the hook ends. Return True: this process has entered a mount namespace.
-    ``found`` has the keys and values of the container's configuration.
-
-    The owner of the layers can remove the layers while the hook has them open. The last close of a removed
-    directory can take minutes, so another process closes the layers (see ``close_in_another_process``).
-
-    On btrfs, the hook mounts the overlay with the option ``volatile``. Without ``volatile``, the kernel
-    commits all changes of the btrfs when the overlay is unmounted. The commit can delay later changes of the
-    btrfs for minutes. The hook does not need the commit: ``disk_sync`` keeps the order of changes, and uses
-    the upper layer to wait for the disk.
-
-    If overlays may have an index by default, the hook mounts the overlay without ``volatile``. With an index,
-    the kernel itself copies files with several hard links: the kernel copies them from a lower layer to the
-    upper layer. ``volatile`` would prevent the sync of these copies.
+    ``found`` has the keys and values of the container's configuration. For the result, see ``mount`` of
+    ``HookRequest``.
 
     Raises:
         RefusedError: a layer or the mount point is a link, or another user can exchange the mount point or
@@ -390,6 +359,10 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
         (f"lowerdir={':'.join(lower)}", f"upperdir={upper}", f"workdir={work}", *overlay_options(found))
     )
     by_default = _refuses_second_mount()
+    # Without ``volatile``, the kernel commits all changes of a btrfs when it unmounts an overlay. The commit
+    # can delay later changes for minutes. The hook does not need the commit: ``disk_sync`` uses the upper
+    # layer to wait for the disk. With an index, the kernel itself copies files with several hard links to the
+    # upper layer, and ``volatile`` would prevent the sync of these copies.
     is_volatile = not by_default and _is_btrfs(opened[-2])
     with _open_mount_point(where) as place:
         arguments = b"overlay", fsencode(f"/proc/self/fd/{place.fd}"), b"overlay", 0
@@ -404,12 +377,9 @@ def mount_overlay(layers: "tuple[str, ...]", where: str, found: "Sequence[tuple[
 def _open_mount_point(path: str) -> Root:
     """Open the directory at which the hook mounts the overlay.
 
-    The mount point can be in the container's directory. The owner of the container's directory could replace
-    the mount point with a link, for example to ``/etc``. The overlay would then cover ``/etc``, and the hook
-    would load the image's files instead of the host's files.
-
     Raises RefusedError if another user can replace the mount point.
     """
+    # With a link to ``/etc``, for example, the hook would read the container's files as files of the host.
     above, name = split(clean_path(path))
     with open_folder(above, fixed=True) as parent:
         place = parent.below("/" + name)
@@ -428,9 +398,9 @@ def _is_btrfs(folder: Root) -> bool:
 def _remove_volatile_mark(work: Root) -> None:
     """Remove the mark that the kernel left in the work directory when it mounted a ``volatile`` overlay.
 
-    While the mark exists, the kernel refuses to mount an overlay with this work directory. Only this
-    process's user can change names in the work directory.
+    The caller checks that only this process's user can change names in the work directory.
     """
+    # While the mark exists, the kernel refuses to mount an overlay with this work directory.
     try:
         with work.directory("/work/incompat") as incompat:
             with incompat.directory("volatile") as volatile:
@@ -444,11 +414,11 @@ def _remove_volatile_mark(work: Root) -> None:
 
 
 def _refuses_second_mount() -> bool:
-    """Return whether the kernel may refuse to let LXC mount an overlay that this hook has already mounted.
+    """Return whether the kernel may refuse to mount the overlay a second time.
 
-    The kernel refuses a second mount only for an overlay with an index. So the result is True if the kernel's
-    default for overlays is an index, or if the default is unknown.
+    Return True if an overlay has an index by default, or if the default is unknown.
     """
+    # The kernel refuses a second mount of an overlay that has an index.
     try:
         fd = os.open("/sys/module/overlay/parameters/index", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -460,11 +430,8 @@ def _refuses_second_mount() -> bool:
 
 
 def open_layers(layers: "tuple[str, ...]") -> "list[Root]":
-    """Open the layers of an overlay and the directory ``WORK`` beside the upper layer.
-
-    Follow no link in the directory above the upper layer. The directory can belong to a user of the
-    container, and this user could replace the layer or ``WORK`` with a link.
-    """
+    """Open the layers of an overlay and the directory ``WORK`` beside the upper layer."""
+    # A user of the container can own the directory that contains the upper layer, so no link in it is used.
     *lower, upper = layers
     opened = [open_folder(layer, follow=False) for layer in lower]
     above, name = split(upper)
@@ -487,13 +454,9 @@ WORK = ".templater-work"
 
 
 def _require_own(work: Root) -> None:
-    """Raise RefusedError if another user could put files or attributes into the work directory.
-
-    During mount(2), the kernel removes the directory ``work`` from the work directory, with all its files and
-    extended attributes. No time limit ends this removal. The container's root user can own LXC's work
-    directory, and could put many files there right before the mount. So the hook does not use LXC's work
-    directory.
-    """
+    """Raise RefusedError if another user could put files or attributes into the work directory."""
+    # The kernel removes all files in the work directory during mount(2), and no time limit ends this removal.
+    # The container's root can own LXC's work directory, so the hook uses a work directory of its own.
     status = os.fstat(work.fd)
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise RefusedError(
@@ -505,11 +468,9 @@ def _require_own(work: Root) -> None:
 
 
 def _make_layer(directory: Directory, name: str, lower: "os.stat_result") -> None:
-    """Make a directory that belongs to the container's root, the owner of the lower layer. LXC does the same.
-
-    If another user can replace names in ``directory``, that user could exchange the new directory right
-    before a chown. In this case, do not call chown, but make the directory as the container's root.
-    """
+    """Make a directory that belongs to the container's root, the owner of the lower layer, as LXC does."""
+    # A user who can replace names in ``directory`` could exchange the new directory before a chown. In this
+    # case, the hook makes the directory as the container's root.
     try:
         if not is_replaceable(directory.fd):
             directory.mkdir(name)

@@ -66,16 +66,15 @@ def read_request(options: "Options", _environ: "Mapping[str, str]") -> "HookRequ
 def _owner_of(rootfs: str) -> "tuple[int, int] | None":
     """Return the owner and group of a root filesystem, or None if it can't be read.
 
-    Raises RefusedError if the owner or the group is not the first id of a machine's range.
-
-    The root user of the machine can give the top directory to any other id of the machine. If templater took
-    such an id as the first id of the range, the range would also contain ids of another machine.
+    Raises RefusedError for an id above ``RANGE`` that is not the first id of a machine's range.
     """
     try:
         status = os.stat(rootfs)
     except OSError:
         return None  # opening the file later reports the error
     for kind, owner, command in (("uid", status.st_uid, "chown"), ("gid", status.st_gid, "chgrp")):
+        # The machine's root user can give the directory to any id of the machine. If templater took this id
+        # as the first id, the range would also contain ids of another machine.
         if owner >= RANGE and owner % RANGE:
             raise RefusedError(
                 f"'{printable(rootfs)}' belongs to {kind} {owner},"
@@ -89,8 +88,8 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
 def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
     """Return a drop-in for one machine's unit.
 
-    Without a name, return a drop-in for all machines that have a directory in ``INSTANCES``. In this case,
-    options that are for one machine raise UsageError.
+    If ``name`` is empty, return a drop-in for all machines that have a directory in ``INSTANCES``. Raises
+    UsageError if this drop-in has an option for one machine.
     """
     from ..install import Snippet, argv, require_common
     from ..options import END
@@ -104,15 +103,13 @@ def snippet(name: str, words: "list[str]", path: str) -> "Snippet":
 
 
 def unit_line(words: "list[str]") -> str:
-    """Return the words as a line for a systemd unit. Raises UsageError for a line that systemd ignores.
-
-    systemd quotes as the shell does, but expands %, $ and backslashes even inside quotes.
-    """
+    """Return the words as a line for a systemd unit. Raises UsageError for a line that systemd ignores."""
     import shlex
 
     line = shlex.join(words)
     if is_ignored(line):
         raise UsageError("a systemd unit can't contain a line break, or bytes that are not UTF-8")
+    # systemd quotes as the shell does, but expands %, $ and backslashes even inside quotes.
     return line.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$")
 
 

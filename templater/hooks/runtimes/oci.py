@@ -2,9 +2,9 @@
 
 The hook reads the container's state on standard input, and the bundle's config.json.
 
-Annotations select the image and its settings: ``org.templater.source``, ``.instance``, ``.name``,
-``.trigger`` and ``.config.KEY``. Older versions of podman also pass the annotations of an untrusted image to
-the hook. So ``oci_annotated_paths`` restricts the paths that an annotation can name.
+The annotations ``org.templater.source``, ``.instance``, ``.name``, ``.trigger`` and ``.config.KEY`` select
+the image and its settings. In older versions of podman, an untrusted image can set these annotations. So
+``oci_annotated_paths`` restricts their paths.
 """
 
 from ...model.errors import InputError, LimitError, RefusedError, TemplaterError, UsageError
@@ -39,8 +39,7 @@ STAGES = (CREATE_RUNTIME, CREATE_CONTAINER, "prestart")
 #: the default directory of the image sources that annotations may name
 ALLOWED = "/var/lib/templater/images"
 
-#: If the uid or gid of a root filesystem's directory is at least this number, the container has shifted ids:
-#: the owner counts as the container's root user.
+#: If the uid or gid of a root filesystem's directory is at least this number, the container has shifted ids.
 FIRST_SHIFTED = 65536
 
 MAX_STATE = 1 << 20
@@ -116,11 +115,8 @@ _NAMES = {
 
 
 def _refuse_ambiguous(config: "Mapping[str, Any]") -> None:
-    """Raise InputError for a name in an unusual case, such as "ROOT", and for a text with a NUL.
-
-    runc ignores the case of names, so it reads "ROOT" as "root". Other runtimes may ignore the name "ROOT".
-    If a text has a NUL, crun reads only the part before the NUL, and runc refuses the text.
-    """
+    """Raise InputError for a name in an unusual case, such as "ROOT", and for a text with a NUL."""
+    # Runtimes differ here: runc reads "ROOT" as "root", and crun ends a text at a NUL.
     linux = config.get("linux")
     waiting = [config, config.get("root"), linux, *_list(config.get("mounts"))]
     if isinstance(linux, dict):
@@ -141,11 +137,9 @@ def _refuse_ambiguous(config: "Mapping[str, Any]") -> None:
 
 
 def _refuse_relative(options: "Options") -> None:
-    """Raise UsageError if an option has a relative path.
-
-    runc starts hooks of the stage createContainer in the root filesystem of the container. A relative path
-    would begin there, and a link of the image could lead to any file of the host.
-    """
+    """Raise UsageError if an option has a relative path."""
+    # runc starts hooks of the stage createContainer in the root filesystem of the container. A relative path
+    # would begin in this root filesystem. A link in the image could then lead to any file of the host.
     paths = (
         *(options.source, options.instance, options.rootfs, options.state, options.cache, options.log),
         *(*options.allow, *options.allow_instance),
@@ -182,8 +176,7 @@ def _ids(options: "Options", config: "Mapping[str, Any]", state: "Mapping[str, A
 def _ids_of_process(pid: object) -> "IdMap":
     """Return the id map of the container's process, which has joined the user namespace of its container.
 
-    Raises RefusedError if the map is unknown. templater does not guess the map from the owner of the root
-    directory, because the container's root can change this owner.
+    Raises RefusedError if the map is unknown.
     """
     from ...rootfs.id_map import IdMap
 
@@ -192,6 +185,8 @@ def _ids_of_process(pid: object) -> "IdMap":
             return IdMap(tuple(map_of(pid, "uid_map")), tuple(map_of(pid, "gid_map")))
     except OSError:
         pass
+    # templater does not guess the map from the owner of the root directory, because the container's root can
+    # change this owner.
     raise RefusedError(
         "the id map of the container's user namespace is unknown: the state on standard input has no pid of a"
         " running process",
@@ -200,16 +195,16 @@ def _ids_of_process(pid: object) -> "IdMap":
 
 
 def _owner_of(rootfs: str) -> "tuple[int, int] | None":
-    """Return the owner and group of the root filesystem of a container without a user namespace.
+    """Return the owner and group of a root filesystem without user namespace, or None if they can't be read.
 
-    Return None if they can't be read. Raises RefusedError if the owner looks like the root of a container
-    with a user namespace. templater does not guess an id map from the owner: the container's root can change
-    the owner, and could thus choose the id map.
+    Raises RefusedError for an id of at least ``FIRST_SHIFTED``.
     """
     try:
         status = os.stat(rootfs)
     except OSError:
         return None  # opening the directory later reports the error
+    # The owner looks like the root of a container with a user namespace. templater does not guess an id map
+    # from the owner: the container's root can change the owner, and could thus choose the id map.
     if max(status.st_uid, status.st_gid) >= FIRST_SHIFTED:
         raise RefusedError(
             f"'{printable(rootfs)}' belongs to {status.st_uid}:{status.st_gid}, but the container has no user"
@@ -220,20 +215,11 @@ def _owner_of(rootfs: str) -> "tuple[int, int] | None":
 
 
 def _later_mounts(options: "Options", config: "Mapping[str, Any]", bundle: str) -> "tuple[str, ...]":
-    """Return the clean paths at which the runtime mounts something after the hook.
+    """Return the clean paths at which the runtime mounts something later than the hook.
 
-    In most stages, the result has two parts:
-
-    * The mount points in config.json.
-    * The paths of ``linux.maskedPaths``, which the runtime hides last. Masked paths below a mount point are
-      omitted, because the hook refuses targets below mount points anyway.
-
-    In the stage createContainer, the result has only the masked paths outside of /proc and /sys. The runtime
-    has already mounted the mount points in the hook's own namespace, and the hook can write to them.
-
-    Return () if ``--rootfs`` and config.json name different directories, because the runtime mounts nothing
-    in the directory of ``--rootfs``.
+    These are the mount points (except in the stage createContainer) and the masked paths of config.json.
     """
+    # The runtime mounts nothing in a directory that only --rootfs names.
     if options.rootfs and not is_same_place(options.rootfs, join(bundle, _root_path(config))):
         return ()
     mounts, linux = config.get("mounts"), config.get("linux")
@@ -241,6 +227,8 @@ def _later_mounts(options: "Options", config: "Mapping[str, Any]", bundle: str) 
     places = [each.get("destination") for each in _list(mounts) if isinstance(each, dict)]
     mounted = [_clean(place) for place in places if isinstance(place, str)]
     masked = [_clean(mask) for mask in _list(masks) if isinstance(mask, str)]
+    # The hook refuses targets below mount points anyway, so masked paths there are omitted. In the stage
+    # createContainer, the hook can write to mount points, so only paths below /proc and /sys are omitted.
     is_mounted = options.stage == CREATE_CONTAINER
     above = {"/proc", "/sys"} if is_mounted else {*mounted}
     visible = [mask for mask in masked if not _is_below(mask, above)]
@@ -248,10 +236,9 @@ def _later_mounts(options: "Options", config: "Mapping[str, Any]", bundle: str) 
 
 
 def _empty_mounts(config: "Mapping[str, Any]") -> "tuple[str, ...]":
-    """Return the clean mount points of each tmpfs and ramfs to which the runtime copies no files.
-
-    With the option "bind" or "rbind", runtimes ignore the type, and mount the source.
-    """
+    """Return the cleaned mount points at which the runtime mounts an empty tmpfs or ramfs."""
+    # If a mount has the option "bind" or "rbind", runtimes ignore its type. If a mount has the option
+    # "tmpcopyup", the runtime copies files into the tmpfs.
     return tuple(
         _clean(each["destination"])
         for each in _list(config.get("mounts"))
@@ -278,11 +265,9 @@ def _list(value: object) -> "list[Any]":
 def _clean(path: str) -> str:
     """Return an absolute path as runtimes clean it.
 
-    Raises InputError for two kinds of paths:
-
-    * A path that is too long for the kernel. Comparing such a path with the mount points takes minutes.
-    * A path with ``..``. Runtimes differ in the meaning of a ``..`` after a link.
+    Raises InputError for a path with ``..``, and for a path that is too long for the kernel.
     """
+    # Comparing a longer path with the mount points takes minutes.
     if len(path) > MAX_PATH:
         raise InputError(f"config.json has a mount point or masked path of more than {MAX_PATH} characters")
     if ".." in path.split("/"):
@@ -361,7 +346,10 @@ def _annotations(state: "Mapping[str, Any]") -> "dict[str, str]":
 
 
 def root_of(config: "Mapping[str, Any]", bundle: str) -> str:
-    """Return the path of the root filesystem. Raises InputError if it is missing, RefusedError for a link."""
+    """Return the path of the root filesystem.
+
+    Raises InputError if config.json has no valid path. Raises RefusedError if the path is a symlink.
+    """
     path = join(bundle, _root_path(config))  # os.path.join returns an absolute second path unchanged
     if islink(abspath(path)):  # an untrusted image can contain a symlink here, which runc also refuses
         raise RefusedError(
@@ -499,9 +487,9 @@ def is_ours(hook: object) -> bool:
 def line_of(hook: "Mapping[str, Any]") -> str:
     """Return the shell line for a hook.
 
-    The runtime always runs the program ``path``, even if the first word of ``args`` is different. Raises
-    InputError if ``path`` is missing, or if the runtime would run a different line.
+    Raises InputError if the hook's ``path`` is missing, or if its words are not UTF-8.
     """
+    # The runtime always runs the program ``path``, even if the first word of ``args`` is different.
     import shlex
 
     from ..install import is_utf8
@@ -515,10 +503,8 @@ def line_of(hook: "Mapping[str, Any]") -> str:
 
 
 def stage_problem(stage: str, line: str, hint: str) -> "Finding | None":
-    """Return a finding if a hook line can't render templates in a stage, or None if the line can.
-
-    A hook sees the ids and mounts of the container only in createContainer.
-    """
+    """Return a finding if a hook line can't render templates in a stage, or None if the line can."""
+    # A hook sees the ids and mounts of the container only in createContainer.
     from ..common_status_checks import Finding, option_of
 
     if stage not in STAGES:

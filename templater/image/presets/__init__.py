@@ -43,9 +43,9 @@ def presets() -> list[Preset]:
 def make(
     path: str, preset: str, *, now: int, architecture: str | None, properties: Mapping[str, str]
 ) -> list[str]:
-    """Create the directory of a new image, and return its files.
+    """Create the directory of a new image. Return the names of its files.
 
-    Raises UsageError for an unknown preset, or if ``path`` exists and is not an empty directory.
+    Raises UsageError for an unknown preset, and if ``path`` exists but is not an empty directory.
     """
     found = next((each for each in presets() if each.name == preset), None)
     if found is None:

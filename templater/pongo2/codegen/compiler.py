@@ -1,12 +1,7 @@
 """The compiler: parsed templates become Jinja2's nodes, then Python source, then a code object.
 
-The generated module consists of constants and one function for each template. The generated code never
-accesses an attribute.
-
-A template can be compiled with or without spans (source positions). In code with spans, every operation that
-can fail gets the number of its source position. Code without spans is faster. So templater usually compiles
-without spans. After a render has failed, templater compiles the template again with spans, to find the source
-position of the failure.
+The generated code never accesses an attribute. Code without spans (source positions) is faster. After a
+failed render, templater compiles the template again with spans, to find the position of the failure.
 """
 
 from types import CodeType
@@ -18,12 +13,10 @@ from .python_of_statements import StatementWriter
 
 
 def source_of(module: Module) -> str:
-    """Return the Python source of a module.
-
-    If one template binds a name, the scopes of all templates must contain this name. So the function turns
-    all templates into nodes before it writes code.
-    """
+    """Return the Python source of a module."""
     emitter = module.emitter
+    # If one template binds a name, the scopes of all templates must contain this name. So all templates
+    # become nodes before any code is written.
     # `unit` appends each included document to `units`, so the loop also visits that document.
     trees = [(emitter.unit(document), document) for document in emitter.units]
     module.spans = module.spans or (module.dialect.macro_errors_print and emitter.has_macros)

@@ -23,12 +23,9 @@ class Module:
     """The facts that all templates of one compilation share, and the functions that generated code imports.
 
     * ``bound`` has the names that a scope contains.
-    * ``called`` has the bound names that a template calls. For each of these names, generated code records
-      whether the name is set. A call of an unset name gives nil, but a call of a name with the value nil
-      fails.
+    * ``called`` has the bound names that a template calls. Generated code records whether each name is set.
     * ``field_holders`` has the bound names that may hold a field of a loop.
-    * ``forloop`` is true if a template may read the variable ``forloop``. Only then does generated code
-      update this variable.
+    * ``forloop`` is true if a template may read the variable ``forloop``.
     * ``traced`` is true if `tracing.recorder` records the printed texts.
     """
 
@@ -39,6 +36,7 @@ class Module:
         self.spans = spans
         self.emitter = Emitter(document)
         self.bound: list[str] = []
+        # A call of an unset name gives nil, but a call of a name with the value nil fails.
         self.called: list[str] = []
         self.field_holders: set[str] = set()
         self.forloop = False
@@ -46,15 +44,17 @@ class Module:
         self.imports: dict[tuple[str, str], str] = {}
 
     def imported(self, module: str, name: str) -> str:
-        """Import a function of a module into generated code. Return its name in that code, such as "g0"."""
+        """Import the function ``name`` of a module into generated code.
+
+        Return the function's name in the generated code, such as "g0".
+        """
         return self.imports.setdefault((module, name), f"g{len(self.imports)}")
 
 
 class Settings:
-    """A stand-in for a Jinja2 environment, with the only attribute that the code generator usually reads.
+    """A stand-in for a Jinja2 environment, which is slow to import.
 
-    A real environment is slow to import, because it imports Jinja2's lexer, parser, filters and loaders. If
-    the generator reads any other attribute, this class creates a real environment.
+    Reading an attribute other than ``autoescape`` creates a real environment.
     """
 
     autoescape = False
@@ -71,18 +71,16 @@ SETTINGS = cast("Environment", Settings())
 class Writer(CodeGenerator):
     """The base class of the code generator for one template. The generated code consists of functions.
 
-    * ``scope`` is the Python variable with the scope: a dict of every name that a template may bind.
-    * ``names`` has the names that the template reads and no template binds. Generated code reads these names
-      once, from the context.
-    * ``counting`` is true if the template has loops, macros or blocks, so that the code counts its work.
-    * ``counted`` is true if the current code may run repeatedly, so that it counts its output.
-    * ``mode`` is true if autoescape is on in the current code, and false if autoescape is off. If the state
-      of autoescape is known only during a render, ``mode`` is None.
-    * ``dynamic`` is true if a macro or block may run both with and without autoescape.
-    * ``captured`` is the name of the function with the body of the current ``filter`` tag, or "".
-    * ``nesting`` and ``brackets`` are the current depth of Python blocks and of brackets.
-    * ``temporaries`` is the number of variables that the current statement uses.
-    * ``bodies`` maps the name of each block to the names of the functions with its bodies.
+    * ``scope``: the Python variable with the scope, a dict of every name that a template may bind
+    * ``names``: the names that the template reads from the context, because no template binds them
+    * ``counting``: whether the code counts its work, because the template has loops, macros or blocks
+    * ``counted``: whether the current code may run repeatedly, and so counts its output
+    * ``mode``: whether autoescape is on in the current code; None if known only during a render
+    * ``dynamic``: whether a macro or block may run both with and without autoescape
+    * ``captured``: the name of the function with the body of the current ``filter`` tag, or ""
+    * ``nesting``, ``brackets``: the current depth of Python blocks and of brackets
+    * ``temporaries``: the number of variables that the current statement uses
+    * ``bodies``: for each block, the names of the functions with its bodies
     """
 
     def __init__(self, emitter: Emitter, module: Module, unit: int) -> None:
@@ -130,11 +128,9 @@ class Writer(CodeGenerator):
         self.visit(node, self.frame)
 
     def later(self, parameters: str, name: str, write: Callable[[], None]) -> None:
-        """Schedule a new generated function. ``write`` writes its body.
+        """Schedule a new generated function. The function ``write`` writes its body.
 
-        The generator calls ``write`` after the current function is complete. So even for a deeply nested
-        template, the stack of the generator stays small. The new function gets the scope in its parameter
-        ``s``.
+        The new function gets the scope in its parameter ``s``.
         """
         mode, captured = self.mode, self.captured
 
@@ -148,6 +144,8 @@ class Writer(CodeGenerator):
             write()
             self.functions.append(self.written.getvalue() + "\n")
 
+        # The generator calls ``write_it`` after the current function is complete. So even for a deeply nested
+        # template, the stack of the generator stays small.
         self.deferred.append(write_it)
 
     def write_deferred(self) -> None:
@@ -155,11 +153,9 @@ class Writer(CodeGenerator):
             self.deferred.pop()()
 
     def temporary(self) -> str:
-        """Return the name of a new variable for the current statement.
-
-        Later statements reuse the name. Without this reuse, a function could have many variables, and
-        Python's compiler would need more time for each function inside it.
-        """
+        """Return the name of a new variable for the current statement. Later statements reuse the name."""
+        # Without this reuse, a function could have many variables, and Python's compiler would need more time
+        # for each function inside it.
         self.temporaries += 1
         return f"v{self.temporaries}"
 

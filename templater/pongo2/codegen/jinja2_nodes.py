@@ -2,14 +2,11 @@
 
 The class Emitter turns a parsed tree into nodes, from which `python_of_statements` generates code.
 
-Jinja2's code generator walks Jinja2's node classes, and Jinja2 forbids subclasses of them. Jinja2 has no
-fields for some facts about pongo2, so this module stores them in fields that have another meaning in Jinja2.
-Only this module knows the changed meanings. The modules that use these nodes call the constructors and
-accessors below. They access a node directly only if all fields of the node have the meaning that Jinja2
-documents.
+Some nodes store facts about pongo2 in fields that have another meaning in Jinja2, because Jinja2 forbids
+subclasses of nodes. Access such nodes only through the constructors and accessors below.
 
-A "place" is the index of a token in the list ``Emitter.places``. The token has a source position. The
-attribute ``lineno`` of a node stores the node's place.
+A "place" is an index into ``Emitter.places``, a list of tokens with source positions. The attribute
+``lineno`` of a node is its place.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -143,11 +140,11 @@ def stored_expression(node: Tuple) -> Expr | None:
 
 
 def steps(expressions: list[Expr]) -> List:
-    """Return a ``List`` of expressions. The value of the ``List`` is the value of the last expression.
+    """Return a ``List`` of expressions. Its value is the value of the last expression.
 
-    Each expression after the first uses the value of the preceding expression as `PREVIOUS`. A long chain of
-    operators or filters becomes such a ``List``, because nested generated code would be too deep.
+    Each expression after the first uses the preceding value as `PREVIOUS`.
     """
+    # If the expressions of a long chain were nested in each other, the nodes would be too deep.
     return List(expressions)
 
 
@@ -167,10 +164,9 @@ def binary(operator: str, left: Expr, right: Expr, place: int) -> Expr:
 
 
 def comparison(operator: str, left: Expr, right: Expr, place: int) -> Compare:
-    """Return the node for ``left operator right``.
-
-    Jinja2 stores a list of operands, because Python chains comparisons.
-    """
+    """Return the node for ``left operator right``."""
+    # Jinja2's node has a list of right operands, for chains such as ``a < b < c``. Here, the list has one
+    # item.
     return Compare(left, [Operand(_RELATIONS[operator], right)], lineno=place)
 
 
@@ -205,12 +201,11 @@ def loop(
 ) -> For:  # fmt: skip
     """Return a loop that binds one or two names. ``empty`` runs if the iterated value has no items.
 
-    ``backward`` is true for a ``reversed`` loop, and ``ordered`` for a ``sorted`` loop. The node stores both
-    in the field ``test``. In Jinja2, this field has the condition of a loop, but pongo2's loops have no
-    condition.
+    ``backward`` is true for a ``reversed`` loop, and ``ordered`` for a ``sorted`` loop.
     """
     stores = [Name(name, "store") for name in names]
     target = stores[0] if len(stores) == 1 else Tuple(stores, "store")
+    # The field ``test`` stores both flags, because pongo2's loops have no condition.
     return For(target, iterated, body, empty, Const((backward, ordered)), False, lineno=place)
 
 
@@ -228,12 +223,10 @@ def loop_names(node: For) -> list[str]:
 
 
 def macro(name: str, parameters: Sequence[tuple[str, Expr | None]], body: list[Node], place: int) -> Macro:
-    """Return the definition of a macro with its parameters and their defaults.
-
-    In Jinja2, parameters without a default have no entry in ``defaults``. In this module,
-    their entry is the constant None.
-    """
+    """Return the definition of a macro with its parameters and their defaults."""
     names = [Name(parameter, "param") for parameter, _ in parameters]
+    # In Jinja2, parameters without a default have no entry in ``defaults``. Here, their entry is the constant
+    # None.
     defaults = [Const(None) if default is None else default for _, default in parameters]
     return Macro(name, names, defaults, body, lineno=place)
 
@@ -246,7 +239,7 @@ def has_default(default: Expr) -> bool:
 def filter_block(body: list[Node], chain: Expr, place: int) -> FilterBlock:
     """Return a ``filter`` tag: a body, and the filters that its text passes through.
 
-    ``chain`` is a filter expression. The innermost value of ``chain`` is `CAPTURED`, the text of the body.
+    In the filter expression ``chain``, `CAPTURED` is the text of the body.
     """
     return FilterBlock(body, chain, lineno=place)
 
@@ -259,10 +252,9 @@ def filter_chain(node: FilterBlock) -> Expr:
 
 
 def capture(function: Call, body: list[Node], otherwise: list[Node]) -> CallBlock:
-    """Return the node for a call of a tag's function with the text that ``body`` prints.
+    """Return a call of a tag's function with the `Render` object and the text that ``body`` prints.
 
-    The first two arguments are the `Render` object and this text. The statements ``otherwise`` run if the
-    function returns None. The node stores these statements in its field ``defaults``.
+    If the function returns None, the statements ``otherwise`` run.
     """
     return CallBlock(function, [], otherwise, body)
 
@@ -275,20 +267,19 @@ def otherwise_of(node: CallBlock) -> Sequence[Node]:
 class Bodies:
     """The bodies of one block in a chain of templates, each of which extends the next.
 
-    ``found`` lists the bodies, beginning with the outermost template. The bodies are not child nodes, because
-    Jinja2 could visit child nodes forever: block ``a`` can contain block ``b`` in one template, and ``b`` can
-    contain ``a`` in a second template.
+    ``found`` begins with the body of the outermost template.
     """
 
     def __init__(self) -> None:
+        # Bodies are not child nodes, because blocks can contain each other. Jinja2 would visit such child
+        # nodes forever.
         self.found: list[list[Node]] = []
 
 
 def block(name: str, bodies: Bodies, place: int) -> Block:
     """Return a node that prints a block.
 
-    The node's field ``scoped`` has the block's bodies in all templates that define the block. The node's
-    field ``body`` is empty.
+    Its field ``scoped`` has the block's bodies in all templates that define the block.
     """
     return Block(name, [], bodies, False, lineno=place)
 
@@ -304,16 +295,14 @@ def bodies_of(node: Block) -> list[list[Node]]:
 
 
 class Emitter:
-    """A class that converts parsed templates (documents) into nodes, and collects facts about them.
+    """A converter from parsed templates (documents) to nodes, which also collects facts about the templates.
 
-    * ``places`` has the tokens whose source positions the generated code needs. A place is an index into
-      ``places``.
-    * ``texts`` maps the place of each variable or macro to the name that error messages show.
-    * ``loaded``, ``called`` and ``assigned`` have the names that templates read, call and bind.
-    * ``field_holders`` has the names that a template binds to a field of a loop, such as ``forloop.Counter``.
-    * ``copies`` has pairs of names: a template binds the second name to the value of the first name.
-    * ``units`` has the documents that become separate functions: the first document and the included
-      documents.
+    * ``places``: the tokens whose source positions the generated code needs
+    * ``texts``: the names that error messages show, by the place of the variable or macro
+    * ``loaded``, ``called`` and ``assigned``: the names that templates read, call and bind
+    * ``field_holders``: the names that a template binds to a field of a loop, such as ``forloop.Counter``
+    * ``copies``: pairs of names; a template binds the second name to the value of the first name
+    * ``units``: the documents that become functions: the first document and the included documents
     """
 
     def __init__(self, document: Document) -> None:
@@ -493,10 +482,9 @@ class Emitter:
         return self.filters(self.expression(node.atom), node.filters)
 
     def filters(self, value: Expr, uses: list[tree.FilterUse], place: int | None = None) -> Expr:
-        """Return the node for a value with filters. Each filter gets the result of the filter before it.
+        """Return the node for a value with filters. Each filter gets the result of the previous filter.
 
-        If ``place`` is given, errors of all these filters report that source position. By default, an error
-        of a filter reports the position of the filter's name.
+        Errors report the source position ``place``, by default the position of the filter's name.
         """
         items = [value]
         for use in uses:
@@ -532,12 +520,10 @@ class Emitter:
         return items[-1] if len(links) <= MAX_NESTED else steps(items)
 
     def logic(self, operator: str, operands: Sequence[Expr]) -> Expr:
-        """Return a chain of ``and`` or ``or`` as a balanced tree.
-
-        The tree evaluates the same operands and has the same result as the chain, but does not nest deeply.
-        """
+        """Return a chain of ``and`` or ``or`` as a balanced tree with the same result."""
         if len(operands) == 1:
             return operands[0]
+        # The tree evaluates the same operands as the chain, but does not nest deeply.
         middle = len(operands) // 2
         sides = (self.logic(operator, operands[:middle]), self.logic(operator, operands[middle:]))
         return And(*sides) if operator == "and" else Or(*sides)
@@ -586,8 +572,8 @@ def may_change(node: Node) -> bool:
 def all_field_holders(direct: set[str], copies: Sequence[tuple[str, str]]) -> set[str]:
     """Return every name that may hold a field of a loop.
 
-    ``direct`` has the names that a template binds to a field of a loop. ``copies`` has pairs of names: the
-    template binds the second name to the value of the first name.
+    ``direct`` has the names that a template binds to a field of a loop. Each pair in ``copies`` is a name,
+    and a name to which a template copies its value.
     """
     found, waiting = set(direct), list(direct)
     while waiting:

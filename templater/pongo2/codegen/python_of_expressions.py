@@ -1,10 +1,7 @@
 """The part of the code generator that writes expressions.
 
-Generated code never accesses an attribute of a Python object. For most operations, generated code passes
-values to functions of the runtime. It uses values directly in two cases:
-
-* Generated code can test the truth of any value.
-* If generated code has tested the exact type of a value, it can use the value in an operation of Python.
+Generated code passes values to functions of the runtime, and never accesses an attribute of a Python object.
+Generated code uses Python's own operations for truth tests, and for values whose exact type it has tested.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +23,8 @@ _ORDERS = {
 class ExpressionWriter(Writer):
     """A code generator for expressions. Each template expression becomes one Python expression in brackets.
 
-    ``consumer`` describes the expression that is written next. If this expression is the input of a filter,
-    ``consumer`` is the filter's work for each character. If not, ``consumer`` is 0.
+    If the input of a filter is written next, ``consumer`` is the filter's work for each character.
+    If not, ``consumer`` is 0.
     """
 
     consumer = 0
@@ -104,8 +101,7 @@ class ExpressionWriter(Writer):
     def charged(self, write: Callable[[], None]) -> None:
         """Write code for a new value.
 
-        If the value is large, the written code counts the size of the value. It also counts the work of the
-        filter that uses the value next.
+        If the value is large, the code counts its size, and the work of the filter that uses it next.
         """
         name, weight = self.temporary(), self.consumer
         self.consumer = 0
@@ -170,10 +166,8 @@ class ExpressionWriter(Writer):
             self.equality(left, right, place, operator == "eq")
 
     def equality(self, left: nodes.Expr, right: nodes.Expr, place: int, wanted: bool) -> None:
-        """Write ``==`` if ``wanted`` is true, or ``!=`` if ``wanted`` is false.
-
-        Comparisons with a constant string are the most common comparisons, and have a faster form.
-        """
+        """Write ``==`` if ``wanted`` is true, or ``!=`` if ``wanted`` is false."""
+        # Comparisons with a constant string are the most common comparisons, and have a faster form.
         if isinstance(right, nodes.Const) and isinstance(right.value, str) and not self.spans:
             name = self.temporary()
             text, operator = repr(right.value), "==" if wanted else "!="
@@ -265,11 +259,7 @@ class ExpressionWriter(Writer):
             self.visit(node, self.frame)
 
     def base(self, node: nodes.Expr) -> None:
-        """Write code for the value ``x`` of a lookup such as ``x.member``.
-
-        If ``x`` is a variable that holds a function, this code does not call the function: the lookup of the
-        member calls it.
-        """
+        """Write code for the value ``x`` of a lookup such as ``x.member``."""
         if isinstance(node, nodes.Name):
             self.write(self.raw_name(node.name))
         else:
@@ -352,8 +342,7 @@ class ExpressionWriter(Writer):
     def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
         """Write the code of a node that `nodes.stored` or `nodes.lazy` returned.
 
-        Each expression in a ``lazy`` node becomes a lambda. The lambda takes the scope, so that the
-        expression is evaluated in the scope at the time of the call.
+        Each expression in a ``lazy`` node becomes a lambda.
         """
         argument = nodes.stored_expression(node)
         if argument is not None:
@@ -362,6 +351,8 @@ class ExpressionWriter(Writer):
         outer, self.scope = self.scope, "s"
         self.write("(")
         for item in node.items:
+            # The lambda takes the scope, so that the expression is evaluated in the scope at the time of the
+            # call.
             self.write("(lambda s: ")
             self.visit(item, frame)
             self.write("), ")

@@ -25,8 +25,12 @@ MAX_PIECES = 200
 class StatementWriter(ExpressionWriter):
     """The generator of Python code for templates and their statements.
 
-    In generated functions, ``s`` is the scope and ``o`` the list of printed texts. ``steps`` is the number of
-    remaining steps, and ``left`` the number of characters that the template may still print.
+    Generated functions use these variables:
+
+    * ``s``: the scope
+    * ``o``: the list of printed texts
+    * ``steps``: the number of remaining steps
+    * ``left``: the number of characters that the template may still print
     """
 
     def template(self, template: nodes.Template) -> str:
@@ -81,7 +85,7 @@ class StatementWriter(ExpressionWriter):
     def pieces(self, children: Sequence[nodes.Expr]) -> None:
         """Write one statement that prints texts and values.
 
-        If ``counted`` is true, write another statement that counts the printed characters.
+        If ``self.counted`` is true, write another statement that counts the printed characters.
         """
         self.writeline("o += (")
         constant = 0
@@ -269,7 +273,7 @@ class StatementWriter(ExpressionWriter):
     def unknown_mode(self) -> Iterator[None]:
         """Return a context manager for writing a macro or block.
 
-        If ``dynamic`` is true, code written in this context reads the autoescape state from the scope.
+        If ``self.dynamic`` is true, the written code reads the autoescape state from the scope.
         """
         outer, self.mode = self.mode, None if self.dynamic else self.mode
         yield

@@ -21,13 +21,9 @@ def filter(
 ) -> "Callable[[Filter], Filter]":
     """Mark ``function(value, argument)`` as the filter with these names in these dialects.
 
-    ``argument`` is None if the template gives no argument.
-
-    If ``render`` is true, the function gets the `Render` object as an additional first argument. The object
-    has the clock and random numbers, and counts work.
-
-    ``weight`` is the work for each character of a large value or argument. Generated code counts this work
-    before it calls the filter.
+    * ``argument``: None if the template gives no argument
+    * ``render``: whether the function gets the `Render` object as first argument
+    * ``weight``: the work for each character of a large value or argument
     """
 
     def mark(function: "Filter") -> "Filter":

@@ -187,10 +187,7 @@ class _Truncation:
         return self.text[start:end], self.text[end : self.position]
 
     def word(self) -> int:
-        """Copy the rest of a word. Return 1 if pongo2 counts the word.
-
-        Return 0 if the word is empty or a tag follows it directly, because pongo2 does not count such words.
-        """
+        """Copy the rest of a word. Return 1 if pongo2 counts the word, else 0."""
         found = 0
         text, position = self.text, self.position
         while position < len(text) and text[position] != "<":
@@ -203,6 +200,7 @@ class _Truncation:
                 break
             found = 1
         else:
+            # pongo2 does not count a word if a tag follows it directly.
             found = 0 if position < len(text) else found
         self.position = position
         return found
@@ -223,8 +221,8 @@ def _good(text: str) -> str:
 class _OpenTags:
     """The stack of open tags.
 
-    If a closing tag matches an open tag below the top of the stack, the stack loses the matched open tag. The
-    tag at the top of the stack moves to the position of the matched tag.
+    A closing tag removes the matching open tag. The tag at the top of the stack moves to the position of the
+    removed tag.
     """
 
     def __init__(self) -> None:

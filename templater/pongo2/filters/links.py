@@ -81,12 +81,10 @@ def _shortened(title: str, limit: int) -> str:
 
 
 def _link_addresses(text: str, limit: int) -> str:
-    r"""Return the text with links for its mail addresses: all matches of ``\w+@\w+\.\w{2,4}``.
-
-    The search begins at each ``@``, because a search for ``\w+`` would be slow in a text of long words.
-    """
+    r"""Return the text with links for its mail addresses: all matches of ``\w+@\w+\.\w{2,4}``."""
     out = []
     done = 0
+    # The search begins at each ``@``, because a search for ``\w+`` would be slow in a text of long words.
     at = text.find("@")
     while at >= 0:
         start, end = _address(text, at, done)
@@ -100,9 +98,9 @@ def _link_addresses(text: str, limit: int) -> str:
 
 
 def _address(text: str, at: int, floor: int) -> "tuple[int, int]":
-    """Return start and end of the mail address whose ``@`` has the index ``at``.
+    """Return start and end of the mail address around the index ``at``, or (0, 0) for an invalid address.
 
-    The address does not begin before the index ``floor``. Return (0, 0) if the ``@`` is in no valid address.
+    The address begins at the index ``floor`` or later.
     """
     start = at
     while start > floor and _is_word(text[start - 1]):

@@ -36,9 +36,10 @@ def integer(value: "Any", argument: "Any") -> int:
 
 @filter("floatformat", weight=C)
 def floatformat(value: "Any", argument: "Any") -> "str | int":
-    """Format a number. An integral number gets decimal places only if the argument is a positive number.
+    """Format a number.
 
-    If the argument is a string such as "3", an integral number gets no decimal places.
+    An integral number gets decimal places only if the argument is a positive number, not a string such as
+    "3".
     """
     number = to_float(value)
     decimals = -1 if is_nil(argument) else to_int(argument)

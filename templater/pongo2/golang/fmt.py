@@ -29,8 +29,8 @@ _UNCOUNTED = 1024
 def sprintf(form: str, operand: "Any", work: "Callable[[int], object] | None" = None) -> str:
     """Return the result of fmt.Sprintf(form, operand) in Go.
 
-    Before each large operation, this function calls ``work`` with the number of work units that the operation
-    takes. ``work`` can raise an error to stop the formatting.
+    Before each large operation, call the function ``work`` with the number of work units. ``work`` can raise
+    an error.
     """
     return _Printf(form, operand, work).run()
 
@@ -38,13 +38,13 @@ def sprintf(form: str, operand: "Any", work: "Callable[[int], object] | None" = 
 def _work_on(v: "Any", known: "dict[int, int]") -> int:
     """Return the number of work units for printing a value with all of its items.
 
-    A value can contain one list or map several times. To compute the number of each list and map only once,
-    ``known`` maps the ``id`` of the list or map to its number.
+    ``known`` maps the ``id`` of a list or map to its work units.
     """
     if isinstance(v, str):
         return len(v)
     if not isinstance(v, list | dict):
         return _VALUE
+    # A value can contain one list several times.
     if id(v) not in known:
         items = v if isinstance(v, list) else [*v, *v.values()]
         is_plain = set(map(type, items)) == {str}
@@ -79,11 +79,9 @@ class _Spec:
         return True
 
     def for_values(self) -> None:
-        """Convert the flags of %+v and %#v into the modes ``plus_v`` and ``sharp_v``.
-
-        Then turn the flags off: a flag would apply to each element of the operand.
-        """
+        """Convert the flags of %+v and %#v into the modes ``plus_v`` and ``sharp_v``. Turn the flags off."""
         self.plus_v, self.sharp_v = self.plus, self.sharp
+        # Otherwise, the flags would also apply to each element of the operand.
         self.plus = self.sharp = False
 
     def pad(self, text: str, *, zeros: bool = True) -> str:
@@ -258,7 +256,7 @@ class _Printf:
 def _number(form: str, start: int, end: int) -> "tuple[int | None, int]":
     """Parse the decimal number at ``start``. Return the number and the index after its last digit.
 
-    If there are no digits, the number is None. If the number is too large, return None and the index ``end``.
+    The number is None if there are no digits. Return None and ``end`` if the number is too large.
     """
     number = None
     position = start

@@ -83,12 +83,10 @@ def _finite_power(x: float, y: float) -> float:
 
 
 def _whole_power(x: float, n: int, mantissa: float) -> "tuple[float, int]":
-    """Return ``mantissa * x**n`` as a mantissa and the exponent of a power of two.
-
-    The product is computed by squaring, in the same steps as in Go, so that the rounding is the same.
-    """
+    """Return ``mantissa * x**n`` as a mantissa and the exponent of a power of two."""
     exponent = 0
     base, base_exponent = math.frexp(x)
+    # Go squares in the same steps, so the rounding is the same.
     while n:
         if abs(base_exponent) > 1 << 12:  # Stop: no float has an exponent this large or small.
             return mantissa, exponent + base_exponent

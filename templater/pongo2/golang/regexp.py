@@ -1,8 +1,7 @@
 r"""The regular expressions of Go, for the filter removetags and for expectations in image tests.
 
-A pattern is compiled to a small program. The search is depth first: as in Perl and RE2, it prefers the
-leftmost match, then the first alternative. The search never tries a state twice. So the number of steps is at
-most the length of the text times the length of the program.
+As in Perl and RE2, a search prefers the leftmost match, then the first alternative. The number of steps is
+limited to the length of the text times the length of the compiled program.
 """
 
 from unicodedata import category
@@ -94,11 +93,8 @@ class _Search:
         return None
 
     def match(self, start: int) -> "int | None":
-        """Return the end of the preferred match that begins at ``start``, or None.
-
-        ``self.failed`` marks the states that the search has already tried. If there is a match, this method
-        clears the marks at the end position of the match. The next match may begin at this position.
-        """
+        """Return the end of the preferred match that begins at ``start``, or None."""
+        # ``failed`` marks each step and position that was tried.
         program, text, failed = self.program, self.text, self.failed
         width = len(text) + 1
         stack = [(0, start)]
@@ -110,6 +106,7 @@ class _Search:
             failed[place] = 1
             op = program[step]
             if op[0] == "match":
+                # The next match may begin at this position, so clear its marks.
                 failed[position::width] = bytes(len(program))
                 return position
             if op[0] == "char":
@@ -362,10 +359,9 @@ class _Parser:
     bracket_start = 0
 
     def set_flags(self) -> bool:
-        """Parse flags after ``(?``.
+        """Parse flags after ``(?``. Return whether the flags apply to the rest of the enclosing group.
 
-        Return True for ``(?i)``: the flags then apply to the rest of the enclosing group. Return False for
-        ``(?i:``, which begins a group.
+        This is so for ``(?i)``. In contrast, ``(?i:`` begins a group.
         """
         outer = self.flags.copy()
         value = is_complete = True  # Go requires a flag after "-"
@@ -439,13 +435,8 @@ class _Parser:
     def category(self, name: str, start: int) -> "Test":
         """Return a test for the characters of a Unicode category.
 
-        ``start`` is the position in the pattern at which the class of this category begins.
-
-        Raises Panic for a name that is invalid in every release of Go. Raises LimitError for a name that
-        templater does not support:
-
-        * the name of a script, because Python does not know scripts
-        * a name that only some releases of Go know, such as LC or Letter
+        Raises Panic for a name that is invalid in every release of Go, and LimitError for a name that
+        templater does not support.
         """
         if name == "Any":
             return lambda c: True
@@ -454,6 +445,7 @@ class _Parser:
         letters = name.replace("_", "").replace("-", "").replace(" ", "")
         if not letters.isascii() or not letters.isalnum() or (len(letters) == 1 and letters not in "clmnpsz"):
             raise self.bad("invalid character class range", start, self.position)
+        # Python does not know scripts. Only some releases of Go know names such as LC or Letter.
         raise LimitError(f"templater does not know the class \\p{{{name[:50]}}} of a regular expression")
 
     def escaped_char(self, c: str) -> str:
@@ -549,16 +541,14 @@ class _Parser:
 
 
 def _copies(tree: "Any") -> int:
-    """Return the maximum number of copies that nested repetitions make of a part: 6 for ``(a{2}){3}``.
-
-    The counts of the repetitions are multiplied, as in Go's repeatIsValid.
-    """
+    """Return the maximum number of copies that nested repetitions make of a part: 6 for ``(a{2}){3}``."""
     op = tree[0]
     if op in ("join", "either"):
         return max(map(_copies, tree[1]), default=1)
     if op != "repeat" or tree[3] == 0:
         return 1
     copies: int = tree[2] if tree[3] is None else tree[3]
+    # The counts of the repetitions are multiplied, as in Go's repeatIsValid.
     return max(copies, 1) * _copies(tree[1])
 
 
@@ -670,10 +660,8 @@ class _Compiler:
         return can_be_empty
 
     def repeat(self, tree: "Step", least: int, most: "int | None", greedy: bool) -> bool:
-        """Add the steps of a repetition in the same form as Go, because empty matches depend on the form.
-
-        For example, x{2,} has the form xx+. If x can be empty, x* has the form (x+)?.
-        """
+        """Add the steps of a repetition in the same form as Go, because empty matches depend on the form."""
+        # For example, x{2,} has the form xx+. If x can be empty, x* has the form (x+)?.
         can_be_empty = True
         for _ in range(least if most is not None else least - 1):
             can_be_empty = self.emit(tree)
@@ -696,9 +684,7 @@ class _Compiler:
         return least == 0 or can_be_empty
 
     def branch(self, split: int, greedy: bool) -> None:
-        """Set the targets of a split: the step after the split, and the current end of the program.
-
-        A greedy repetition first tries the step after the split.
-        """
+        """Set the targets of a split: the step after the split, and the current end of the program."""
         inside, after = split + 1, len(self.steps)
+        # A greedy repetition first tries the step after the split.
         self.steps[split] = ("split", inside, after) if greedy else ("split", after, inside)

@@ -6,7 +6,7 @@ from ..values import grow, has_bytes, special_float
 def format_float(v: float, form: str, precision: int) -> str:
     """Return the result of strconv.FormatFloat(v, form, precision, 64) in Go.
 
-    With a precision of -1, the result has the fewest digits that parse to the same number.
+    The precision -1 gives the fewest digits that parse to the same number.
     """
     if v - v != 0.0:
         return special_float(v)
@@ -96,10 +96,7 @@ def _hexadecimal(v: float, precision: int) -> str:
 
 
 def _rounded_hex(mantissa: int, exponent: int, precision: int) -> "tuple[int, int]":
-    """Round the mantissa to ``precision`` hexadecimal digits, half to even. Return mantissa and exponent.
-
-    If rounding gives the mantissa one bit more, the exponent grows by one.
-    """
+    """Round the mantissa to ``precision`` hexadecimal digits, half to even. Return mantissa and exponent."""
     shift = 60 - 4 * precision
     kept, rest = mantissa >> shift, mantissa & ((1 << shift) - 1)
     half = 1 << (shift - 1)

@@ -36,9 +36,9 @@ def did_you_mean(word: str, known: "list[str]") -> str:
 def syntax_hint(
     message: str, token: "Token | None", before: "list[Token]", library: Library, subscripts: bool
 ) -> "tuple[str, str]":
-    """Return templater's message for a message of pongo2, and a hint. The message and the hint can be "".
+    """Return templater's message and hint for a message of pongo2. Each of them can be "".
 
-    ``token`` is the token that pongo2 reports. ``before`` has the two tokens in front of ``token``, or fewer.
+    pongo2 reports the token ``token``. The list ``before`` has at most two tokens in front of this token.
     """
     word = token.value if token is not None else ""
     if message.startswith("Filter '"):

@@ -34,9 +34,9 @@ _STRING = {
 
 
 class Lexer:
-    """A lexer for the text of one template. The lexer reads the text once, from the beginning to the end.
+    """A lexer for the text of one template. ``tokens`` do not overlap.
 
-    ``tokens`` do not overlap. Comments, blanks and the delimiters of verbatim blocks are in no token.
+    Comments, blanks and the delimiters of verbatim blocks are in no token.
     """
 
     def __init__(self, unit: Unit, dialect: Dialect) -> None:
@@ -85,10 +85,8 @@ class Lexer:
             self.tokens.append(Token(TEXT, self.text[start:end], start, end, self.unit))
 
     def verbatim(self, start: int) -> int:
-        """Add the text of a verbatim block, and return the position after ``{% endverbatim %}``.
-
-        As in pongo2, the first character after ``{% verbatim %}`` always belongs to the text.
-        """
+        """Add the text of a verbatim block, and return the position after ``{% endverbatim %}``."""
+        # As in pongo2, the first character after ``{% verbatim %}`` always belongs to the text.
         end = self.text.find(END_VERBATIM, start + 1)
         stop = self.text.find(END, start, end if end >= 0 else len(self.text))
         if end < 0 or stop >= 0:
@@ -110,8 +108,7 @@ class Lexer:
     def code(self, position: int) -> int:
         """Read the tokens from an opening to a closing delimiter. Return the position after the delimiter.
 
-        If a character cannot start a token, reading ends before this character, without an error. As in
-        pongo2, this character and the characters after it are text.
+        Like pongo2, stop before a character that cannot start a token. The text continues at this character.
         """
         text, unit, match, tokens = self.text, self.unit, self.match_code, self.tokens
         while found := match(text, position):

@@ -92,10 +92,9 @@ class Cursor:
     # --- errors
 
     def error(self, message: str, token: Token | None = None, hint: str = "") -> TemplateSyntaxError:
-        """Return an error with pongo2's message.
+        """Return an error with pongo2's message, at the position of ``token``.
 
-        The error has the position of ``token``. The default is the current token, or the last token if all
-        tokens are consumed.
+        The default is the current token, or the last token at the end of the input.
         """
         if token is None:
             token = self.current
@@ -115,7 +114,7 @@ class Cursor:
         return syntax_error(ours or plain_words(message), span, text, hint or found_hint)
 
     def before(self, token: Token | None) -> list[Token]:
-        """Return the two tokens in front of a token. At the start, there may be fewer than two."""
+        """Return the two tokens in front of a token, or fewer tokens at the start."""
         index = next((i for i, other in enumerate(self.tokens) if other is token), 0)
         return self.tokens[max(0, index - 2) : index]
 
@@ -141,8 +140,7 @@ class ExpressionParser(Cursor):
     def expression(self) -> Expression:
         """Parse relations joined by ``and`` and ``or``.
 
-        ``and`` and ``or`` have the same precedence and group to the right: ``a and b or c`` means
-        ``a and (b or c)``.
+        Both have the same precedence and group to the right: ``a and b or c`` means ``a and (b or c)``.
         """
         operands, operators = [self.relation()], []
         while self.current is not None and self.current.kind in LOGIC:
@@ -235,8 +233,7 @@ class ExpressionParser(Cursor):
     def brackets(self) -> Expression:
         """Parse the rest of an expression in brackets, after the first opening bracket.
 
-        A loop consumes a sequence of opening brackets, without recursion. After a closing bracket, the
-        expression in these brackets may be the first factor of an outer expression, as in ``((a) + b)``.
+        An expression in brackets can begin an outer expression, as in ``((a) + b)``.
         """
         opened = 1
         while self.match("("):
@@ -409,8 +406,7 @@ class Parser(ExpressionParser):
     def open_if_exists(self, name: str, token: Token, missing_ok: bool) -> Document | None:
         """Parse and return the template ``name``.
 
-        If the template is missing and ``missing_ok`` is true, return None. If the template is missing and
-        ``missing_ok`` is false, raise TemplateSyntaxError.
+        If the template is missing, return None if ``missing_ok`` is true, else raise TemplateSyntaxError.
         """
         if self.document.load is None:
             raise no_loader(self.document, name, token)
@@ -472,7 +468,7 @@ class Parser(ExpressionParser):
     def at_tag(self, names: tuple[str, ...]) -> Token | None:
         """Return the token with the name of the tag at this position.
 
-        Return None if no tag is at this position, or if its name is not one of ``names``.
+        Return None if no tag with one of ``names`` is at this position.
         """
         if self.current is not None and self.current.kind == "{%" and self.position + 1 < len(self.tokens):
             name = self.tokens[self.position + 1]
@@ -503,11 +499,11 @@ class Parser(ExpressionParser):
     def unclosed(self, name: Token) -> bool:
         """Return whether an end tag is the daemon's, and a tag of the user's template is still open.
 
-        The daemons put every template inside ``{% autoescape off %} … {% endautoescape %}``. ``name`` is the
-        token with the name of the end tag.
+        ``name`` is the token with the name of the end tag.
         """
         unit = self.document.unit
         return (
+            # The daemons put every template inside ``{% autoescape off %} … {% endautoescape %}``.
             unit.shift > 0
             and name.start >= unit.shift + len(unit.source.text)
             and len(self.document.opened) > 1
@@ -551,8 +547,7 @@ def no_loader(document: Document, name: str, token: Token) -> TemplateSyntaxErro
 def trimmed(token: Token, before: Token | None, after: Token | None) -> tuple[str, int]:
     """Return the text that a token prints, and the offset of this text in `Unit.text`.
 
-    The tokens ``before`` and ``after`` are the neighbours of ``token``. A neighbour can be a delimiter that
-    removes blanks, such as ``-%}`` or ``{{-``.
+    The neighbour tokens ``before`` and ``after`` can be delimiters that remove blanks, such as ``-%}``.
     """
     value, start = token.shown, token.start
     if before is not None and before.trim:

@@ -16,10 +16,9 @@ WRAPPER = ("{% autoescape off %}", "{% endautoescape %}")
 
 
 class Unit:
-    """The text of one template as pongo2 gets it. LXD and Incus add a wrapper around the template.
+    """The text of one template as pongo2 gets it: if ``wrapped``, with the wrapper of LXD and Incus.
 
-    ``name`` is pongo2's name of the template. Offsets refer to ``text``, and spans to the user's source.
-    Each access to ``text`` builds the text, so that memory holds a large template only once.
+    Offsets refer to ``text``, and spans to the user's source.
     """
 
     __slots__ = ("name", "shift", "source", "wrapped")
@@ -32,6 +31,7 @@ class Unit:
 
     @property
     def text(self) -> str:
+        # The text is built at each access, so that memory holds a large template only once.
         before, after = WRAPPER
         return f"{before}{self.source.text}{after}" if self.wrapped else self.source.text
 
@@ -47,9 +47,7 @@ class Unit:
     def span(self, start: int, end: int) -> Span:
         """Convert a range of ``text`` into a span of the user's source.
 
-        The span of an empty range has one character. The wrapper consists of the tags that the daemons put
-        around the template. For a range in the wrapper, the span is the first or last character of the
-        source.
+        An empty range gives one character. A range in the daemons' wrapper gives the first or last character.
         """
         size = len(self.source.text)
         first = min(max(start - self.shift, 0), max(size - 1, 0))
@@ -60,11 +58,9 @@ class Unit:
 class Token:
     """A token of a unit.
 
-    ``value`` is the text of the token. For a string, ``value`` has no quotes, and all escapes are decoded.
-
-    ``trim`` is true for a delimiter with ``-``, such as ``{%-``. ``shown`` is the text that a token of the
-    kind TEXT prints. If the option trim_blocks or lstrip_blocks is on, ``shown`` can be shorter than
-    ``value``.
+    * ``value``: the text of the token; for a string, without quotes and with decoded escapes
+    * ``trim``: whether a delimiter contains a ``-``, such as ``{%-``
+    * ``shown``: the text that a TEXT token prints; the options trim_blocks and lstrip_blocks can shorten it
     """
 
     __slots__ = ("end", "kind", "shown", "start", "trim", "unit", "value")

@@ -1,7 +1,6 @@
 """The tree of a parsed template. The parsers of tags build it; ``codegen`` turns it into Jinja2's nodes.
 
-The classes are not dataclasses, because dataclasses are slow to import. Even a render from the cache imports
-this module, because the modules of the template's tags import it.
+The classes are not dataclasses, which are slow to import. Even a render from the cache imports this module.
 """
 
 TYPE_CHECKING = False
@@ -25,10 +24,8 @@ class Expression:
         self.token = token
 
     def applied(self, name: str) -> bool:
-        """Return whether the template applies the filter ``name`` to every operand of the expression.
-
-        To decide whether ``safe`` applies, pongo2 looks at the syntax of the expression and not at its value.
-        """
+        """Return whether the template applies the filter ``name`` to every operand of the expression."""
+        # To decide whether ``safe`` applies, pongo2 looks at the syntax of the expression, not at its value.
         return False
 
 
@@ -45,8 +42,7 @@ class Literal(Expression):
 class Part:
     """One step of a path: ``.name``, ``.0`` or ``[expression]``.
 
-    If the template calls this step, as in ``.Get(1)``, ``arguments`` is a list. If not, ``arguments`` is
-    None.
+    ``arguments`` is a list if the template calls this step, as in ``.Get(1)``.
     """
 
     __slots__ = ("arguments", "key", "token")
@@ -103,7 +99,7 @@ class Filtered(Expression):
 class Operation(Expression):
     """An operator and its operands: ``and or not negative + - * / % ^ == != < <= > >= in``.
 
-    ``a and b and c`` is a single operation with three operands. The same applies to ``or``.
+    ``a and b and c`` is a single operation. The same applies to ``or``.
     """
 
     __slots__ = ("operands", "operator")
@@ -123,10 +119,10 @@ class Operation(Expression):
 
 
 class Lazy:
-    """Arguments of an `Invoke`. The called function evaluates them itself.
+    """Arguments of an `Invoke`, which the called function evaluates.
 
-    The called function gets a tuple of functions, one for each argument. Each function in the tuple takes the
-    scope and returns the value of its argument.
+    The called function gets a tuple with a function for each argument. This function takes the scope and
+    returns the argument's value.
     """
 
     __slots__ = ("expressions",)
@@ -150,7 +146,7 @@ class Escaping:
 class Remembered:
     """An argument of an `Invoke`: the value of an expression, which the called function can store.
 
-    If the value is a field of ``forloop``, the function gets a LoopField, whose value changes in each round.
+    A field of ``forloop`` becomes a LoopField, whose value changes in each round.
     """
 
     __slots__ = ("expression",)
@@ -171,9 +167,11 @@ class Other:
 class Invoke(Expression):
     """A call of a function that a tag's module defines: ``function(render, *arguments)``.
 
-    Generated code imports the function by name, so the function must be a global of the tag's module. An
-    argument is an Expression, an instance of one of the classes above, or a constant.
+    The function must be a global. Each argument is an Expression, an instance of a class above, or a
+    constant.
     """
+
+    # Generated code imports the function by name.
 
     __slots__ = ("arguments", "function")
 
@@ -272,7 +270,7 @@ class With(Statement):
 class Macro(Statement):
     """A macro definition, which binds the name ``bound`` to a function.
 
-    Error messages show ``name``, which differs from ``bound`` after ``{% import … name as bound %}``.
+    Error messages show ``name``. ``{% import … name as bound %}`` gives two different names.
     """
 
     __slots__ = ("body", "bound", "name", "parameters", "token")
@@ -312,7 +310,7 @@ class FilterBlock(Statement):
 class Capture(Statement):
     """A call of a function with the `Render` object, the text of ``body``, and the arguments in ``invoke``.
 
-    The statement prints the function's result. If the result is None, the statement runs ``otherwise``.
+    The statement prints the result. If it is None, the statement runs ``otherwise``.
     """
 
     __slots__ = ("body", "invoke", "otherwise")
@@ -340,13 +338,16 @@ class Block(Statement):
 class Document:
     """One template during parsing, with the data that the parsers of its tags record.
 
-    ``blocks`` and ``exported`` are the blocks and the exported macros of this template.
-    ``bound`` collects every name that any template of the compilation may bind in a scope.
-    ``numbers`` yields a number for each tag that stores data during a render.
-    ``opened`` has the names of the tags whose bodies are being parsed.
-    ``parent`` is the template that this template extends, and ``child`` the template that extends this
-    template. ``load`` parses another template, and ``read`` returns the text of another file. Both raise
-    TemplateSyntaxError if the file is missing, and both are None if the compilation has no loader.
+    * ``blocks`` and ``exported``: the blocks and the exported macros of this template
+    * ``bound``: every name that any template of the compilation may bind in a scope
+    * ``numbers``: supplies a number for each tag that stores data during a render
+    * ``opened``: the tokens of the tags whose bodies are being parsed
+    * ``parent``: the template that this template extends
+    * ``child``: the template that extends this template
+    * ``load``: a function that parses another template, or None without a loader
+    * ``read``: a function that returns the text of another file, or None without a loader
+
+    Both functions raise TemplateSyntaxError if a required file is missing.
     """
 
     def __init__(

@@ -15,9 +15,9 @@ def tag(name: str, dialects: "tuple[str, ...]" = DIALECT_NAMES) -> "Callable[[Ta
 
     The function returns a Statement or a list of Statements.
 
-    * ``document`` is a Parser at the position after the tag. This Parser can parse the tag's body.
-    * ``start`` is the token with the tag's name.
-    * ``arguments`` is a Parser for the tokens between the name and ``%}``.
+    * ``document``: a Parser at the position after the tag, for the tag's body
+    * ``start``: the token with the tag's name
+    * ``arguments``: a Parser for the tokens between the name and ``%}``
     """
 
     def mark(function: "Tag") -> "Tag":

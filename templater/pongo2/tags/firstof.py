@@ -31,7 +31,7 @@ def first(
     safe: "tuple[bool, ...]",
     escaping: bool,
 ) -> str:
-    """Return the text of the first true item, or "". Items after the first true item are not evaluated.
+    """Return the text of the first true item, or "". Do not evaluate later items.
 
     As in pongo2, autoescape also escapes numbers and results of macros in this tag.
     """

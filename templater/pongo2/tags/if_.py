@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 def if_tag(document: "Parser", start: "Token", arguments: "Parser") -> If:
     """Parse the tag.
 
-    As in pongo2, the first condition selects the first body, the second condition the second body, and so on.
-    For example, in ``if a … else … elif b …``, the condition ``b`` selects the body after ``else``. If all
-    conditions are false, the first body without a condition is shown.
+    As in pongo2, the n-th condition selects the n-th body: in ``if a … else … elif b …``, ``b`` selects the
+    body after ``else``.
     """
     conditions = [arguments.expression()]
     arguments.finish("If-condition is malformed.")

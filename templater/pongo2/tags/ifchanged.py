@@ -1,7 +1,7 @@
 """``{% ifchanged [expression …] %} … [{% else %} …] {% endifchanged %}``.
 
-The tag shows its body if the values of the expressions differ from the values at the tag's previous run. A
-tag without expressions shows the body if the body's text differs from the text that the tag last printed.
+The tag shows its body if an expression has changed since the tag's previous run. Without expressions, the
+body's text must differ from the text that the tag last printed.
 """
 
 from ..operators import equal
@@ -29,6 +29,8 @@ def ifchanged(document: "Parser", start: "Token", arguments: "Parser") -> "Captu
     otherwise = document.plain_body("endifchanged")[0] if end == "else" else None
     number = next(document.document.numbers)
     fixed = document.document.dialect.fixed
+    # Before pongo2 6.1, a tag without expressions never renders its ``else``. A tag with expressions but
+    # without ``else`` panics if the expressions are unchanged.
     if not watched:
         return Capture(Invoke(start, changed_text, number), body, otherwise if fixed else None)
     if otherwise is None and not fixed:

@@ -55,10 +55,11 @@ def render_other(
 ) -> str:
     """Return the output of the included template with the number ``unit``.
 
-    The included template was compiled together with the including template. Before pongo2 6.1, a template
-    keeps the state of its tags, such as the position of ``cycle``, when it is included again.
+    The included template was compiled together with the including template.
     """
     context = context_of(render, scope, only, names, values)
+    # Before pongo2 6.1, a template keeps the state of its tags, such as the position of ``cycle``, when it is
+    # included again.
     state = None if DIALECTS[render.program.dialect].fixed else render.state
     return render.include(render.program, unit, context, state)
 

@@ -21,13 +21,10 @@ def spaceless(document: "Parser", start: "Token", arguments: "Parser") -> Captur
 
 
 def collapse(render: "Render", text: str) -> str:
-    """Remove white space between HTML tags, in several passes until nothing changes.
-
-    One match consists of two tags and the white space between them. Matches cannot overlap: if a tag is the
-    second tag of a match, it cannot be the first tag of the next match. So one pass is not enough.
-    """
+    """Remove white space between HTML tags, in several passes until nothing changes."""
     weigh(render, text, 8)
     before = None
+    # One pass is not enough: one match has two tags, and two matches cannot share a tag.
     while before != text:
         before, text = text, collapse_once(text)
     return text

@@ -38,10 +38,9 @@ Body = list[tree.Statement]
 
 
 class Traced(NamedTuple):
-    """The result of a traced render. ``text`` consists of the texts of ``pieces``, in this order.
+    """The result of a traced render. ``text`` consists of the texts of ``pieces``.
 
-    ``compared`` has the names of the context variables whose values the template has compared. The function
-    `compares` decides which expressions compare values.
+    ``compared`` has the names of the context variables that the template has compared (see `compares`).
     """
 
     text: str
@@ -53,9 +52,8 @@ class TracedTemplate:
     """A template with calls of `recorder`, for several traced renders.
 
     * ``program`` is None if the template with these calls is too large to be compiled.
-    * ``branches`` are the parts of the template that run only in some renders. The first branch is the whole
-      template.
-    * ``statements`` has the offset of each text and statement, and the number of its innermost branch.
+    * ``branches`` has the whole template, and then each part that runs only in some renders.
+    * ``statements`` has the offset and the innermost branch's number of each statement and line of text.
     """
 
     def __init__(self, compilation: Compilation) -> None:
@@ -77,10 +75,9 @@ class TracedTemplate:
         seed: int | None = None,
         limits: Limits | None = None,
     ) -> Traced | None:
-        """Render the template. Record the context variables on which each printed text depends.
+        """Render as ``Template.render`` does. Record the context variables that each printed text depends on.
 
-        The arguments and the text are the same as for ``Template.render``. Return None if the render fails or
-        exceeds a limit.
+        Return None if the render fails or exceeds a limit.
         """
         found, text = self.record(context, clock=clock, seed=seed, limits=limits)
         return None if text is None else Traced(text, found.pieces, frozenset(found.compared))
@@ -121,12 +118,14 @@ def larger(limits: Limits | None) -> Limits:
 class Tracer:
     """A class that adds calls of `recorder` to a document.
 
-    A site is a place in the template that can print a text (see `recorder.Site`). ``runs`` is a list of
-    tuples of sites. Each sequence of neighbouring texts and ``{{ }}`` adds a tuple with its sites. Each
-    condition or loop adds a tuple with a single site.
+    The list ``runs`` has one tuple of sites for each of these parts:
 
-    ``captured`` is true for a body whose text becomes a value, such as the body of a macro. If an expression
-    or tag prints the value, the names that the body uses are recorded for this expression or tag.
+    * each sequence of texts and ``{{ }}``
+    * each other statement that prints
+    * the end of each condition or loop
+
+    The parameter ``captured`` of the methods is true if the text of a body becomes a value, as in a macro.
+    ``runs`` has no sites of such bodies.
     """
 
     def __init__(self, document: tree.Document) -> None:
@@ -159,7 +158,7 @@ class Tracer:
         return max(0, start - self.document.unit.shift)
 
     def note(self, statement: tree.Statement) -> None:
-        """Record the branch that contains a statement. For a text, record the branch for each line."""
+        """Record the branch that contains a statement. For a text, do so for each line that is not blank."""
         if isinstance(statement, tree.Text):
             start = self.offset(statement.start)
             for line in statement.value.split("\n"):
@@ -321,8 +320,7 @@ class Tracer:
     def assigned(self, statements: Iterable[tree.Statement]) -> dict[str, None]:
         """Return the names that the statements bind in their scope.
 
-        A ``for`` or ``with`` tag has its own scope, so the result does not contain the names that these tags
-        bind.
+        Omit the names in ``for`` and ``with`` tags, because these tags have their own scopes.
         """
         found: dict[str, None] = {}
         waiting = list(statements)
@@ -385,8 +383,7 @@ class Tracer:
     ) -> tuple[list[tree.Expression], tree.Do, tree.Do]:
         """Convert the expressions whose values a statement binds to names.
 
-        Return the converted expressions and two calls. The first call runs before the statement binds the
-        names, and the second call runs afterwards.
+        Return the new expressions, a call to run before the binding, and a call to run after the binding.
         """
         token = pairs[0][1].token
         origins = [(name, self.origin(node)) for name, node in pairs]
@@ -398,13 +395,11 @@ class Tracer:
         return values, start, do(token, trace.bind, tree.Scope())
 
     def origin(self, node: tree.Expression) -> trace.Name:
-        """Return the path of an expression that may be a field of a loop, or () for any other expression.
+        """Return the path of an expression that may read ``forloop``, or () for any other expression.
 
-        The tracer wraps most expressions in calls, but must not wrap a field of a loop: a wrapped field would
-        not change with the loop.
-
-        If the path has a computed key, return (): the tracer must record which variables the key reads.
+        For a path with a computed key, return ().
         """
+        # The tracer must not wrap a field of ``forloop``: the wrapped value would not change with the loop.
         while isinstance(node, tree.Filtered) and all(use.name == "safe" for use in node.filters):
             node = node.atom
         if not isinstance(node, tree.Path) or not self.is_bound(node.name):
@@ -512,9 +507,9 @@ def compares(node: tree.Expression) -> bool:
 
     The result is true for these expressions, and for expressions that contain them:
 
-    * arithmetic operators and comparisons, except ``==`` and ``!=`` with an empty text
-    * filters that are not in ``WHOLE``
-    * paths with an index, such as ``name.0``, or with a computed key, such as ``name[key]``
+    * arithmetic, and comparisons except ``==`` and ``!=`` with an empty text
+    * filters that are not in ``WHOLE``, and functions of tags
+    * paths with an index, such as ``name.0``, or with a computed key
     """
     if isinstance(node, tree.Literal):
         return False

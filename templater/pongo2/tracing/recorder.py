@@ -1,8 +1,7 @@
 """The record of a traced render: for each printed text, the context variables on which the text depends.
 
-`instrumented_template` adds calls of this module's functions to a template. The first argument of each
-function is the render, whose context is a `TracedContext`. The functions change no value, so a traced render
-prints the same text as a normal render.
+`instrumented_template` adds calls of this module's functions to a template. The first argument is the render,
+whose context is a `TracedContext`. The functions change no value.
 
 A "read" is the record that an expression has used a name of the context. A read is a tuple:
 
@@ -57,11 +56,10 @@ class Site(NamedTuple):
 class Piece(NamedTuple):
     """A text that was printed at a site.
 
-    ``reads`` has the names of the context variables on which the text depends. ``because`` has the names on
-    which the conditions and loops around the site depend.
+    * ``reads``: the names on which the text depends
+    * ``because``: the names on which the conditions and loops around the site depend
 
-    A condition or loop that has printed nothing also adds a piece. The site of this piece has the kind
-    NOTHING.
+    A piece with a site of the kind NOTHING stands for a condition or loop without output.
     """
 
     text: str
@@ -73,8 +71,8 @@ class Piece(NamedTuple):
 class Branch(NamedTuple):
     """A part of a template that runs only in some renders.
 
-    ``start`` is the offset of the part, or of the tag to which it belongs. ``message`` is the remark that a
-    coverage report shows if no test reaches the part.
+    * ``start``: the offset of the part, or of the tag to which it belongs
+    * ``message``: the remark in a coverage report if no test reaches the part
     """
 
     start: int
@@ -88,9 +86,9 @@ class TooManyPiecesError(Exception):
 class Frame:
     """The state of one expression while it is evaluated.
 
-    ``reads`` has the variables that were read so far. ``keys`` has the computed keys in the expression, such
-    as the value of ``x`` in ``a[x]``. ``sizes`` has the lengths of the lists in ``Trace.lists()`` before the
-    evaluation.
+    * ``reads``: the variables that were read so far
+    * ``keys``: the computed keys, such as the value of ``x`` in ``a[x]``
+    * ``sizes``: the lengths of the ``Trace.lists()`` before the expression
     """
 
     __slots__ = ("default_used", "keys", "reads", "sizes")
@@ -143,17 +141,12 @@ class Trace:
         return len(self.frames) - 1
 
     def take(self, depth: int) -> Frame:
-        """Remove the frame at ``depth`` and all later frames, and return the frame at ``depth``.
-
-        The returned frame also gets the reads of the later frames.
-
-        In pongo2 v4, a render continues after a macro has failed. This method then also removes the frames of
-        the failed macro, and the macro's items in the lists that ``lists()`` returns.
-        """
+        """Remove the frames from ``depth`` on. Return the first of them, with the reads of all of them."""
         frame = self.frames[depth]
         for other in self.frames[depth + 1 :]:
             frame.reads.update(other.reads)
         del self.frames[depth:]
+        # In pongo2 v4, a render continues after a macro has failed, so remove the failed macro's items.
         for items, size in zip(self.lists(), frame.sizes, strict=True):
             del items[size:]
         return frame
@@ -218,7 +211,7 @@ def printed_texts(render: Render) -> PrintedTexts:
 
 
 def begin(render: Render) -> int:
-    """Begin a `Frame`: the state of one expression while it is evaluated. Return the depth of the frame.
+    """Begin a `Frame` for one expression, and return its depth.
 
     The function that ends the frame takes this depth as an argument.
     """
@@ -241,10 +234,7 @@ def context_value(render: Render, depth: int, value: Any, path: tuple[str | None
 
 
 def bound_value(render: Render, depth: int, value: Any, scope: Scope, path: tuple[str | None, ...]) -> Any:
-    """Record that the template reads a variable that a tag, such as ``set``, can bind.
-
-    The function records the context variables on which the variable's value depends.
-    """
+    """Record that the template reads a variable that a tag, such as ``set``, can bind. Return ``value``."""
     trace = trace_of(render)
     frame = trace.take(depth)
     name = resolved(scope.get(str(path[0])), path, frame.keys)
@@ -264,7 +254,10 @@ def config_value(render: Render, depth: int, value: Any, is_computed: bool) -> A
 
 
 def config_default(render: Render, scope: Scope, argument: tuple[Thunk]) -> Any:
-    """Evaluate the default of ``config_get``. Record the names in the default if the key is missing."""
+    """Evaluate the default of ``config_get``.
+
+    If the key is missing, record the names that the default uses.
+    """
     trace = trace_of(render)
     depth = begin(render)
     value = argument[0](scope)
@@ -299,8 +292,7 @@ def default_argument(render: Render, scope: Scope, argument: tuple[Thunk]) -> An
 def with_history(render: Render, value: Any) -> Any:
     """Record that ``value`` depends on all names that the render has used so far.
 
-    `instrumented_template` adds a call of this function to each tag that stores earlier values, such as
-    ``cycle``.
+    Tags that store earlier values, such as ``cycle``, call this function.
     """
     trace = trace_of(render)
     trace.add(tuple(trace.everything))
@@ -308,10 +300,9 @@ def with_history(render: Render, value: Any) -> Any:
 
 
 def resolved(value: Any, path: tuple[str | None, ...], keys: list[str]) -> Name:
-    """Replace each None in a path by the next computed key. If no key is left, end the path before the None.
+    """Replace each None in a path by the next computed key. If no key is left, end the path there.
 
-    ``value`` is the value of the root. A computed key that does not exist in ``value`` becomes `COMPUTED`,
-    because such a key can contain a secret.
+    ``value`` is the value of the root.
     """
     found: list[str] = []
     waiting = iter(keys)
@@ -321,6 +312,7 @@ def resolved(value: Any, path: tuple[str | None, ...], keys: list[str]) -> Name:
             break
         if found:
             value = value.get(name) if isinstance(value, dict) else None
+        # A computed key that is not in the value can contain a secret.
         found.append(COMPUTED if key is None and value is None else name)
     return tuple(found)
 
@@ -360,10 +352,9 @@ def reads_of(render: Render, scope: Scope, path: Name) -> Iterable[Name]:
 
 
 def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
-    """Return ``name`` with ``keys`` at its end: ``("config",)`` and the key "a" give ``("config", "a")``.
+    """Return the path ``name`` with ``keys`` at its end.
 
-    ``name`` is the path of a value that the template reads. If this value is not a map of the context, return
-    ``name`` unchanged.
+    If ``name`` is not the path of a map in the context, return ``name`` unchanged.
     """
     is_map = name in (("config",), ("devices",), ("properties",), ("instance",))
     is_device = len(name) == 2 and name[0] == "devices" and name[1] in context.get("devices", ())
@@ -373,9 +364,9 @@ def below(context: Mapping[str, Any], name: Name, keys: Name) -> Name:
 class Binding(NamedTuple):
     """The names that a statement binds, while the statement evaluates their values.
 
-    ``depth`` is the depth of the statement's frame. ``reads`` maps each name to the context variables on
-    which the name's value depends. If a macro computes the value, ``reads`` maps the name to None, and
-    the recorder stores the context variables in the statement's frame.
+    * ``depth``: the depth of the statement's frame
+    * ``reads``: the reads of each name's value, or None if a macro computes the value. In the latter case,
+      the statement's frame has the reads.
     """
 
     depth: int
@@ -385,11 +376,11 @@ class Binding(NamedTuple):
 def begin_binding(render: Render, scope: Scope, names: tuple[tuple[str, Name], ...]) -> None:
     """Prepare to record a statement that binds names. Call this before the statement evaluates the values.
 
-    ``names`` has a pair for each bound name: the name and the path of its value. If the path is (), `stored`
-    later records the context variables on which the value depends.
+    ``names`` has pairs of a name and the path of its value.
     """
     found = scope[_BINDING] = Binding(begin(render), {})
     for name, path in names:
+        # For an empty path, `stored` records the reads later.
         if path:
             is_macro = type(scope.get(path[0])) is Function
             found.reads[name] = None if is_macro else dict.fromkeys(reads_of(render, scope, path))
@@ -412,10 +403,8 @@ def bind(render: Render, scope: Scope) -> None:
 
 
 def bind_parameters(render: Render, scope: Scope, names: tuple[str, ...]) -> None:
-    """Record that each parameter of a macro depends on all arguments and defaults of the call.
-
-    The frame of the calling expression has the names in these arguments and defaults.
-    """
+    """Record that each parameter of a macro depends on all arguments and defaults of the call."""
+    # The frame of the calling expression has the names in these arguments and defaults.
     reads = dict(trace_of(render).frames[-1].reads)
     for name in names:
         scope[_READS + name] = reads
@@ -424,19 +413,18 @@ def bind_parameters(render: Render, scope: Scope, names: tuple[str, ...]) -> Non
 def bind_round(render: Render, scope: Scope, key: str, value: str, number: Any) -> None:
     """Record the context variables on which the loop's variables depend in this round.
 
-    In a loop over a map of the context, both names of the loop depend only on the current item. ``forloop``
-    depends on the whole map. As in pongo2, only a loop over a map sets the second name.
-
-    ``number`` is the value of the loop's first name. In a loop over a map, ``number`` is the key of the item.
-    If both names of such a loop are the same, ``number`` is the value of the item.
+    ``number`` is the value of the loop's first variable.
     """
     reads, iterated = trace_of(render).loops[-1]
     is_map = isinstance(iterated, dict)
     item = reads
+    # In a loop over a map of the context, both variables depend only on the current item.
+    # If both names are the same, `number` is the value of the item instead of its key.
     if is_map and isinstance(number, str) and len(reads) == 1 and key != value:
         name = below(render.context, next(iter(reads)), (number,))
         item = {name: None}
     scope[_READS + key] = item
+    # As in pongo2, only a loop over a map sets the second name.
     if value and is_map:
         scope[_READS + value] = item
     scope[_READS + "forloop"] = reads
@@ -482,25 +470,20 @@ def open_branches(render: Render) -> None:
 
 
 def decided(render: Render, depth: int, value: Any) -> Any:
-    """Record the names on which a condition depends.
-
-    The text of the condition's own branch depends on these names. The text of each later branch depends on
-    them, too, because a later branch runs only if this condition is false.
-    """
+    """Record the names on which a condition depends. Return ``value``."""
     trace = trace_of(render)
     reads = trace.take(depth).reads
+    # Later branches depend on these names, too, because they run only if this condition is false.
     trace.control[-1].update(reads)
     trace.add(reads)
     return value
 
 
 def iterated(render: Render, depth: int, value: Any) -> Any:
-    """Record the names on which a loop depends. Return the iterated value.
-
-    A loop over a text counts as a comparison of the text, because its body can compare each character.
-    """
+    """Record the names on which a loop depends. Return the iterated value."""
     trace = trace_of(render)
     reads = trace.take(depth).reads
+    # The body of a loop over a text can compare each character.
     if isinstance(value, str):
         trace.compared.update(reads)
     trace.control[-1].update(reads)
@@ -512,8 +495,7 @@ def iterated(render: Render, depth: int, value: Any) -> Any:
 def decided_by_statements(render: Render, compares: bool) -> None:
     """Record that the branches of a `tree.Capture` depend on all names used since the last call of `run`.
 
-    The statement renders its body to a text, and this text can decide which branch runs. ``compares`` tells
-    whether the statement compares the text with an earlier text.
+    ``compares`` is true if the statement compares the text of its body with an earlier text.
     """
     trace = trace_of(render)
     trace.control[-1].update(trace.frames[0].reads)
@@ -526,10 +508,8 @@ def close_branches(
 ) -> None:
     """Record the end of a condition or loop.
 
-    ``names`` are the names that the branches have bound. From now on, the values of these names also depend
-    on the condition, or on the value over which the loop iterates.
-
-    ``number`` is the index of the condition or loop in ``trace.runs``, or -1 in a captured body.
+    * ``number``: the index of the statement in ``trace.runs``, or -1 in a captured body
+    * ``names``: the names that the branches have bound. Their values now also depend on the condition.
     """
     trace = trace_of(render)
     count, because = trace.counts.pop(), tuple(trace.conditions())

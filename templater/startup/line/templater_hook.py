@@ -1,18 +1,13 @@
 """The entry point of an installed hook line: load templater's modules from one file, then run the hook.
 
-Finding and reading forty files takes longer than running them. So a hook loads its modules from one file, and
-adds them to ``sys.modules`` group by group, without the import system.
+Finding and reading forty files takes longer than running them. So a hook adds the modules of one file to
+``sys.modules`` group by group, without the import system.
 
-The file is in the package's ``__pycache__`` and is trusted like the compiled modules there. A group is used
-only if each of its sources has the recorded mtime and size. ``hook install`` and ``hook status`` call a hook
-with ``--probe``. If the file is missing or out of date, this hook writes the file (``startup.bundle``).
+The file is in the package's ``__pycache__`` and is trusted like the compiled modules there. The hook uses a
+group of modules if each source has the recorded mtime and size.
 
-If a container runtime starts a hook, the hook writes neither this file nor Python's compiled modules. There
-are two reasons:
-
-* A user who reads ``__pycache__`` can delay the write for ever.
-* If the hook started another process for the write, the runtime could move that process to the container's
-  root filesystem.
+A hook with ``--probe`` writes a missing or outdated file (``startup.bundle``). ``hook install`` and ``hook
+status`` use this option.
 """
 
 import marshal
@@ -73,6 +68,9 @@ def main() -> "NoReturn":
 
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:  # it would print a traceback
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    # A hook of a container runtime writes neither the bundle nor Python's compiled modules. A user who reads
+    # __pycache__ could delay the write for ever. If the hook started another process for the write, the
+    # runtime could move that process to the container's root filesystem.
     sys.dont_write_bytecode |= sys.argv[-1] != PROBE or not belongs_to_this_user()
     gc.set_threshold(100_000, 50, 50)  # the process is short-lived, so collecting garbage rarely pays
     modules = Modules(opened())
@@ -100,10 +98,9 @@ def end_without_modules(error: Exception) -> "NoReturn":
 def belongs_to_this_user() -> bool:
     """Return whether this process belongs to root or to the owner of the package.
 
-    Only these users may write compiled modules, because the owner of the package will run them. The root user
-    of a user namespace does not count as root here. Files that this root user writes belong to a user of a
-    container.
+    The root user of a user namespace does not count as root.
     """
+    # Only these users may write compiled modules.
     try:
         if posix.stat(PACKAGE).st_uid == posix.geteuid():
             return True
@@ -112,6 +109,7 @@ def belongs_to_this_user() -> bool:
         return False
     rows = posix.read(fd, 4096).split()
     posix.close(fd)
+    # Files that the root user of a user namespace writes belong to a user of a container.
     return posix.geteuid() == 0 and rows == [b"0", b"0", b"4294967295"]
 
 
@@ -136,14 +134,12 @@ def opened() -> int:
 
 
 def substitute(qualname: str, start: int, end: int) -> "Callable[..., Any]":
-    """Return a substitute for a rarely called function.
-
-    The first call of the substitute loads the code of the function. The substitute needs the globals of the
-    function's module. So ``Modules.run`` gives each module a copy of ``substitute`` with these globals.
-    """
+    """Return a substitute for a rarely called function. The first call loads the function's code."""
 
     # without annotations, because Python would store them for each of these functions
     def rare(*arguments, _rare=(qualname, start, end), **named):  # type: ignore[no-untyped-def]
+        # The substitute needs the globals of the function's module. So ``Modules.run`` gives each module a
+        # copy of ``substitute`` with these globals.
         return __loader__.load_function(__name__, *_rare)(*arguments, **named)  # type: ignore[name-defined]
 
     rare.__name__ = rare.__qualname__ = qualname  # the compiler imports a function by its name
@@ -151,10 +147,8 @@ def substitute(qualname: str, start: int, end: int) -> "Callable[..., Any]":
 
 
 def find_definition(name: str) -> object:
-    """Load a late definition: a class or function that a module gets when code first uses its name.
-
-    ``Modules.run`` gives each module with late definitions a copy of this function as ``__getattr__``.
-    """
+    """Load a late definition: a class or function that a module gets when code first uses its name."""
+    # ``Modules.run`` gives each module with late definitions a copy of this function as ``__getattr__``.
     return __loader__.load_definition(__here__, name)  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -211,9 +205,9 @@ class Modules:
     def read(self, start: int, end: int) -> memoryview:
         """Read a part of the file. The next call overwrites the result.
 
-        Each call reuses one buffer, because an allocation costs more than the read. Raises EOFError if the
-        file ends before ``end``.
+        Raises EOFError if the file ends before ``end``.
         """
+        # Each call reuses one buffer, because an allocation costs more than the read.
         size = end - start
         if size > len(self.buffer):
             if end > posix.fstat(self.fd).st_size:
@@ -274,14 +268,14 @@ class Modules:
         return True
 
     def run(self, name: str, file: str, is_package: bool, code: "Any", late: "tuple[str | int, ...]") -> None:
-        """Run a module. ``late`` has the name of each late definition, and the start and end of its code.
+        """Run the module's code. A late definition is loaded only when code first uses its name.
 
-        A late definition is loaded when code first uses its name. The module gets no spec, because both
-        making a spec and importing a module with a spec take time.
+        ``late`` has the name of each late definition, and the start and the end of its code.
         """
         parent, _, tail = name.rpartition(".")
         if parent and parent not in sys.modules:  # the parent package is not in this group
             __import__(parent)
+        # The module gets no spec: making a spec and importing a module with a spec take time.
         module = sys.modules[name] = type(sys)(name)
         if is_package:
             module.__path__ = [file.rpartition("/")[0]]
@@ -306,11 +300,7 @@ class Modules:
             self.functions = bytes(self.read(self.start + self.ends[0], self.start + self.ends[1]))
 
     def load_definition(self, module: "ModuleType", name: str) -> object:
-        """Load a late class or function of a module, and return it. Raises AttributeError for other names.
-
-        A signal handler can load the same definition at the same time. The module then keeps the definition
-        that was loaded first.
-        """
+        """Load a late class or function of a module, and return it. Raises AttributeError for other names."""
         late: Any = module.__late__
         if name not in late:
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
@@ -322,6 +312,8 @@ class Modules:
             code = marshal.loads(definition_of(module.__file__, module.__name__, name))  # type: ignore[arg-type]  # noqa: S302
         made: dict[str, Any] = {}
         exec(code, module.__dict__, made)  # noqa: S102
+        # A signal handler can load the same definition at the same time. The module then keeps the definition
+        # that was loaded first.
         return module.__dict__.setdefault(name, made[name])
 
     def load_function(self, module: str, qualname: str, start: int, end: int) -> "Callable[..., Any]":
@@ -343,14 +335,11 @@ class Modules:
         return function  # type: ignore[no-any-return]
 
     def stored(self, start: int, end: int) -> "Any":
-        """Return the code of a separately loaded definition from the file, or None if the file is damaged.
-
-        Read the code into a new buffer, because a signal handler can load another definition at the same
-        time.
-        """
+        """Return the code of a separately loaded definition from the file, or None if the file is damaged."""
         data: bytes | bytearray = self.functions[start:end]
         try:
             if not data:
+                # Use a new buffer, because a signal handler can load another definition at the same time.
                 data = bytearray(end - start)
                 if posix.preadv(self.fd, [data], self.start + self.ends[0] + start) != end - start:
                     return None

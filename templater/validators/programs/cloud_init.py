@@ -207,11 +207,9 @@ def _read(answer: Any, text: str) -> Iterator[Mistake]:
 
 
 def _child(node: Node | None, part: str | int) -> tuple[Node | None, Node | None]:
-    """Return the key node and the value node of a mapping's entry.
+    """Return the key node and the value node of a mapping's entry, or the node of a list's item twice.
 
-    For an item of a list, return its node twice.
-
-    ``part`` is the key's text or the index. Both nodes are None if the part is missing.
+    Both nodes are None if the entry or item is missing.
     """
     if isinstance(node, Sequence) and isinstance(part, int) and part < len(node.children):
         return node.children[part], node.children[part]

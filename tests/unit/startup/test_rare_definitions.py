@@ -56,11 +56,8 @@ sys.setprofile(record)
 HEAD = '''\
 """The classes and functions that a usual start of a container does not use.
 
-In the file of a hook's modules, the code of these definitions is marshalled separately. A class or function
-in ``LATE`` is loaded when code first uses its name. A function in ``RARE`` is loaded at its first call.
-``RARE`` has methods, and functions whose name a usual start uses without a call.
-
-A wrong list only costs time. A list can lack a definition, or contain a definition that a usual start uses.
+A hook loads a definition in ``LATE`` when code first uses its name. A hook loads a function or method in
+``RARE`` at its first call. A wrong list only costs time.
 
 ``pytest tests/unit/startup/test_rare_definitions.py --update`` writes this file.
 """
@@ -184,9 +181,7 @@ def rare_now(calls: set[tuple[str, str]], late: Names) -> Names:
 
 
 @pytest.mark.slow
-def test_the_lists_named_late_and_rare_contain_large_definitions_that_a_usual_start_does_not_use(
-    used, update
-):
+def test_large_definitions_unused_at_a_usual_start_are_listed(used, update):
     calls, _ = used
     late = late_now(calls)
     rare = rare_now(calls, late)
@@ -218,7 +213,7 @@ def text_of(late: Names, rare: Names) -> str:
 
 
 @pytest.mark.slow
-def test_a_usual_start_needs_no_definition_or_function_from_the_late_and_rare_lists(used):
+def test_usual_start_needs_no_late_definition_or_rare_function(used):
     calls, loaded = used
     called = []
     for name, functions in RARE.items():
@@ -229,7 +224,7 @@ def test_a_usual_start_needs_no_definition_or_function_from_the_late_and_rare_li
     assert {each for each in loaded if each[1] != "__path__"} == set()
 
 
-def test_each_definition_in_the_late_and_rare_lists_exists_and_can_be_loaded_later():
+def test_each_definition_in_the_late_and_rare_lists_can_be_loaded():
     for name, listed in LATE.items():
         assert {*listed} <= {*definitions_of(name)}
         for each in listed:
@@ -246,7 +241,7 @@ def test_each_definition_in_the_late_and_rare_lists_exists_and_can_be_loaded_lat
 
 
 @pytest.mark.slow
-def test_each_function_in_the_bundle_uses_the_same_late_definitions_as_its_source():
+def test_bundled_function_uses_same_late_definitions_as_its_source():
     """Names are replaced in the syntax tree, which could also change a local variable with the same name."""
     total = 0
     for name in (name for group in bundle.GROUPS for name in group):
@@ -359,7 +354,7 @@ def module(tmp_path, monkeypatch):
     return sys.modules["example"]
 
 
-def test_the_first_call_of_a_rare_function_loads_its_code_into_the_same_function_object(module):
+def test_first_call_of_a_rare_function_loads_its_code(module):
     before = module.add
     assert (before.__name__, before.__qualname__, before.__module__) == ("add", "add", "example")
     assert before.__code__.co_filename.endswith("templater_hook.py")
@@ -382,12 +377,12 @@ def test_rare_recursive_functions_and_methods_work_as_usual(module):
     assert module.Child().size == 1
 
 
-def test_calling_a_rare_function_without_its_argument_raises_the_usual_type_error(module):
+def test_rare_function_without_argument_raises_the_usual_type_error(module):
     with pytest.raises(TypeError, match=r"^add\(\) missing 1 required positional argument: 'a'$"):
         module.add()
 
 
-def test_the_traceback_of_a_rare_function_has_the_lines_of_its_source(module):
+def test_traceback_of_rare_function_has_lines_of_its_source(module):
     with pytest.raises(ValueError, match="x") as caught:
         module.fail()
     last = caught.traceback[-1]
@@ -498,7 +493,7 @@ def test_a_late_definition_is_loaded_when_code_first_uses_its_name(late_modules)
     assert using.Own("x").told.__func__ is defining.Base.told
 
 
-def test_an_except_clause_does_not_load_the_class_that_it_names(late_modules):
+def test_an_except_clause_does_not_load_its_exception_class(late_modules):
     """Loading could fail, for example for lack of memory, and the next clauses would not run."""
     _, using, loaded = late_modules
     assert using.other() == (3,)
@@ -515,7 +510,7 @@ def test_a_late_definition_can_be_imported_from_another_module(late_modules):
     assert (made.__module__, made.__qualname__) == ("root.a.defining", "Late")
 
 
-def test_a_missing_attribute_of_a_module_with_definitions_that_load_later_raises_the_usual_error(
+def test_a_module_with_late_definitions_raises_the_usual_attribute_error(
     late_modules,
 ):
     defining, _, _ = late_modules
@@ -525,7 +520,7 @@ def test_a_missing_attribute_of_a_module_with_definitions_that_load_later_raises
 
 
 @pytest.mark.parametrize("data", [b"", b"i\0\0\0\0" * 2_000], ids=["missing", "another value"])
-def test_a_late_definition_is_compiled_from_its_source_if_the_file_is_damaged(data, late_modules):
+def test_late_definition_is_compiled_from_source_after_any_damage(data, late_modules):
     defining, using, loaded = late_modules
     defining.__loader__.functions = data
     assert using.raised() == (True, 2)
@@ -533,12 +528,12 @@ def test_a_late_definition_is_compiled_from_its_source_if_the_file_is_damaged(da
 
 
 @pytest.mark.parametrize("data", [b"", b"i\0\0\0\0" * 2_000], ids=["missing", "another value"])
-def test_a_rare_function_is_compiled_from_its_source_if_the_file_is_damaged(data, module):
+def test_rare_function_is_compiled_from_source_after_any_damage(data, module):
     module.__loader__.functions = data
     assert module.add(1) == (1, 2, (), 3, {})
 
 
-def test_a_damaged_stored_definition_raises_an_import_error_if_an_upgrade_removed_it_from_the_source(
+def test_damaged_definition_missing_in_the_source_raises_import_error(
     late_modules,
 ):
     defining, using, _ = late_modules
@@ -548,9 +543,7 @@ def test_a_damaged_stored_definition_raises_an_import_error_if_an_upgrade_remove
         using.raised()
 
 
-def test_a_late_definition_is_loaded_once_even_if_a_signal_handler_also_loads_the_definition(
-    late_modules, monkeypatch
-):
+def test_late_definition_is_loaded_once_despite_a_signal_handler(late_modules, monkeypatch):
     defining, _, _ = late_modules
     modules, seen = defining.__loader__, []
     stored = modules.stored

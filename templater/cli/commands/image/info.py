@@ -205,7 +205,10 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def date(seconds: int | None) -> str:
-    """Format a time. Return "" for None or 0 (unknown), and the number itself if it is out of range."""
+    """Format a time. Return "" if the time is unknown, which means None or 0.
+
+    If the time is out of range, return the number of seconds.
+    """
     if not seconds:
         return ""
     try:

@@ -305,7 +305,7 @@ def _fields(options_: dict[str, Any]) -> dict[str, Any]:
 
 
 def _triggers(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Check the triggers. The daemons accept any word, but an unknown word is most likely a mistake."""
+    """Return the words in the values of an option. Raises UsageError if a word is not a trigger."""
     triggers = tuple(part for value in values for part in value.split(",") if part)
     for trigger in triggers:
         if trigger not in TRIGGERS:

@@ -57,7 +57,7 @@ def text_of(image: StoredImage) -> str:
 
 
 def edited(image: StoredImage, text: str) -> StoredImage:
-    """Return an image with the values of a YAML text. Raises InputError if the text is invalid."""
+    """Return a copy of ``image`` with the values in a YAML text. Raises InputError if the text is invalid."""
     import yaml
 
     from ....distribution.remotes import load_yaml

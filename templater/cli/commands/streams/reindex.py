@@ -121,7 +121,7 @@ def write_tables(origin: UrlStream, described: tuple[Described, ...], limits: Gi
 
 
 def _within(limits: Given, seconds: float) -> Given:
-    """Return the limits for one table: at most ``seconds`` for reading the image and rendering together."""
+    """Return the limits for one table: reading and rendering together take at most ``seconds``."""
     shorter, most = copy(limits), max(1, int(seconds))
     shorter.rendering = {**limits.rendering, "total": most}
     shorter.command = {"processor": most, **limits.command}
