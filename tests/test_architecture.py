@@ -219,7 +219,7 @@ def drawing() -> str:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_a_folder_imports_only_the_folders_that_its_docstring_lists(folder):
+def test_a_folder_imports_exactly_the_folders_in_its_docstring(folder):
     text = ast.get_docstring(tree(folder)) or ""
     assert len(text.split()) >= 8, "a folder says what it is for"
     assert graph()[folder] <= allowed(folder)
@@ -291,7 +291,7 @@ def test_pure_modules_neither_open_files_nor_print():
     assert not wrong, "\n".join(wrong)
 
 
-def test_only_entry_point_modules_call_print():
+def test_only_entry_point_modules_call_the_print_function():
     wrong = [
         f"{module}:{node.lineno}"
         for module in MODULES
@@ -335,7 +335,7 @@ def test_importing_the_package_loads_no_submodule():
 
 
 @pytest.mark.parametrize("module", sorted(LEAN & set(MODULES)))
-def test_a_module_that_a_hook_may_load_imports_only_modules_that_a_hook_may_load(module):
+def test_a_hook_module_may_import_only_hook_modules(module):
     wrong = []
     for found in imports(module):
         target = own(found.target)
@@ -364,7 +364,7 @@ def loaded(names: list[str]) -> set[str]:
     return set(answer.stdout.split())
 
 
-def test_importing_all_modules_that_a_hook_may_load_loads_no_other_modules_of_templater():
+def test_importing_all_hook_modules_loads_no_other_templater_modules():
     names = [f"templater.{m}".rstrip(".") for m in sorted(LEAN & set(MODULES)) if m != PUBLIC]
     got = loaded(names)
     ours = {own(name) for name in got if name.split(".")[0] == "templater"}
@@ -402,7 +402,7 @@ WITHOUT_SLOTS = words("""
 """)
 
 
-def test_every_data_class_is_frozen_and_has_slots_unless_it_is_a_listed_exception():
+def test_every_unlisted_data_class_is_frozen_and_has_slots():
     """Plans, images and reports are shared between instances, hosts and passes."""
     found = [
         pair

@@ -163,7 +163,7 @@ def test_the_documented_json_keys_equal_the_printed_json_keys(folder):
     check_keys({heading: keys for heading, keys in said.items() if heading not in LIVE}, found)
 
 
-def test_the_documented_json_keys_of_a_running_instance_equal_the_printed_json_keys(incus, capfd):  # noqa: F811
+def test_documented_and_printed_keys_of_running_instances_are_equal(incus, capfd):  # noqa: F811
     found = {}
 
     def diff():
@@ -206,7 +206,7 @@ def test_all_exit_codes_are_documented():
 
 
 @pytest.mark.slow
-def test_a_command_that_fails_prints_nothing_to_standard_output(folder):
+def test_a_failed_command_prints_nothing_to_standard_output(folder):
     done = run_templater(["preview", "nosuch", "--json"], cwd=folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr

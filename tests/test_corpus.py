@@ -160,7 +160,7 @@ def test_a_real_image_renders_as_recorded(image: str, dialect: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("image", images())
-def test_explain_shows_the_same_lines_as_the_rendered_files_of_a_real_image(image: str):
+def test_explained_lines_equal_the_rendered_files_of_real_images(image: str):
     opened = open_image(folder(image))
     options = RenderOptions(INCUS, clock=1.0, seed=1)
     for instance in map(instance_named, IMAGES[image]["instances"]):
@@ -230,7 +230,7 @@ def without_nil(recorded: dict) -> dict:
 
 @pytest.mark.parametrize("yaml", ["v2", "v4"])
 @pytest.mark.parametrize("image", sorted(IMAGES))
-def test_a_real_metadata_yaml_is_decoded_as_the_go_parser_decodes_it(image: str, yaml: str):
+def test_templater_and_go_agree_on_real_metadata_files(image: str, yaml: str):
     wanted = json.loads((CORPUS / "golden_meta" / f"{image}.json").read_text())
     source = open_image(folder(image)).read_metadata()
     if "error" in wanted:

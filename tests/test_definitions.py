@@ -74,7 +74,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_definition_with_a_recorded_build_failure_gives_an_error_with_a_position(name):
+def test_a_definition_with_a_recorded_failure_gives_an_error(name):
     path = str(FOLDER / f"errors/{name}.yaml")
     place, message = FAILURES[name]
     with pytest.raises(TemplaterError) as caught:
@@ -83,7 +83,7 @@ def test_a_definition_with_a_recorded_build_failure_gives_an_error_with_a_positi
     assert message in caught.value.message
 
 
-def test_a_definition_with_the_lxd_agent_generator_is_recognised_as_a_definition_for_lxd_imagebuilder():
+def test_the_lxd_agent_generator_identifies_a_definition_for_lxd_imagebuilder():
     image = open_definition(str(FOLDER / "errors/f.yaml"), Choice())
     assert image.definition.program == "lxd-imagebuilder"
     assert (
@@ -131,7 +131,7 @@ def test_every_variant_of_a_sample_definition_renders(path):
         for number, path in enumerate(SAMPLES)
     ],
 )
-def test_a_sample_definition_has_only_findings_that_the_test_file_explains(path):
+def test_a_sample_definition_has_only_explained_findings(path):
     hosts = ("incus", "lxd")
     report = check_report(
         str(path), hosts=hosts, choice=Choice(("image.serial=1",)), all_variants=True, at_least="info"

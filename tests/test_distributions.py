@@ -88,7 +88,7 @@ def test_the_wheel_contains_man_pages_and_completion_scripts(built, tmp_path):
     assert packed == {str(path.relative_to(tmp_path)): path.read_text("utf-8") for path in pages}
 
 
-def test_the_software_bill_of_materials_names_each_dependency_with_its_version(built, tmp_path):
+def test_the_software_bill_of_materials_contains_each_dependency_with_its_version(built, tmp_path):
     """cyclonedx-py validates the list by the schema of CycloneDX 1.6."""
     if find_spec("cyclonedx_py") is None:
         lack("needs cyclonedx-bom: pip install cyclonedx-bom")

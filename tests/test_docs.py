@@ -56,7 +56,7 @@ def test_the_terminal_sessions_on_a_page_give_the_shown_output(page, tmp_path, u
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if ">>> " in page.read_text()], ids=page_name)
-def test_the_python_examples_of_a_page_run(page, tmp_path, monkeypatch):
+def test_the_python_examples_of_a_page_succeed(page, tmp_path, monkeypatch):
     Stage.set_up(tmp_path)
     monkeypatch.chdir(tmp_path)
     failed, tried = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS)
@@ -142,7 +142,7 @@ def test_every_documentation_page_is_in_the_index():
     assert len(pages) == len(set(pages))
 
 
-def test_the_security_page_lists_only_existing_commands_as_unsandboxed():
+def test_the_unsandboxed_commands_on_the_security_page_exist():
     """The page lists the commands that render in their own process."""
     sentence = re.search(
         r"^\* (.*?) render in their own process", (ROOT / "docs/security.md").read_text(), re.M
@@ -151,7 +151,7 @@ def test_the_security_page_lists_only_existing_commands_as_unsandboxed():
     assert not set(re.findall("`([a-z]+)`", sentence[1])) - set(command.list_commands(Context(command)))
 
 
-def test_every_command_in_the_readme_list_about_json_has_the_json_option():
+def test_commands_in_the_readme_list_have_the_json_option():
     row = re.search(r"^\| feed another program \|.*", (ROOT / "README.md").read_text(), re.M)
     assert row
     words = re.findall("`([a-z][a-z ]*)`", row[0])
@@ -212,7 +212,7 @@ def commands_in_tables() -> list[str]:
 
 
 @pytest.mark.slow
-def test_every_command_in_a_table_of_the_docs_runs(tmp_path):
+def test_every_command_in_a_table_of_the_docs_can_be_run(tmp_path):
     """In the order of the pages, as a reader would try them one after the other."""
     stage = Stage.set_up(tmp_path)
     (tmp_path / ".bin/incus").write_text(INCUS)
@@ -241,7 +241,7 @@ def test_every_command_in_a_table_of_the_docs_runs(tmp_path):
     assert not failed
 
 
-def test_the_readme_is_short_and_names_each_tool_that_the_benchmark_compares():
+def test_the_readme_is_short_and_mentions_each_tool_of_the_benchmark():
     lines = (ROOT / "README.md").read_text().splitlines()
     assert len(lines) <= 150
     table = "\n".join(lines[lines.index("## Compared with other tools") :])
@@ -273,22 +273,22 @@ RUN_BY = {
     ("docs/contributing.md", "pip install --require-hashes"): ".ci/run::--require-hashes",
     ("docs/contributing.md", "pip install -e '.[docs]'"): "tests/test_site.py::site",
     ("docs/installing.md", "python3 -m venv"): "tests/test_distributions.py::test_the_wheel_works_in_an_empty_virtual_environment",
-    ("docs/installing.md", "install -m 755"): "tests/test_zipapp.py::test_hook_status_accepts_a_hook_line_that_runs_a_zipapp",
+    ("docs/installing.md", "install -m 755"): "tests/test_zipapp.py::test_the_hook_status_command_accepts_a_hook_line_that_runs_a_zipapp",
     ("docs/installing.md", "apt install"): "tests/live/test_clean_debian.py::test_templater_works_on_a_new_debian_system",
     ("docs/language.md", "python -m tests.differential"): "tests/differential/test_differential.py::test_",
-    ("docs/lxc.md", "lxc-create -n web1"): "tests/live/test_lxc_template.py::test_lxc_create_makes_a_container_from_an_image_on_a_server",
+    ("docs/lxc.md", "lxc-create -n web1"): "tests/live/test_lxc_template.py::test_the_lxc_create_command_makes_a_container_from_an_image_on_a_server",
     ("docs/lxc.md", "printf"): "tests/live/test_lxc_template.py::test_an_ordinary_user_creates_and_starts",
-    ("docs/nspawn.md", "mkdir"): "tests/live/test_recipes.py::test_the_recipe_for_nspawn_makes_a_machine",
+    ("docs/nspawn.md", "mkdir"): "tests/live/test_recipes.py::test_the_nspawn_recipe_makes_a_machine",
     ("docs/page.md", "templater watch"): "tests/page/test_page_in_browser.py::test_editing_a_key_in_the_form_changes_the_preview",
     ("docs/page.md", ".venv/bin/pip"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
-    ("docs/podman.md", "image="): "tests/live/test_recipes.py::test_the_recipe_for_podman_makes_a_container",
-    ("docs/publishing.md", "images.example.com {"): "tests/live/test_streams.py::test_a_web_server_with_the_configuration_of_the_docs",
-    ("docs/publishing.md", "incus remote add"): "tests/live/test_streams.py::test_a_web_server_with_the_configuration_of_the_docs",
-    ("docs/publishing.md", "server {"): "tests/live/test_streams.py::test_a_web_server_with_the_configuration_of_the_docs",
-    ("docs/publishing.md", "set -eu"): "tests/live/test_streams.py::test_the_upload_script_of_the_docs",
+    ("docs/podman.md", "image="): "tests/live/test_recipes.py::test_the_podman_recipe_makes_a_container",
+    ("docs/publishing.md", "images.example.com {"): "tests/live/test_streams.py::test_a_web_server_with_documented_configuration",
+    ("docs/publishing.md", "incus remote add"): "tests/live/test_streams.py::test_a_web_server_with_documented_configuration",
+    ("docs/publishing.md", "server {"): "tests/live/test_streams.py::test_a_web_server_with_documented_configuration",
+    ("docs/publishing.md", "set -eu"): "tests/live/test_streams.py::test_the_documented_upload_script",
     ("docs/publishing.md", "templater streams reindex"): "tests/live/test_serve.py::test_incus_downloads_images_through_redirects",
     ("docs/serving.md", ".venv/bin/pip install"): "tests/test_docs.py::test_the_first_command_of_the_readme_works",
-    ("docs/serving.md", "templater serve"): "tests/live/test_serve.py::test_a_client_lists_and_exports_every_image",
+    ("docs/serving.md", "templater serve"): "tests/live/test_serve.py::test_a_client_can_list_and_export_every_image",
 }  # fmt: skip
 
 

@@ -137,7 +137,7 @@ def skip_without_root(case):
 
 
 @pytest.mark.parametrize(("case", "trigger"), GOOD)
-def test_after_an_apply_the_diff_is_empty_and_a_second_apply_changes_nothing(case, trigger, tmp_path):
+def test_diff_and_apply_find_no_changes_after_an_earlier_apply(case, trigger, tmp_path):
     skip_without_root(case)
     folder = a_rootfs(case, tmp_path)
     with DirectoryRootfs(str(folder)) as rootfs:
@@ -151,7 +151,7 @@ def test_after_an_apply_the_diff_is_empty_and_a_second_apply_changes_nothing(cas
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("case", "trigger"), GOOD)
-def test_the_plan_is_the_same_for_a_root_filesystem_in_memory_and_on_disk(case, trigger, tmp_path):
+def test_the_plan_is_equal_in_memory_and_on_disk(case, trigger, tmp_path):
     skip_without_root(case)
     folder = tmp_path / "rootfs"
     folder.mkdir()

@@ -43,12 +43,12 @@ def test_the_recorded_daemon_cases_exist() -> None:
 
 
 @pytest.mark.parametrize("case", named([case for case in CASES if only_starts(case)]))
-def test_the_files_after_create_and_start_match_the_files_of_incus(case: dict[str, Any]) -> None:
+def test_creating_and_starting_gives_the_same_files_as_incus(case: dict[str, Any]) -> None:
     Replay(case, INCUS_DEBIAN).run()
 
 
 @pytest.mark.parametrize("case", named([case for case in CASES if not only_starts(case)], every=3))
-def test_a_replay_of_an_instance_lifecycle_gives_the_results_recorded_from_incus(
+def test_a_replayed_lifecycle_gives_the_results_recorded_from_incus(
     case: dict[str, Any],
 ) -> None:
     skip_without_root(case, "42_uid_gid_mode", "175_create_and_copy_same_file_modes", "n43_by_hand")

@@ -53,14 +53,14 @@ def test_the_github_configuration_is_valid(schema, pattern):
     run("check_jsonschema", "--builtin-schema", schema, *files)
 
 
-def test_the_github_workflow_tests_every_folder_of_pure_modules_on_macos_and_windows():
+def test_every_pure_folder_is_tested_on_macos_and_windows():
     workflow = (GITHUB / "workflows" / "ci.yml").read_text()
     tested = set(re.findall(r"tests/unit/(\w+)", workflow))
     # simulation is pure as well, but its tests compare it with a directory on the disk
     assert tested == {folder for folder in PURE if (ROOT / "tests/unit" / folder).exists()} - {"simulation"}
 
 
-def test_the_github_workflows_have_only_read_permission_and_pin_actions_by_commit():
+def test_github_workflows_have_read_only_permission_and_pinned_actions():
     for path in GITHUB.glob("workflows/*.yml"):
         text = path.read_text()
         assert re.findall(r"^ *permissions:(.*(?:\n +.*)?)", text, re.MULTILINE) == ["\n  contents: read"]

@@ -36,7 +36,7 @@ def test_the_recorded_daemon_cases_exist() -> None:
         for number, case in enumerate(CASES)
     ],
 )
-def test_a_replay_of_an_instance_lifecycle_gives_the_results_recorded_from_lxd(
+def test_a_replayed_lifecycle_gives_the_results_recorded_from_lxd(
     case: dict[str, Any],
 ) -> None:
     skip_without_root(case, "175_create_and_copy_same_file_modes")
@@ -44,7 +44,7 @@ def test_a_replay_of_an_instance_lifecycle_gives_the_results_recorded_from_lxd(
 
 
 @pytest.mark.xfail(reason="no recording: a real LXD has to delete a linked template first", strict=True)
-def test_a_recorded_case_confirms_that_lxd_deletes_a_template_that_is_a_symlink() -> None:
+def test_a_recorded_case_confirms_that_lxd_deletes_a_template_symlink() -> None:
     """``Replay.do_tpl_delete`` removes the symlink, as LXD's source does. Only a recording can confirm it."""
     for case in CASES:
         linked = ""

@@ -409,7 +409,7 @@ def test_the_predicted_outcome_equals_the_recorded_outcome(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_templater_predicts_at_least_98_percent_of_the_recorded_outcomes_of_a_host(name: str) -> None:
+def test_at_least_98_percent_of_recorded_outcomes_are_predicted(name: str) -> None:
     of_host = [record for (host, _), record in records().items() if host == name]
     known = [record for record in of_host if not unknown(record, HOSTS[name])]
     assert len(known) >= 0.98 * len(of_host)
@@ -436,7 +436,7 @@ def test_a_predicted_error_has_the_recorded_text_of_the_daemon(name: str) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDS)
-def test_the_predictions_for_single_files_agree_with_the_recorded_result_of_the_start(name: str) -> None:
+def test_predictions_for_single_files_agree_with_the_recorded_result(name: str) -> None:
     wrong = []
     for (host, situation), record in records().items():
         if host != name or record.get("order_dependent") or "rules" not in record["setup"]:

@@ -44,7 +44,7 @@ def version_of(pin: Requirement) -> str:
 DEBIAN_13 = pins("debian-13.txt")
 
 
-def test_a_console_command_has_the_name_of_the_python_distribution_so_that_uvx_finds_the_command():
+def test_a_console_command_has_the_distribution_name_for_uvx():
     assert PROJECT["scripts"][PROJECT["name"]] == PROJECT["scripts"]["templater"]
 
 
@@ -71,7 +71,7 @@ def test_the_oldest_accepted_version_of_each_dependency_is_tested(name):
 
 
 @pytest.mark.parametrize("name", ["newest.txt", "oldest.txt"])
-def test_the_package_lists_for_ci_contain_a_hash_for_each_package(name):
+def test_each_package_in_the_lists_for_ci_has_a_hash(name):
     found = pins(name)
     assert set(ACCEPTED) <= set(found)
     assert all(version_of(pin) for pin in found.values())

@@ -28,14 +28,14 @@ def test_the_report_picture_in_the_docs_shows_the_current_report(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_picture_of_the_live_page_in_the_docs_shows_the_current_page():
+def test_the_docs_contain_a_picture_of_the_current_page():
     pytest.importorskip("playwright", reason="needs playwright: pip install playwright")
     if shutil.which("chromium") is None:
         pytest.skip("needs chromium")
     assert (pictures.FOLDER / "page.txt").read_text("utf-8") == pictures.page()
 
 
-def test_the_documentation_pictures_are_few_and_small_and_load_no_other_file():
+def test_documentation_pictures_are_small_and_load_no_other_file():
     files = sorted(path.name for path in pictures.FOLDER.iterdir())
     pages = ["report.png", "report.txt", "page.png", "page.txt"]
     assert files == sorted([*pages, *(f"{name}.svg" for name in pictures.TERMINALS)])

@@ -74,11 +74,11 @@ def elsewhere(modules, names, without=("apply", "DirectoryRootfs")):
     return done.stdout
 
 
-def test_preview_and_diff_work_without_the_system_calls_that_macos_lacks():
+def test_preview_and_diff_need_only_system_calls_available_on_macos():
     assert elsewhere([], NO_MACOS_NAMES) == "mac1\n--- /dev/null\n"
 
 
-def test_preview_and_diff_work_without_the_modules_that_windows_lacks():
+def test_preview_and_diff_need_only_modules_available_on_windows():
     assert elsewhere(NO_WINDOWS_MODULES, NO_MACOS_NAMES + NO_WINDOWS_NAMES) == "mac1\n--- /dev/null\n"
 
 
@@ -87,7 +87,7 @@ def test_every_public_name_can_be_imported():
         assert getattr(templater, name) is not None
 
 
-def test_the_package_is_an_ordinary_module_and_tests_can_patch_its_functions():
+def test_tests_can_patch_functions_of_the_package():
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import types, unittest.mock\n"
@@ -152,7 +152,7 @@ def test_the_name_of_an_instance_must_be_a_string(name):
 
 
 @pytest.mark.parametrize("name", ["c1", "web_1", "web.1", "12", "-web", "web 1", "w\xe9b", "x" * 255])
-def test_names_of_other_container_runtimes_are_accepted(name):
+def test_instance_names_from_other_container_runtimes_are_accepted(name):
     assert templater.Instance(name).name == name
 
 
@@ -181,7 +181,7 @@ def test_the_instances_of_a_file_are_read_one_after_the_other(tmp_path):
         list(templater.read_instances(tmp_path / "nosuch.json"))
 
 
-def test_a_path_in_place_of_an_opened_image_or_rootfs_is_a_usage_error():
+def test_a_path_instead_of_an_image_causes_an_error():
     image, instance = templater.open_image(ROOT / "sample-images" / "alpine"), templater.read_instance()
     with pytest.raises(templater.TemplaterError, match="is not an image") as refused:
         templater.plan("sample-images/alpine", instance)

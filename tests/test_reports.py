@@ -91,7 +91,7 @@ def test_junit_reports_match_their_schema(images):
 
 
 @pytest.mark.slow  # only .ci/run gets the schema
-def test_junit_reports_of_tests_match_their_schema(tmp_path):
+def test_junit_reports_of_the_test_command_match_their_schema(tmp_path):
     if not XSD:
         assert not os.environ.get("CI"), "TEMPLATER_JUNIT_SCHEMA is not set"
         pytest.skip("NOT RUN: TEMPLATER_JUNIT_SCHEMA is not set")
@@ -109,7 +109,7 @@ def test_junit_reports_of_tests_match_their_schema(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_image_without_tests_is_an_error_only_if_coverage_is_required_or_no_image_has_tests(tmp_path):
+def test_untested_images_are_an_error_without_any_tested_image(tmp_path):
     """A workflow tests images/*/, and not every image has tests."""
     bare = shutil.copytree(ROOT / "sample-images/alpine", tmp_path / "bare", ignore=lambda *_: ["tests"])
     done = run_templater(["test", str(bare), IMAGES[0], "--json"])
@@ -173,7 +173,7 @@ def test_gitlab_reports_have_the_fields_in_the_documentation_of_gitlab(prefix, m
 
 
 @pytest.mark.slow
-def test_a_fingerprint_for_gitlab_does_not_depend_on_the_line_of_the_finding(tmp_path, monkeypatch, capsys):
+def test_a_gitlab_fingerprint_does_not_depend_on_the_line(tmp_path, monkeypatch, capsys):
     """GitLab compares the fingerprints of two branches, so a line added above must not change a fingerprint."""
 
     def fingerprints(text: str) -> set[str]:
@@ -229,7 +229,7 @@ def test_the_pre_commit_hook_in_the_docs_exists():
         ("a/rootfs/etc/hosts", False),
     ],
 )  # fmt: skip
-def test_the_pre_commit_hook_runs_only_for_the_files_of_an_image(name, wanted):
+def test_the_pre_commit_hook_ignores_files_outside_an_image(name, wanted):
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     assert bool(re.search(hook["files"], name)) is wanted
 
@@ -294,7 +294,7 @@ def test_documented_ci_workflows_can_check_images(kind, clone, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_pre_commit_program_installs_templater_from_a_clone_and_checks_an_image(clone, tmp_path):
+def test_the_pre_commit_program_can_install_and_run_templater(clone, tmp_path):
     """pre-commit installs a clone of this repository, and passes the names of several files of one image."""
     require("pre_commit")
     environment = {**os.environ, "PRE_COMMIT_HOME": str(tmp_path / "home"), "PIP_NO_COMPILE": "1"}

@@ -129,7 +129,7 @@ def bad_lines() -> list[Any]:
 
 
 @pytest.mark.parametrize("line", bad_lines())
-def test_invalid_lines_of_the_pongo2_suite_fail_with_the_error_texts_of_the_suite(
+def test_invalid_suite_lines_fail_with_the_expected_error_text(
     line: dict[str, Any],
 ) -> None:
     with pytest.raises(TemplateError) as raised:

@@ -152,7 +152,7 @@ def test_a_template_error_contains_the_recorded_error_text_of_pongo2(outcomes: O
 POSITION = re.compile(r"Line (\d+) Col (\d+)")
 
 
-def test_a_template_error_has_the_line_number_that_pongo2_reports(outcomes: Outcomes) -> None:
+def test_a_template_error_has_the_same_line_number_as_in_pongo2(outcomes: Outcomes) -> None:
     """The innermost position that pongo2 names: where macros wrap errors, that is the cause.
 
     An unclosed verbatim block is the exception: pongo2 names its end, and templater its beginning.
@@ -167,7 +167,7 @@ def test_a_template_error_has_the_line_number_that_pongo2_reports(outcomes: Outc
     assert not wrong, "\n".join(wrong[:20])
 
 
-def test_a_template_error_has_a_position_inside_the_template_and_an_explanation(outcomes: Outcomes) -> None:
+def test_a_template_error_has_a_position_inside_the_template(outcomes: Outcomes) -> None:
     for vector, got in errors(outcomes):
         if got.span is None:
             assert "clashes with macro" in got.message or "identifier" in got.message, vector.id

@@ -54,7 +54,7 @@ def test_the_zipapp_works_and_unpacks_no_files(built, python, tmp_path):
     assert list(built.parent.iterdir()) == [built]
 
 
-def test_hook_status_accepts_a_hook_line_that_runs_a_zipapp(built, python, tmp_path):
+def test_the_hook_status_command_accepts_a_hook_line_that_runs_a_zipapp(built, python, tmp_path):
     container = tmp_path / "lxc" / "web1"
     for name in ("metadata.yaml", "templates", "rootfs"):
         source = ROOT / "sample-images" / "debian-cloud" / name
@@ -73,9 +73,7 @@ def test_hook_status_accepts_a_hook_line_that_runs_a_zipapp(built, python, tmp_p
     ("kind", "package"),
     [("zstd", "backports.zstd or pyzstd (Debian: python3-pyzstd)"), ("lz4", "python3-lz4")],
 )
-def test_the_error_about_a_missing_compression_library_names_the_package_to_install(
-    built, python, kind, package, tmp_path
-):
+def test_the_error_about_a_missing_library_mentions_its_package(built, python, kind, package, tmp_path):
     image = tmp_path / "image.tar"
     with image.open("wb") as file, compressing(kind, file.write) as packed:
         packed.write(b"content" * 1000)

@@ -122,7 +122,7 @@ def test_an_image_source_can_be_inside_the_bundle(hook, bundle):
     assert hostname(bundle) == "own mine"
 
 
-def test_an_image_from_an_annotation_does_not_replace_the_instance_description_of_the_bundle(hook, bundle):
+def test_image_in_an_annotation_does_not_replace_the_description(hook, bundle):
     lay(bundle, IMAGE | {"instance.yaml": "name: own\nconfig: {user.x: mine}\n"})
     (bundle.parent / "images/web/templates/a.tpl").write_text(IMAGE["templates/a.tpl"])
     assert hook(source=f"{bundle.parent}/images/web") == 0
@@ -169,7 +169,7 @@ def test_a_root_filesystem_or_state_directory_is_refused_as_image_source(name, h
     check_refused(hook, bundle, source=f"{bundle}/{name}")
 
 
-def test_a_container_root_filesystem_of_any_name_is_refused_as_image_source(hook, bundle):
+def test_any_container_rootfs_is_refused_as_image_source(hook, bundle):
     (bundle / "rootfs").rename(bundle / "merged")
     (bundle / "rootfs/etc").mkdir(parents=True)
     (bundle / "config.json").write_text(json.dumps({"root": {"path": "merged"}}))
@@ -188,7 +188,7 @@ def test_an_instance_outside_the_default_image_directory_is_refused(hook, bundle
     assert hostname(bundle) == ""
 
 
-def test_an_instance_description_is_used_only_if_the_hook_line_allows_it(hook, bundle):
+def test_description_is_refused_unless_the_hook_line_allows_it(hook, bundle):
     source, described = f"{bundle.parent}/images/plain", f"{bundle.parent}/descriptions/web.yaml"
     lay(Path(source), IMAGE)
     check_refused(hook, bundle, source=source, instance=described)
@@ -214,7 +214,7 @@ def test_an_instance_description_of_another_instance_is_never_used(hook, bundle)
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
 @pytest.mark.parametrize("name", ["images", "images/web", ""])
-def test_a_directory_that_other_users_can_write_is_refused(mode, name, hook, bundle):
+def test_a_directory_writable_by_other_users_is_refused(mode, name, hook, bundle):
     """A sticky directory above the allowed directory is accepted: other users can't replace its entries."""
     source = f"{bundle.parent}/images/web"
     (bundle.parent / name).chmod(mode)
@@ -267,13 +267,13 @@ def test_unprivileged_users_can_use_their_own_image_sources(bundle):
 # --- names swapped during the run
 
 
-def test_an_image_that_is_replaced_by_a_link_after_its_check_is_refused(hook, bundle, monkeypatch, capfd):
+def test_image_is_refused_if_a_link_replaces_it(hook, bundle, monkeypatch, capfd):
     swap_after(monkeypatch, os.path, "realpath", bundle)
     check_refused(hook, bundle, source=f"{bundle.parent}/images/web")
     assert "symlink" in capfd.readouterr().err
 
 
-def test_a_parent_folder_that_is_replaced_by_a_link_is_refused(hook, bundle, monkeypatch):
+def test_a_source_is_refused_if_a_link_replaces_its_parent_directory(hook, bundle, monkeypatch):
     lay(bundle.parent / "images/group/web", IMAGE)
     lay(bundle.parent / "elsewhere/web", IMAGE)
     real = os.path.realpath
@@ -290,15 +290,13 @@ def test_a_parent_folder_that_is_replaced_by_a_link_is_refused(hook, bundle, mon
     check_refused(hook, bundle, source=f"{bundle.parent}/images/group/web")
 
 
-def test_a_hook_uses_the_image_that_it_opened_even_if_that_image_is_replaced(hook, bundle, monkeypatch):
+def test_opened_image_is_read_even_if_another_replaces_it(hook, bundle, monkeypatch):
     swap_after(monkeypatch, run.StateDirectory, "lock", bundle)
     assert hook(source=f"{bundle.parent}/images/web") == 0
     assert hostname(bundle) == "inside"
 
 
-def test_a_hook_reads_an_instance_description_only_once_even_if_the_description_changes(
-    hook, bundle, monkeypatch
-):
+def test_changing_instance_description_is_read_once(hook, bundle, monkeypatch):
     source, folder = lay(bundle.parent / "images/plain", IMAGE), bundle.parent / "descriptions"
     lock = run.StateDirectory.lock
 
@@ -318,9 +316,7 @@ def test_links_inside_the_allowed_directory_are_followed(hook, bundle):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
-def test_attack_76_a_link_below_the_allowed_directory_is_refused_if_the_link_belongs_to_another_user(
-    hook, bundle, capfd
-):
+def test_attack_76_a_link_of_another_user_below_the_allowed_directory_is_refused(hook, bundle, capfd):
     """The owner of the link could select the description of another instance, with its password."""
     images, descriptions = bundle.parent / "images", bundle.parent / "descriptions"
     for folder, name, target in ((images, "next", "../web"), (descriptions, "c1.yaml", "../web.yaml")):
@@ -337,9 +333,7 @@ def test_attack_76_a_link_below_the_allowed_directory_is_refused_if_the_link_bel
     assert f"an annotation uses '{descriptions}/x', which other users can change" in capfd.readouterr().err
 
 
-def test_a_description_is_refused_if_its_path_contains_a_link_below_the_allowed_directory(
-    hook, bundle, capfd
-):
+def test_description_path_with_a_link_is_refused(hook, bundle, capfd):
     folder = bundle.parent / "descriptions"
     (folder / "link.yaml").symlink_to("web.yaml")
     (folder / "link").symlink_to(".")
@@ -353,7 +347,7 @@ def test_a_description_is_refused_if_its_path_contains_a_link_below_the_allowed_
 
 @pytest.mark.parametrize("path", ["/etc", "{top}/images/../outside", "{top}/images/out", "images/web", "/a\0b",
                                   "{top}/imagesx"])  # fmt: skip
-def test_a_source_that_the_hook_line_does_not_allow_is_refused(path, hook, bundle, capfd):
+def test_a_source_outside_the_allowed_directories_is_refused(path, hook, bundle, capfd):
     (bundle.parent / "images/out").symlink_to(bundle.parent / "outside")
     lay(bundle.parent / "imagesx", IMAGE)
     check_refused(hook, bundle, source=path.format(top=bundle.parent))
@@ -372,7 +366,7 @@ def test_the_if_present_option_makes_a_hook_skip_a_missing_image(hook, bundle):
 
 
 @pytest.mark.parametrize("trigger", ["strat", "start,", ",", "create,strat", " start", "START"])
-def test_the_error_about_an_unknown_trigger_names_the_known_triggers(trigger, hook, bundle, capfd):
+def test_the_error_about_an_unknown_trigger_mentions_the_known_triggers(trigger, hook, bundle, capfd):
     assert hook(source=f"{bundle.parent}/images/web", trigger=trigger) == 2
     said = capfd.readouterr().err
     wrong = next(word for word in trigger.split(",") if word not in ("create", "start"))
@@ -398,7 +392,7 @@ def test_an_invalid_name_is_refused_before_anything_is_created(name, hook, bundl
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "a\0b"])
-def test_an_invalid_name_in_a_description_is_refused_before_anything_is_written(name, hook, bundle, capfd):
+def test_invalid_name_is_refused_before_anything_is_written(name, hook, bundle, capfd):
     lay(bundle, {"instance.yaml": json.dumps({"name": name})})
     for _ in range(2):  # the second run uses the cache
         check_refused(hook, bundle, source=f"{bundle.parent}/images/web")

@@ -69,7 +69,7 @@ def test_a_link_is_found_under_every_spelling_of_its_path(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("type", [tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_an_archive_that_different_tar_programs_parse_differently_is_reported_as_damaged(
+def test_archive_is_reported_if_tar_programs_disagree_about_it(
     tmp_path: Path, type: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """tar programs disagree whether data follows a directory member that has a size."""
@@ -116,7 +116,7 @@ def test_a_hard_link_between_rootfs_and_templates_is_found(
     assert all(path.stat().st_nlink == 1 for path in made)
 
 
-def test_a_folder_and_a_link_with_the_same_name_are_reported_once(
+def test_folder_and_link_of_one_name_are_reported_once(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     twice = [member("rootfs/l", tarfile.DIRTYPE), member("rootfs/l", tarfile.SYMTYPE)]
@@ -135,7 +135,7 @@ def image_folder(top: Path) -> Path:
     return top / "image"
 
 
-def test_attack_58_a_note_says_that_a_command_did_not_read_the_whole_archive(
+def test_attack_58_a_note_says_that_the_archive_was_partly_read(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     twice = archive(tmp_path / "twice.tar", member("rootfs/x"), member("metadata.yaml", tarfile.SYMTYPE))
@@ -160,7 +160,7 @@ HIDING = {
 
 
 @pytest.mark.parametrize("text", HIDING.values(), ids=HIDING)
-def test_attack_81_audit_reports_rules_that_only_the_yaml_library_of_the_daemons_recognises(
+def test_attack_81_rules_recognised_only_by_the_daemons_are_found(
     tmp_path: Path, text: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image = image_folder(tmp_path)
@@ -273,7 +273,7 @@ def test_templates_below_a_mount_point_are_not_reported_as_missing(
 
 @pytest.mark.skipif(not hasattr(os, "listxattr"), reason="NOT RUN: needs extended attributes")
 @pytest.mark.parametrize("number", [errno.E2BIG, errno.EIO])
-def test_attack_60_privileges_of_a_file_are_found_even_if_its_attributes_cannot_be_listed(
+def test_attack_60_privileges_are_found_even_if_attributes_cannot_be_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """The kernel lists at most 64 KiB of attribute names.

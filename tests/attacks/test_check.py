@@ -80,13 +80,13 @@ def test_templater_toml_with_many_blank_lines_is_read_in_linear_time() -> None:
     assert ignore.at.line == 2
 
 
-def test_one_search_of_a_long_templater_toml_finds_the_lines_of_all_entries() -> None:
+def test_one_search_finds_the_lines_of_all_configuration_entries() -> None:
     text = "ignore = [" + '{"i\\u0064" = "mode"}, ' * MAX_IGNORES + "]\n# " + "id" * 300_000
     ignores = read_configuration(Source("templater.toml", text)).ignores
     assert {ignore.at.place for ignore in ignores} == {"templater.toml:1:1"}
 
 
-def test_the_number_and_size_of_the_instances_in_templater_toml_are_limited(tmp_path: Path) -> None:
+def test_the_number_of_instances_in_templater_toml_is_limited(tmp_path: Path) -> None:
     """templater.toml could name 100,000 instances. templater read and parsed each instance again."""
     (tmp_path / "a.yaml").write_text("name: c1\n")
     (tmp_path / "b.yaml").write_text("name: c1\n#" + "x" * 600_000)
@@ -112,7 +112,7 @@ BAD_HOSTS = "".join(f"bad{n:02}{{{{ instance.name }}}}\n" for n in range(20))
 
 @pytest.mark.parametrize("line", ["{{" * 60_000 + "\n", "{{}}\n" * 20_000, "b{{}}" * 20_000])
 @pytest.mark.slow
-def test_the_search_for_the_template_line_with_a_mistake_takes_linear_time(line: str) -> None:
+def test_the_search_for_a_wrong_line_takes_linear_time(line: str) -> None:
     """For each mistake, the search read each opened tag to the end of its line: 16 kB took a second."""
     hidden = "{% if 0 %}{% verbatim %}" + line + "{% endverbatim %}{% endif %}\n"
     found = judge(file("/etc/hosts", hidden + BAD_HOSTS), Configuration()).findings
@@ -120,7 +120,7 @@ def test_the_search_for_the_template_line_with_a_mistake_takes_linear_time(line:
     assert "bad19{{ instance.name }}" in lines
 
 
-def test_the_search_for_the_template_line_with_a_mistake_has_a_limit() -> None:
+def test_the_search_for_a_wrong_line_has_a_limit() -> None:
     """Above the limit, a mistake is reported at the position of its rule."""
     hidden = "{% if 0 %}{% verbatim %}" + "x" * (SEARCHED // 10) + "{% endverbatim %}{% endif %}\n"
     found = judge(file("/etc/hosts", hidden + BAD_HOSTS), Configuration()).findings

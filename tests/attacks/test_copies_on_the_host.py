@@ -60,7 +60,7 @@ def test_five_hundred_nested_folders_are_unpacked(tmp_path: Path) -> None:
     assert main(["unpack", image, str(tmp_path / "c1")]) == 0
 
 
-def test_unpack_refuses_an_attribute_name_with_a_nul(
+def test_the_unpack_command_refuses_an_attribute_name_with_a_nul(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image = packed(tmp_path / "image.tar", ("rootfs/f", b"x", {"SCHILY.xattr.user.\0a": "v"}))
@@ -69,7 +69,7 @@ def test_unpack_refuses_an_attribute_name_with_a_nul(
 
 
 @pytest.mark.parametrize("words", [["apply", "-t", "create"], ["diff"], ["preview"], ["simulate", "start"]])
-def test_attack_10_a_rootfs_that_is_a_link_in_an_unpacked_image_is_refused(
+def test_attack_10_a_rootfs_symlink_in_an_unpacked_image_is_refused(
     tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """An image unpacked with tar may hold ``rootfs -> /``: CVE-2026-48749."""
@@ -87,7 +87,7 @@ def test_attack_10_a_rootfs_that_is_a_link_in_an_unpacked_image_is_refused(
 
 
 @pytest.mark.slow
-def test_simulate_refuses_a_root_filesystem_1500_levels_deep(
+def test_the_simulate_command_refuses_a_root_filesystem_1500_levels_deep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image = packed(tmp_path / "image.tar")

@@ -69,7 +69,7 @@ def image(request, tmp_path, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", [pytest.param(MOST - 1, marks=pytest.mark.slow), MOST, MOST + 1])
-def test_unpack_and_export_have_the_same_depth_limit(image, tmp_path, depth, capfd):
+def test_the_unpack_and_export_commands_have_the_same_depth_limit(image, tmp_path, depth, capfd):
     words = image(depth)
     codes = [
         main(["unpack", *words, str(tmp_path / "c1")]),

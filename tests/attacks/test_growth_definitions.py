@@ -128,7 +128,7 @@ def test_a_definition_may_contain_special_characters_in_a_path(character: str) -
     audit(image, "authoring")
 
 
-def test_reports_about_many_builds_are_combined_in_linear_time() -> None:
+def test_the_reports_about_many_builds_are_combined_in_linear_time() -> None:
     findings = [{"check": "syntax", "message": str(number)} for number in range(1500)]
 
     def reports() -> Iterator[dict[str, object]]:

@@ -63,7 +63,7 @@ def test_too_many_global_pax_records_are_refused(tmp_path: Path) -> None:
         open_image(image).read_metadata()
 
 
-def test_the_global_header_that_git_archive_writes_is_accepted(tmp_path: Path) -> None:
+def test_the_global_header_of_git_archive_is_accepted(tmp_path: Path) -> None:
     record = b"52 comment=" + b"0" * 40 + b"\n"
     shared = header("pax_global_header", tarfile.XGLTYPE, len(record)) + record.ljust(512, b"\0")
     image = tarball(tmp_path / "i.tar", shared, file("metadata.yaml", b"architecture: x86_64\n"))
@@ -111,7 +111,7 @@ def test_listing_many_templates_takes_linear_time(
 
 
 @pytest.mark.slow
-def test_the_python_yaml_parser_has_a_lower_node_limit_for_a_text_with_a_long_key(tmp_path: Path) -> None:
+def test_yaml_with_a_long_key_has_a_lower_limit(tmp_path: Path) -> None:
     """libyaml refuses the key at the end, so the whole text was parsed again in Python, twice: 14 seconds."""
     second = "---\nz: [" + ("[a, " * 58 + "{}," * 4900 + "]" * 58 + ",\n") * 38 + "]\n"
     text = f"architecture: x86_64\ncreation_date: 1\n{second}{'k' * 1100}: 1\n"
@@ -121,14 +121,14 @@ def test_the_python_yaml_parser_has_a_lower_node_limit_for_a_text_with_a_long_ke
     assert "second-document" in [each.check for each in found]
 
 
-def test_the_yaml_parser_refuses_deeply_nested_brackets_even_after_a_long_key() -> None:
+def test_deeply_nested_brackets_are_refused_after_a_long_key() -> None:
     text = "a" * 1100 + ": x\nb: " + "[" * 16_000
     with pytest.raises(LimitError, match="nested more than 64 levels deep"):
         read_metadata(Source("metadata.yaml", text), "v4")
 
 
 @pytest.mark.slow
-def test_the_yaml_parser_reads_many_values_inside_nested_brackets_in_linear_time() -> None:
+def test_values_inside_nested_brackets_are_parsed_in_linear_time() -> None:
     """Each open bracket can be a key. For each token, the parser looked at all open brackets."""
 
     def seconds(brackets: int) -> float:
@@ -147,13 +147,13 @@ def test_the_yaml_parser_reads_many_values_inside_nested_brackets_in_linear_time
 
 
 @pytest.mark.parametrize("name", ["", "a*"])
-def test_removing_thousands_of_html_tags_from_a_long_text_hits_a_limit(name: str) -> None:
+def test_removing_thousands_of_html_tags_hits_a_limit(name: str) -> None:
     names = ",".join([name] * 20_000)
     with pytest.raises(LimitError):
         pongo2.compile('{{ "' + "<" * 20_000 + '"|removetags:"' + names + '" }}').render({})
 
 
-def test_a_preview_of_a_template_with_slow_filters_stops_at_the_time_limit(
+def test_preview_with_slow_filters_stops_at_the_time_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The kernel stops a hook's child; a preview has to check the clock itself."""
@@ -168,7 +168,7 @@ def test_a_preview_of_a_template_with_slow_filters_stops_at_the_time_limit(
 
 
 @pytest.mark.slow
-def test_an_audit_of_a_template_with_slow_filters_stops_at_the_time_limit(
+def test_audit_with_slow_filters_stops_at_the_time_limit(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "templates").mkdir()
@@ -194,7 +194,7 @@ def test_the_compile_command_compiles_equal_templates_only_once(
 
 
 @pytest.mark.parametrize("text", ["{{ a|uper }}", "{{ config_get('user.b', '') }}{% include 'x' %}"])
-def test_a_template_that_does_not_compile_prevents_caching_of_its_image(
+def test_an_image_is_not_cached_if_a_template_does_not_compile(
     text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rules = "".join(f"  /{name}: {{when: [start], template: {name}}}\n" for name in "abc")
@@ -222,7 +222,7 @@ class CountingZlib:
         return self._real.decompress(data, max_length)
 
 
-def test_each_decompressor_receives_its_own_stream_and_little_data_of_later_streams(
+def test_each_decompressor_receives_little_data_of_later_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each decompressor received all streams that follow its own stream."""
@@ -248,7 +248,7 @@ def test_each_decompressor_receives_its_own_stream_and_little_data_of_later_stre
     ],
     ids=["gzip", "xz", "xz padded by 4", "xz padded by 5000"],
 )
-def test_compressed_streams_of_any_length_are_joined_even_if_xz_padding_separates_them(
+def test_compressed_streams_are_joined_even_if_padding_separates_them(
     tmp_path: Path, size: int, compress: Callable[[bytes], bytes], zeros: int
 ) -> None:
     data = file("metadata.yaml", b"a: b\n") + random.Random(size).randbytes(300 * size)
@@ -258,7 +258,7 @@ def test_compressed_streams_of_any_length_are_joined_even_if_xz_padding_separate
         assert stream.read(len(data) + 1) == data
 
 
-def test_the_zstd_module_is_loaded_once_for_a_file_with_many_streams(
+def test_the_zstd_module_is_loaded_once_for_many_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For each stream, a search for modules of other versions of Python took most of the time."""
@@ -292,7 +292,7 @@ def test_unpack_skips_many_hard_links_to_devices_in_linear_time(tmp_path: Path) 
     growth.check(unpacking, start=500, largest=4000, memory=False)
 
 
-def test_unpack_opens_each_directory_only_once_even_if_the_archive_does_not_list_the_directory(
+def test_unpack_opens_each_unlisted_directory_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of 490 directories was looked up from the root, twice."""
@@ -313,7 +313,7 @@ def test_unpack_opens_each_directory_only_once_even_if_the_archive_does_not_list
     assert made <= 2 + 40, "one for each file, and one to set the mode of each directory"
 
 
-def test_a_directory_counts_towards_the_limit_on_names_even_if_the_archive_does_not_list_the_directory(
+def test_an_implied_directory_counts_towards_the_limit_on_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = [Name(f"rootfs/{n}/" + "a/" * 9 + "f", Entry(FILE, 0o644)) for n in range(10)]

@@ -40,13 +40,13 @@ EXPECT = "expect: {/etc/a: {equals: b}}"
 
 
 @pytest.mark.slow
-def test_many_files_in_the_rootfs_key_of_a_test_are_read_in_linear_time(tmp_path: Path) -> None:
+def test_many_files_in_rootfs_are_read_in_linear_time(tmp_path: Path) -> None:
     (case,) = read(tmp_path, f"rootfs: {mapping(14_000, '/fN: x')}", EXPECT)
     assert len(case.rootfs) == 14_000
 
 
 @pytest.mark.parametrize("files", ["/a: x, /a-b: y, /a/c: z", "/a/c/d: z, /a-b: y, /a: x"])
-def test_a_test_file_cannot_use_one_path_as_a_file_and_as_a_directory(files: str, tmp_path: Path) -> None:
+def test_one_path_cannot_be_a_file_and_a_directory(files: str, tmp_path: Path) -> None:
     with pytest.raises(TemplaterError, match="'/a' can't be both a file and a directory"):
         read(tmp_path, f"rootfs: {{{files}}}", EXPECT)
 
@@ -58,7 +58,7 @@ def test_many_expectations_in_a_test_file_are_read_in_linear_time(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_many_yaml_merge_keys_in_a_test_file_are_read_in_linear_time(tmp_path: Path) -> None:
+def test_many_merge_keys_are_read_in_linear_time(tmp_path: Path) -> None:
     merged = ", ".join(f"{{user.k{number}: a}}" for number in range(40_000))
     (case,) = read(tmp_path, f"config: {{<<: [{merged}, {{user.k7: b}}], user.k8: c}}", EXPECT)
     config = case.instance.config
@@ -93,7 +93,7 @@ def test_the_total_number_of_steps_of_all_regular_expressions_is_limited(
 
 
 @pytest.mark.parametrize("of_instance", ["config:\n", "config:\n  user.a: v\ndevices:\n"])
-def test_all_test_cases_together_may_set_only_a_limited_number_of_instance_values(
+def test_the_total_number_of_instance_values_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_instance: str
 ) -> None:
     value = "{type: disk, path: /srv}" if "devices" in of_instance else "v"
@@ -116,7 +116,7 @@ def test_the_options_of_all_test_cases_together_have_a_size_limit(tmp_path: Path
 
 
 @pytest.mark.parametrize("wrong", [False, True])
-def test_an_instance_file_is_parsed_once_for_all_test_cases_with_different_names_and_profiles(
+def test_instance_file_is_parsed_once_for_all_test_cases(
     wrong: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[str] = []
@@ -147,7 +147,7 @@ def test_selecting_many_instances_from_a_long_list_takes_linear_time(tmp_path: P
     assert len(read(tmp_path, f"matrix: {{instance: [{names}]}}", EXPECT, all=described)) == 3000
 
 
-def test_reading_test_cases_stops_at_the_hundredth_mistake(
+def test_the_reader_of_test_cases_stops_at_the_hundredth_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []

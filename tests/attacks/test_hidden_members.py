@@ -155,7 +155,7 @@ def write(path: Path, members: bytes) -> str:
 
 
 @pytest.mark.parametrize("members", ARCHIVES.values(), ids=ARCHIVES)
-def test_attack_75_an_archive_that_tools_read_differently_gives_a_finding_and_is_refused(
+def test_attack_75_an_ambiguous_archive_gives_a_finding_and_is_refused(
     tmp_path: Path, members: bytes
 ) -> None:
     path = write(tmp_path / "i.tar", members)
@@ -227,7 +227,7 @@ def made_up(choose: random.Random) -> bytes:
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="NOT RUN: needs GNU tar")
 @pytest.mark.slow
-def test_attack_75_gnu_tar_and_templater_read_the_same_members_of_an_accepted_archive(
+def test_attack_75_gnu_tar_and_templater_read_the_same_members(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     choose, compared = random.Random(20261127), 0
@@ -283,7 +283,7 @@ def test_attack_75_templater_refuses_a_blank_number_field_if_gnu_tar_refuses_it(
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="NOT RUN: needs GNU tar")
 @pytest.mark.slow
-def test_attack_75_gnu_tar_and_templater_read_the_same_owner_for_each_member_of_an_accepted_archive(
+def test_attack_75_templater_and_gnu_tar_agree_on_the_owners_in_accepted_archives(
     tmp_path: Path,
 ) -> None:
     """At a second global header, GNU tar forgets the first global header.

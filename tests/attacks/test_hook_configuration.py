@@ -22,7 +22,7 @@ from templater.writing.staged_file import StagedFile
 pytestmark = pytest.mark.usefixtures("restored_process")
 
 
-def test_the_install_command_does_not_follow_a_link_next_to_a_configuration_file(tmp_path: Path) -> None:
+def test_the_install_command_follows_no_link_beside_the_configuration(tmp_path: Path) -> None:
     config = tmp_path / "lxc" / "c1" / "config"
     config.parent.mkdir(parents=True)
     config.write_text("lxc.uts.name = c1\n")
@@ -66,9 +66,7 @@ def test_attack_83_the_install_command_removes_no_file_next_to_a_configuration_f
     assert texts == (["large", "large, too"] if is_replaced else ["large"])
 
 
-def test_the_install_command_removes_its_new_file_if_another_process_replaced_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_file_is_removed_if_the_old_was_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "c1" / "config"
     config.parent.mkdir()
     config.write_text("lxc.uts.name = c1\n")
@@ -78,7 +76,7 @@ def test_the_install_command_removes_its_new_file_if_another_process_replaced_th
     assert os.listdir(config.parent) == ["config"]
 
 
-def test_the_install_command_refuses_a_configuration_file_that_is_a_link(tmp_path: Path) -> None:
+def test_the_hook_install_command_refuses_a_symlink_as_configuration_file(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / "c1").mkdir()
@@ -96,7 +94,7 @@ def test_lxc_passes_a_quoted_interpreter_path_unchanged(monkeypatch: pytest.Monk
     assert shlex.split(line)[:2] == ["env", "/opt/my python/bin/python3"]
 
 
-def test_backslashes_in_a_systemd_unit_line_are_kept_and_newlines_are_refused() -> None:
+def test_a_systemd_unit_line_keeps_backslashes_but_cannot_contain_newlines() -> None:
     words = ["/bin/x", "a\\n", "100%", "$HOME", "it's"]
     line = nspawn.unit_line(words)
     assert "a\\\\n" in line
@@ -105,7 +103,7 @@ def test_backslashes_in_a_systemd_unit_line_are_kept_and_newlines_are_refused() 
         nspawn.unit_line(["/bin/x", "a\nExecStart=/bin/evil"])
 
 
-def test_a_system_error_fails_the_hook_unless_the_keep_going_option_is_set(
+def test_system_error_makes_a_hook_fail_without_keep_going(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: object) -> None:
@@ -162,7 +160,7 @@ def test_a_time_limit_signal_does_not_interrupt_a_rollback(
     assert {path.read_text() for path in rootfs.iterdir()} == {"old"}
 
 
-def test_signals_that_arrive_during_a_rollback_are_delivered_when_the_rollback_ends() -> None:
+def test_signals_during_a_rollback_are_delivered_after_the_rollback() -> None:
     seen: list[int] = []
 
     def heard(number: int, _: object) -> None:
@@ -189,7 +187,7 @@ def test_signals_that_arrive_during_a_rollback_are_delivered_when_the_rollback_e
 
 
 @pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGPROF])
-def test_a_time_limit_signal_that_arrives_during_a_step_is_dropped_if_the_step_succeeds(number: int) -> None:
+def test_a_time_limit_signal_during_a_successful_step_is_dropped(number: int) -> None:
     before = signal.signal(number, lambda *_: pytest.fail("the signal was delivered"))
     try:
         with_signals_deferred(lambda: signal.raise_signal(number), drop_alarm=True)
@@ -205,7 +203,7 @@ def plan_of(image: Path, view: DirectoryRootfs):  # type: ignore[no-untyped-def]
     return plan(open_image(str(image)), Instance("c1"), triggers=("start",), rootfs=view, host=NONE)
 
 
-def test_output_of_a_compromised_child_is_escaped():
+def test_the_output_of_a_compromised_child_is_escaped():
     from templater.hooks.sandboxed_rendering import error_read
 
     fields = [b"RenderError", b"gone\x1b[2J\nok", b"\x1b]0;x\x07", b"0", b"note\r\x1b[1A"]

@@ -159,7 +159,7 @@ def test_attack_66_the_process_id_in_the_state_is_ignored(bundle: Path, tmp_path
     assert not [line for line in lines if re.search(rf"\b{stranger.pid}\b", line)]
 
 
-def test_attack_66_a_bundle_path_that_contains_a_link_is_accepted(bundle: Path, tmp_path: Path) -> None:
+def test_attack_66_a_bundle_path_with_a_link_is_accepted(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "way").symlink_to(tmp_path / "deep")
     assert oci(a_state(tmp_path / "way/bundle")).returncode == 0
     assert (bundle / "rootfs/etc/x").read_text() == "c1"
@@ -168,7 +168,7 @@ def test_attack_66_a_bundle_path_that_contains_a_link_is_accepted(bundle: Path, 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["config.json", "metadata.yaml", "templates", "templates/a.tpl", "rootfs"])
 @pytest.mark.parametrize("way", ["link", "dangling", "fifo"])
-def test_attack_66_a_bundle_entry_that_is_a_link_or_fifo_is_refused(
+def test_attack_66_a_link_or_fifo_as_bundle_entry_is_refused(
     bundle: Path, tmp_path: Path, what: str, way: str
 ) -> None:
     place, elsewhere = bundle / what, tmp_path / "deep/elsewhere"
@@ -286,7 +286,7 @@ def test_attack_67_no_module_uses_a_shell() -> None:
         ("overlay:/nowhere/a:/nowhere/b", "'overlay'"), ("/nowhere/a:/nowhere/b", ""), ("/nowhere", ""), ("tank/c1", ""),
     ],
 )  # fmt: skip
-def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_an_error(
+def test_attack_68_a_root_filesystem_of_an_unsupported_type_is_an_error(
     bundle: Path, path: str, kind: str
 ) -> None:
     """If the hook skipped the root filesystem silently, the container would have the wrong host name."""
@@ -299,7 +299,7 @@ def test_attack_68_a_root_filesystem_that_only_lxc_can_mount_is_an_error(
 
 
 @pytest.mark.parametrize("path", ["zfs:tank/c1", "tank/c1", "rbd:tank/c1", "dir:tank/c1", "zfs:./tank/c1"])
-def test_attack_68_a_relative_root_filesystem_path_is_never_looked_up_in_the_current_directory(
+def test_attack_68_a_relative_rootfs_path_ignores_the_current_directory(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """A hook wrote files into a directory of another user, who could then read the files."""
@@ -329,7 +329,7 @@ def test_attack_68_a_rootfs_directory_is_accepted_under_every_spelling_of_its_pa
     assert (bundle / "rootfs/etc/x").read_text() == "c1"
 
 
-def test_attack_68_the_pre_start_hook_does_nothing_if_a_mount_hook_is_installed(bundle: Path) -> None:
+def test_attack_68_pre_start_hook_does_nothing_beside_a_mount_hook(bundle: Path) -> None:
     line = " ".join(install.argv("lxc", []))
     (bundle / "config").write_text(f"lxc.hook.mount = {line}\n")
     answer = run_hook("lxc", env=lxc(bundle, "loop:/img.raw"))
@@ -359,9 +359,7 @@ ROOTS = ["/", "//", "/./.", "/tmp/..", "/proc/self/root/."]
 
 
 @pytest.mark.parametrize("path", [*ROOTS, "../" * 40])
-def test_a_bundle_whose_root_is_the_root_of_the_host_is_refused(
-    bundle: Path, absolute: Path, path: str
-) -> None:
+def test_a_bundle_is_refused_if_its_root_is_the_host_root(bundle: Path, absolute: Path, path: str) -> None:
     (bundle / "config.json").write_text(json.dumps({"ociVersion": "1.2.0", "root": {"path": path}}))
     answer = oci(a_state(bundle))
     assert (answer.returncode, absolute.exists()) == (3, False)
@@ -369,7 +367,7 @@ def test_a_bundle_whose_root_is_the_root_of_the_host_is_refused(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT RUN: needs root to mount")
-def test_a_bundle_whose_root_is_a_mount_of_the_host_root_is_refused(bundle: Path, absolute: Path) -> None:
+def test_bundle_with_the_mounted_host_root_is_refused(bundle: Path, absolute: Path) -> None:
     script = f"mount --bind / {bundle}/rootfs && exec {shlex.join(install.argv('oci', []))}"
     answer = subprocess.run(
         ["unshare", "-m", "sh", "-c", script],

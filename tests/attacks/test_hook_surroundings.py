@@ -52,9 +52,7 @@ def rules(bundle: Path, lines: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_hook_under_umask_0_creates_no_file_that_other_users_can_write(
-    bundle: Path, tmp_path: Path
-) -> None:
+def test_files_created_under_umask_0_are_not_publicly_writable(bundle: Path, tmp_path: Path) -> None:
     """crun starts hooks with umask 0; Python's first import creates ``__pycache__``, which must not be 0777."""
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "templater", copy / "templater", ignore=shutil.ignore_patterns("__pycache__"))
@@ -122,9 +120,7 @@ def needs_strace() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["linkat", "mkdirat", "renameat", "unlinkat"])
-def test_a_hook_writes_all_files_or_no_file_if_an_alarm_interrupts_any_system_call(
-    bundle: Path, call: str
-) -> None:
+def test_all_files_or_none_are_written_after_an_alarm(bundle: Path, call: str) -> None:
     needs_strace()
     rules(
         bundle,
@@ -163,7 +159,7 @@ def test_a_hook_writes_all_files_or_no_file_if_an_alarm_interrupts_any_system_ca
 
 
 @as_root
-def test_a_huge_file_on_a_mount_is_refused_before_it_is_read(bundle: Path, tmp_path: Path) -> None:
+def test_huge_file_on_a_mount_is_refused_before_reading(bundle: Path, tmp_path: Path) -> None:
     """A container's root can make podman's /etc/hosts of any size.
 
     For a rollback, a hook keeps the old content of each file in memory.
@@ -228,7 +224,7 @@ def journal(monkeypatch: pytest.MonkeyPatch, restored_process: None) -> list[str
     return sent
 
 
-def test_a_system_log_that_accepts_no_messages_delays_a_start_only_briefly(
+def test_an_unresponsive_system_log_delays_a_start_only_briefly(
     journal: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """If journald is stopped, syslog(3) waits for journald, and tries once more after a signal."""
@@ -243,7 +239,7 @@ def test_a_system_log_that_accepts_no_messages_delays_a_start_only_briefly(
     assert capfd.readouterr().err == "templater: the system's log accepts no messages\n"
 
 
-def test_the_system_journal_does_not_say_how_many_modified_files_the_hook_kept(journal: list[str]) -> None:
+def test_the_system_journal_omits_the_number_of_kept_files(journal: list[str]) -> None:
     """The container's root could let the number of kept files encode a letter of a secret."""
     from templater.hooks import run
     from templater.instances.changed_by_hand import files_kept
@@ -267,7 +263,7 @@ def test_the_system_journal_contains_no_names_of_written_files(journal: list[str
     assert b"/etc/hosts" in log.data()
 
 
-def test_a_hook_log_does_not_contain_the_size_of_a_rendered_value(bundle: Path) -> None:
+def test_the_log_omits_the_size_of_a_rendered_value(bundle: Path) -> None:
     """The size of a rendered value can be a number that the template computes from a password."""
     rules(bundle, "  /etc/x: {when: [start], template: x.tpl}\n")
     text = "{% spaceless %}" + "{{ 'x'|ljust:8192 }}" * 64 + "{{ 'x'|ljust:1234 }}{% endspaceless %}"
@@ -279,7 +275,7 @@ def test_a_hook_log_does_not_contain_the_size_of_a_rendered_value(bundle: Path) 
     assert str((64 * 8192 + 1234) * 8) not in written
 
 
-def test_the_system_journal_does_not_contain_the_number_of_omitted_log_lines(journal: list[str]) -> None:
+def test_the_system_journal_does_not_count_omitted_log_lines(journal: list[str]) -> None:
     log = hook_log.Log("web1")
     for number in range(hook_log.MOST_LINES + 5):
         log.add(f"update /etc/{number}", private=True)
@@ -303,9 +299,7 @@ def test_the_name_of_a_container_is_escaped_and_shortened_in_logs(journal: list[
 
 
 @pytest.mark.parametrize(("mode", "is_private"), [(0o600, True), (0o644, False), (0o640, False)])
-def test_a_log_file_that_other_users_can_read_gets_no_names_of_written_files(
-    tmp_path: Path, mode: int, is_private: bool
-) -> None:
+def test_public_log_omits_the_names_of_written_files(tmp_path: Path, mode: int, is_private: bool) -> None:
     log, file = hook_log.Log("c1"), tmp_path / "log"
     log.add("create /etc/secret", private=True)
     log.add("public")
@@ -318,7 +312,7 @@ def test_a_log_file_that_other_users_can_read_gets_no_names_of_written_files(
     )
 
 
-def test_a_hook_log_has_limits_on_the_number_and_the_length_of_its_lines() -> None:
+def test_the_number_and_length_of_log_lines_are_limited() -> None:
     log = hook_log.Log()
     for number in range(hook_log.MOST_LINES + 5):
         log.add(f"{number} " + "x" * 5000)
@@ -334,7 +328,7 @@ def test_a_hook_log_has_limits_on_the_number_and_the_length_of_its_lines() -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("path", some_fast(["rootfs", "rootfs/.", "./rootfs/", "rootfs//."], every=2))
 @pytest.mark.parametrize("runtime", ["lxc", "oci"])
-def test_a_root_filesystem_that_is_a_link_is_refused(
+def test_a_symlink_as_root_filesystem_is_refused(
     bundle: Path, tmp_path: Path, runtime: str, path: str
 ) -> None:
     (tmp_path / "elsewhere/etc").mkdir(parents=True)
@@ -354,7 +348,7 @@ def test_a_root_filesystem_that_is_a_link_is_refused(
     assert list((tmp_path / "elsewhere/etc").iterdir()) == []
 
 
-def test_a_hook_line_whose_rootfs_is_a_symlink_is_refused(bundle: Path) -> None:
+def test_a_hook_line_with_a_symlink_as_rootfs_is_refused(bundle: Path) -> None:
     """The image can have put the symlink at the path of the root filesystem."""
     (bundle / "link").symlink_to(bundle / "rootfs")
     answer = oci(a_state(bundle), "--rootfs", str(bundle / "link"))
@@ -362,7 +356,7 @@ def test_a_hook_line_whose_rootfs_is_a_symlink_is_refused(bundle: Path) -> None:
     assert "symlink" in answer.stderr
 
 
-def test_a_symlink_in_var_lib_machines_is_followed_to_the_root_filesystem_of_the_machine(
+def test_hook_follows_a_symlink_in_var_lib_machines(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hook follows the link in /var/lib/machines, but no second link at the end of the first."""
@@ -384,7 +378,7 @@ def test_a_symlink_in_var_lib_machines_is_followed_to_the_root_filesystem_of_the
     ("owner", "is_refused"), [(5 * 65536, False), (0, False), (1000, False), (5 * 65536 + 65535, True)]
 )
 @pytest.mark.parametrize("kind", ["owner", "group"])
-def test_a_machine_directory_is_refused_if_its_owner_id_is_in_the_middle_of_an_nspawn_range(
+def test_owner_in_the_middle_of_a_range_is_refused(
     bundle: Path, kind: str, owner: int, is_refused: bool
 ) -> None:
     """The guessed range of ids began at the owner, and reached into the range of another machine."""
@@ -406,7 +400,7 @@ def test_a_machine_directory_is_refused_if_its_owner_id_is_in_the_middle_of_an_n
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("is_changed", [True, False])
-def test_a_machine_directory_whose_owner_changes_after_the_check_is_refused(
+def test_machine_directory_is_refused_if_its_owner_changes(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, is_changed: bool
 ) -> None:
     """The machine's root changed the owner: a file got the id of the next machine's root."""
@@ -424,7 +418,7 @@ def test_a_machine_directory_whose_owner_changes_after_the_check_is_refused(
 
 
 @pytest.mark.parametrize("end", ["", "/", "/.", "//."])
-def test_an_overlay_layer_that_is_a_link_is_refused(tmp_path: Path, end: str) -> None:
+def test_a_symlink_as_overlay_layer_is_refused(tmp_path: Path, end: str) -> None:
     (tmp_path / "lower").mkdir()
     (tmp_path / "target").mkdir()
     (tmp_path / "upper").symlink_to("target")
@@ -433,7 +427,7 @@ def test_an_overlay_layer_that_is_a_link_is_refused(tmp_path: Path, end: str) ->
     assert not (tmp_path / "work").exists()
 
 
-def test_a_link_in_place_of_the_work_directory_of_an_overlay_is_refused(tmp_path: Path) -> None:
+def test_a_link_instead_of_the_work_directory_is_refused(tmp_path: Path) -> None:
     """At each mount, the kernel empties the directory ``work`` inside the work directory."""
     for name in ("lower", "upper", "target"):
         (tmp_path / name).mkdir()
@@ -454,9 +448,7 @@ def test_a_machine_cannot_have_the_name_of_a_templater_directory(name: str) -> N
     assert isinstance(nspawn.read_request(options, {}), Notice)
 
 
-def test_the_mount_hook_never_writes_to_a_directory_where_nothing_is_mounted(
-    bundle: Path, tmp_path: Path
-) -> None:
+def test_the_mount_hook_never_writes_to_an_unmounted_directory(bundle: Path, tmp_path: Path) -> None:
     (bundle / "config").write_text(
         "lxc.rootfs.path = loop:/img.raw\nlxc.hook.mount = from templater_hook import\n"
     )
@@ -474,7 +466,7 @@ def test_the_mount_hook_never_writes_to_a_directory_where_nothing_is_mounted(
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("is_replaced", [False, True])
-def test_attack_98_a_hook_writes_to_its_overlay_if_the_mount_point_is_inside_the_directory_of_the_container(
+def test_attack_98_a_hook_writes_to_an_overlay_mounted_inside_the_container_directory(
     bundle: Path, tmp_path: Path, mounts: Mounts, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
 ) -> None:
     """The hook opened the container's directory before the mount, so it saw the directory below the mount."""
@@ -511,7 +503,7 @@ def test_attack_98_a_hook_writes_to_its_overlay_if_the_mount_point_is_inside_the
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
-def test_attack_100_a_hook_follows_no_link_at_the_mount_point_of_its_overlay(
+def test_attack_100_a_hook_follows_no_link_at_its_mount_point(
     bundle: Path, tmp_path: Path, mounts: Mounts
 ) -> None:
     """If the link led to /etc, the hook of root loaded a library that the image's nsswitch.conf names."""
@@ -549,9 +541,7 @@ def test_attack_100_a_hook_follows_no_link_at_the_mount_point_of_its_overlay(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hard", [1, 30])
-def test_attack_103_a_hook_that_exceeds_the_processor_time_of_the_runtime_restores_all_files(
-    bundle: Path, hard: int
-) -> None:
+def test_attack_103_a_hook_restores_all_files_after_the_cpu_limit(bundle: Path, hard: int) -> None:
     """``podman run --ulimit cpu=1`` sets the soft and the hard limit.
 
     At the hard limit, the kernel kills the hook without SIGXCPU.
@@ -575,7 +565,7 @@ def test_attack_103_a_hook_that_exceeds_the_processor_time_of_the_runtime_restor
 
 
 @pytest.mark.slow
-def test_a_failure_is_logged_even_if_the_log_already_has_a_line(bundle: Path, tmp_path: Path) -> None:
+def test_failure_is_logged_even_if_another_line_precedes_it(bundle: Path, tmp_path: Path) -> None:
     """The owner of a container's directory could damage the record of written files.
 
     The hook then logged a line about the record, and did not log the failed start.
@@ -624,7 +614,7 @@ run.run(["oci", "--no-child", *sys.argv[1:]])
 @pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("is_edited", some_fast([False, True], every=2))
-def test_a_mounted_file_that_a_killed_hook_wrote_in_part_does_not_count_as_changed_by_hand(
+def test_partial_write_does_not_count_as_a_manual_change(
     bundle: Path, mounts: Mounts, is_edited: bool
 ) -> None:
     """``--keep-modified`` kept such a file for ever."""
@@ -673,7 +663,7 @@ sys.exit(run.run(["oci", "--no-child", *sys.argv[2:]]))
 
 @as_root
 @pytest.mark.parametrize("has_state", [False, True])
-def test_attack_102_the_old_content_of_a_mounted_file_is_stored_outside_the_bundle(
+def test_attack_102_old_mounted_content_is_stored_outside_the_bundle(
     bundle: Path, mounts: Mounts, tmp_path: Path, has_state: bool
 ) -> None:
     """``podman run --rm`` removed the only copy of the old content after the failed start."""
@@ -697,7 +687,7 @@ def test_attack_102_the_old_content_of_a_mounted_file_is_stored_outside_the_bund
 @pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("is_edited", some_fast([False, True], every=2))
-def test_a_mounted_file_that_a_rollback_could_not_restore_does_not_count_as_changed_by_hand(
+def test_failed_rollback_does_not_count_as_a_manual_change(
     bundle: Path, mounts: Mounts, is_edited: bool
 ) -> None:
     """``--keep-modified`` kept the half-written file for ever."""
@@ -728,7 +718,7 @@ def test_a_mounted_file_that_a_rollback_could_not_restore_does_not_count_as_chan
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_ignored", [True, False])
-def test_a_hangup_of_the_terminal_ends_a_hook_unless_the_caller_ignores_it(
+def test_a_terminal_hangup_ends_a_hook_unless_the_caller_ignores_hangups(
     bundle: Path, is_ignored: bool, tmp_path: Path
 ) -> None:
     """``lxc-start -F`` in a terminal that was closed ended without a line in the log."""
@@ -752,7 +742,7 @@ def test_a_hangup_of_the_terminal_ends_a_hook_unless_the_caller_ignores_it(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM,), (signal.SIGALRM,), STOPPING])
-def test_attack_99_a_hook_that_gets_many_signals_reports_one_error(
+def test_attack_99_a_hook_reports_one_error_after_many_signals(
     bundle: Path, numbers: tuple[int, ...]
 ) -> None:
     rules(bundle, "".join(f"  /etc/n{n}: {{when: [start], template: a.tpl}}\n" for n in range(200)))
@@ -777,7 +767,7 @@ def test_attack_99_a_hook_that_gets_many_signals_reports_one_error(
         assert error.count("templater: ") == (hook.returncode != 0)
 
 
-def test_a_container_without_a_root_filesystem_is_refused_even_if_a_mount_hook_is_installed(
+def test_container_without_rootfs_is_refused_despite_a_mount_hook(
     bundle: Path,
 ) -> None:
     (bundle / "config").write_text(
@@ -797,7 +787,7 @@ def test_a_container_without_a_root_filesystem_is_refused_even_if_a_mount_hook_i
 @pytest.mark.parametrize(
     "name", ["--no-child", "--on-error=keep-going", "--if-present", "--time-limit=86400"]
 )
-def test_a_container_name_that_looks_like_an_option_is_used_as_a_name(name: str) -> None:
+def test_a_container_name_is_never_parsed_as_an_option(name: str) -> None:
     from templater.hooks.options import Options, read_options
 
     snippet = lxc.snippet("c1", [], "/var/lib/lxc")
@@ -815,9 +805,7 @@ def test_a_container_name_that_looks_like_an_option_is_used_as_a_name(name: str)
 @as_root
 @pytest.mark.parametrize("changed", ["templates", "templates/a.tpl", "metadata.yaml"])
 @pytest.mark.parametrize("how", ["owner", "mode"])
-def test_an_image_from_an_annotation_is_refused_if_other_users_can_change_its_files(
-    tmp_path: Path, changed: str, how: str
-) -> None:
+def test_image_is_refused_if_others_can_change_its_files(tmp_path: Path, changed: str, how: str) -> None:
     image = an_image(tmp_path / "images/x")
     shutil.rmtree(image / "rootfs")
     _trust_way(tmp_path)
@@ -847,7 +835,7 @@ def test_a_description_file_named_instance_yaml_or_backup_yaml_is_refused(tmp_pa
 
 
 @as_root
-def test_an_image_of_another_user_is_not_trusted_in_a_user_namespace() -> None:
+def test_another_users_image_is_not_trusted_in_a_namespace() -> None:
     """In a user namespace, files of root and of all other users have the same owner."""
     with tempfile.TemporaryDirectory() as folder:  # unlike tmp_path, every user can reach it
         top = Path(folder)
@@ -905,7 +893,7 @@ def in_a_user_namespace(uid: int, call: Callable[[], str]) -> str:
 
 
 @as_root
-def test_a_file_counts_as_changeable_if_an_acl_lets_another_user_write(tmp_path: Path) -> None:
+def test_file_is_changeable_if_an_acl_lets_others_write(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("")
     config.chmod(0o664)
@@ -928,7 +916,7 @@ def test_the_hook_status_command_shows_no_escape_sequences(bundle: Path) -> None
 
 
 @as_root
-def test_the_hook_install_command_does_not_follow_a_link_of_another_user(tmp_path: Path) -> None:
+def test_the_install_command_follows_no_link_of_another_user(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir(mode=0o700)
     (tmp_path / "root/config").write_text("secret\n")
     (tmp_path / "lxc").mkdir()
@@ -992,7 +980,7 @@ def test_a_hook_renders_in_a_user_namespace_with_one_user(bundle: Path) -> None:
 
 
 @pytest.mark.slow
-def test_many_errors_of_one_large_template_share_one_copy_of_its_text(bundle: Path) -> None:
+def test_errors_of_one_template_share_its_text_in_memory(bundle: Path) -> None:
     rules(bundle, "".join(f"  /f{n}: {{when: [start], template: a.tpl}}\n" for n in range(200)))
     (bundle / "templates/a.tpl").write_text("\U0001f600" * (900 << 10) + "{{ 1|nothing }}")
     answer = subprocess.run(
@@ -1068,7 +1056,7 @@ def test_the_newpath_option_of_the_lxc_copy_command_is_detected(words: list[str]
 
 
 @pytest.mark.parametrize("program", ["lxc-copy", "lxc-snapshot", ""])
-def test_a_copy_is_refused_if_it_is_not_certain_which_container_was_copied(
+def test_a_copy_is_refused_if_its_original_container_is_uncertain(
     program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Programs that use liblxc, such as python3-lxc, can copy from another directory as well."""
@@ -1088,7 +1076,7 @@ def test_a_copy_is_refused_if_it_is_not_certain_which_container_was_copied(
 
 
 @pytest.mark.parametrize("description", ["", "instance.yaml", "metadata.yaml"])
-def test_a_copy_by_an_unknown_program_is_refused_only_if_the_original_has_a_description_or_an_image(
+def test_unknown_program_cannot_copy_a_container_with_a_description(
     description: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With ``--source``, the hook refused the copy even if the original had no description."""
@@ -1163,7 +1151,7 @@ def destroyed(tmp_path: Path) -> Callable[[str], None]:
 
 
 @as_root
-def test_a_destroy_hook_ignores_a_clone_record_in_a_directory_of_another_user(
+def test_clone_record_in_another_users_directory_is_ignored(
     tmp_path: Path, destroyed: Callable[[str], None]
 ) -> None:
     """A user moved a directory, from an image that root had unpacked, into the container's directory.
@@ -1189,7 +1177,7 @@ def test_a_destroy_hook_makes_no_state_directory(
     assert {path.parent.name for path in tmp_path.rglob(".templater")} == {"web1", "web2"}
 
 
-def test_destroying_a_container_that_never_started_makes_no_state_directory(tmp_path: Path) -> None:
+def test_destroying_a_never_started_container_creates_no_state_directory(tmp_path: Path) -> None:
     lxc_copies.destroy(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
@@ -1215,9 +1203,7 @@ def mount_at(bundle: Path, *destinations: object) -> None:
     (bundle / "config.json").write_text(json.dumps(config))
 
 
-def test_the_public_log_does_not_say_whether_a_file_below_a_mount_has_the_rendered_content(
-    bundle: Path, tmp_path: Path
-) -> None:
+def test_public_log_does_not_reveal_content_of_mounted_files(bundle: Path, tmp_path: Path) -> None:
     """The number of written rules in the log said whether a file equals the text that the image chooses."""
     rules(bundle, "  /etc/hosts: {when: [start], template: a.tpl}\n")
     mount_at(bundle, "/etc/hosts")
@@ -1270,7 +1256,7 @@ def test_a_log_file_of_another_user_gets_only_the_public_lines(tmp_path: Path) -
         every=3,
     ),
 )
-def test_a_target_is_refused_if_a_mount_of_the_bundle_would_hide_the_target(
+def test_target_is_refused_if_a_bundle_mount_hides_it(
     bundle: Path, destinations: list[object], options: list[str], is_refused: bool
 ) -> None:
     """The hook wrote a file with secrets into the directory below a volume, and the start went on."""
@@ -1292,9 +1278,7 @@ def test_a_target_is_refused_if_a_mount_of_the_bundle_would_hide_the_target(
 
 
 @pytest.mark.parametrize("options", [(), ("--stage", "createContainer"), ("--in-place",)])
-def test_a_target_is_refused_if_the_runtime_masks_a_directory_above_the_target(
-    bundle: Path, options: tuple[str, ...]
-) -> None:
+def test_target_below_a_masked_directory_is_refused(bundle: Path, options: tuple[str, ...]) -> None:
     """``podman run --security-opt mask=PATH`` hid files that the hook had reported as created."""
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
     config = json.loads((bundle / "config.json").read_text())
@@ -1306,7 +1290,7 @@ def test_a_target_is_refused_if_the_runtime_masks_a_directory_above_the_target(
     assert not (bundle / "rootfs/etc/app/conf").exists()
 
 
-def test_a_target_whose_path_contains_a_link_is_refused_if_a_mount_would_hide_the_target(
+def test_linked_target_is_refused_if_a_mount_hides_it(
     bundle: Path,
 ) -> None:
     rules(bundle, "  /link/conf: {when: [start], template: a.tpl}\n")
@@ -1332,9 +1316,7 @@ def test_a_target_whose_path_contains_a_link_is_refused_if_a_mount_would_hide_th
         every=2,
     ),
 )
-def test_the_hook_follows_a_link_at_a_mount_point_even_in_a_directory_of_an_ordinary_user(
-    bundle: Path, link: str, target: str, said: str
-) -> None:
+def test_the_hook_resolves_a_link_at_a_mount_point(bundle: Path, link: str, target: str, said: str) -> None:
     """The hook did not resolve the link in the mount point, and wrote a file that the mount hid."""
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
     (bundle / "rootfs/home/u").mkdir(parents=True)
@@ -1348,7 +1330,7 @@ def test_the_hook_follows_a_link_at_a_mount_point_even_in_a_directory_of_an_ordi
 
 
 @as_root
-def test_the_hook_resolves_a_mount_point_whose_path_contains_a_link_from_another_mount(
+def test_mount_point_behind_a_link_is_resolved_across_mounts(
     bundle: Path,
 ) -> None:
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
@@ -1365,7 +1347,7 @@ def test_the_hook_resolves_a_mount_point_whose_path_contains_a_link_from_another
         assert answer.returncode == code, answer.stderr
 
 
-def test_an_existing_file_is_refused_as_target_if_a_new_mount_would_hide_the_file(bundle: Path) -> None:
+def test_existing_target_is_refused_if_a_mount_hides_it(bundle: Path) -> None:
     """The second start logged "0 written, 1 unchanged", but the container did not see the unchanged file."""
     rules(bundle, "  /etc/app/conf: {when: [start], template: a.tpl}\n")
     mount_at(bundle, "/etc/app/conf")
@@ -1392,7 +1374,7 @@ def test_an_existing_file_is_refused_as_target_if_a_new_mount_would_hide_the_fil
         every=3,
     ),
 )
-def test_a_target_is_refused_if_a_mount_of_an_lxc_container_would_hide_the_target(
+def test_target_is_refused_if_an_lxc_mount_hides_it(
     tmp_path: Path, lines: list[str], options: list[str], mount: str
 ) -> None:
     """The hook wrote the file into the directory under a bind mount, and the start went on."""
@@ -1432,7 +1414,7 @@ def test_the_hook_status_command_does_not_wait_for_a_fifo(tmp_path: Path, runtim
 
 
 @as_root
-def test_the_hook_status_command_names_python_code_that_another_user_can_change(
+def test_the_hook_status_command_finds_python_code_writable_by_another_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(common_status_checks, "search_path", lambda: [str(tmp_path)])
@@ -1449,7 +1431,7 @@ def test_a_missing_path_counts_as_changeable_by_other_users(tmp_path: Path) -> N
     assert changeable_files.is_changeable(str(tmp_path / "gone"))
 
 
-def test_an_annotation_that_names_a_missing_image_is_refused(tmp_path: Path) -> None:
+def test_an_annotation_with_a_missing_image_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(InputError, match=r"^'.*' does not exist$"):
         open_source(
@@ -1460,7 +1442,7 @@ def test_an_annotation_that_names_a_missing_image_is_refused(tmp_path: Path) -> 
         )
 
 
-def test_a_copy_is_refused_if_a_container_and_a_snapshot_both_have_the_source_name(tmp_path: Path) -> None:
+def test_copy_is_refused_if_its_source_name_is_ambiguous(tmp_path: Path) -> None:
     """LXC gives the hook of a restored snapshot only the snapshot's name, such as snap0."""
     for folder in ("victim/snaps/snap0", "snap0", "restored"):
         (tmp_path / folder).mkdir(parents=True)
@@ -1473,7 +1455,7 @@ def test_a_copy_is_refused_if_a_container_and_a_snapshot_both_have_the_source_na
 @pytest.mark.parametrize(
     ("program", "found"), [("lxc-copy", "snap0"), ("lxc-snapshot", "victim/snaps/snap0")]
 )
-def test_a_source_name_means_a_container_for_lxc_copy_and_a_snapshot_for_lxc_snapshot(
+def test_source_name_is_a_snapshot_only_in_lxc_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: str
 ) -> None:
     for folder in ("victim/snaps/snap0", "snap0", "restored"):
@@ -1483,7 +1465,7 @@ def test_a_source_name_means_a_container_for_lxc_copy_and_a_snapshot_for_lxc_sna
 
 
 @pytest.mark.parametrize("owner", [0, 1234])
-def test_a_directory_is_refused_if_another_process_replaced_it_during_its_creation(
+def test_directory_is_refused_if_it_was_replaced_during_creation(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, owner: int
 ) -> None:
     from templater.rootfs.confined_directory import Directory
@@ -1536,9 +1518,7 @@ def test_the_hook_status_command_runs_no_hook_of_an_untrusted_bundle(bundle: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-def test_a_hook_writes_all_files_or_no_file_if_a_stop_signal_interrupts_a_system_call(
-    bundle: Path, number: str
-) -> None:
+def test_all_files_or_none_are_written_after_stop_signals(bundle: Path, number: str) -> None:
     needs_strace()
     rules(bundle, "".join(f"  /new/n{n}: {{when: [start], template: a.tpl}}\n" for n in range(2)))
     for call, when in (("openat", 20), ("mkdirat", 2), ("linkat", 1), ("linkat", 2), ("fsync", 1)):
@@ -1558,7 +1538,7 @@ def test_a_hook_writes_all_files_or_no_file_if_a_stop_signal_interrupts_a_system
 
 
 @pytest.mark.parametrize("word", ["-n other", "-nother", "--name other", "--name=other"])
-def test_a_snapshot_is_restored_from_the_container_that_the_lxc_snapshot_command_names(
+def test_restored_snapshot_belongs_to_container_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
     for folder in ("victim/snaps/snap0", "other/snaps/snap0", "restored"):
@@ -1571,7 +1551,7 @@ def test_a_snapshot_is_restored_from_the_container_that_the_lxc_snapshot_command
     )
 
 
-def test_a_hook_does_not_look_up_a_path_outside_the_allowed_directories(
+def test_path_outside_the_allowed_directories_is_not_looked_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The path could lead to a mount of a dead server, on which the hook would hang."""

@@ -117,7 +117,7 @@ def hook_line(runtime: str, container: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn"])
 @pytest.mark.parametrize("how", some_fast(["1777", "0707", "1775", "3770", "acl of a writer"], every=2))
-def test_a_hook_takes_no_image_or_description_from_a_directory_that_others_can_write(
+def test_hook_takes_no_image_from_a_shared_directory(
     how: str,
     runtime: str,
     container: Path,
@@ -162,7 +162,7 @@ def test_a_hook_takes_no_image_or_description_from_a_directory_that_others_can_w
         (65534, 65534, "0775", True),  # in a user namespace, any user and any group
     ],
 )
-def test_a_directory_counts_as_shared_only_if_a_user_other_than_its_owner_and_root_can_write_to_it(
+def test_directory_is_shared_only_if_other_users_can_write(
     uid: int, gid: int, how: str, shared: bool, container: Path
 ) -> None:
     share(container, how)
@@ -176,7 +176,7 @@ def test_a_directory_counts_as_shared_only_if_a_user_other_than_its_owner_and_ro
     [(0o2775, 4242, True), (0o777, 0, True), (0o1777, 0, False), (0o755, 4242, False)],
 )
 @pytest.mark.parametrize("way", ["{shared}/state", "{link}/state", "{shared}/link/../state", "{shared}/link"])
-def test_a_directory_is_refused_if_other_users_can_write_to_the_directory_above_it(
+def test_directory_is_refused_if_its_parent_is_shared(
     way: str, mode: int, gid: int, is_refused: bool, tmp_path: Path
 ) -> None:
     """A member of the group renamed root's directory, and put a new directory in its place.
@@ -211,7 +211,7 @@ def test_a_directory_is_refused_if_other_users_can_write_to_the_directory_above_
         (0, 0, 0o755, False), (0, 100_000, 0o755, False),
     ],
 )  # fmt: skip
-def test_a_state_directory_is_refused_if_it_or_a_directory_above_it_belongs_to_another_user(
+def test_state_directory_is_refused_if_another_user_owns_it(
     above: int,
     own: int,
     mode: int,
@@ -247,7 +247,7 @@ def test_a_state_directory_is_refused_if_it_or_a_directory_above_it_belongs_to_a
     ("owner", "mode", "is_refused"),
     [(1234, 0o755, True), (0, 0o777, True), (100_000, 0o755, False), (0, 0o755, False)],
 )
-def test_a_description_in_a_directory_that_another_user_can_change_is_refused(
+def test_a_description_is_refused_if_another_user_can_change_its_directory(
     owner: int, mode: int, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The user replaced the directory with a link to the directory of another instance."""
@@ -281,7 +281,7 @@ def test_a_link_of_another_user_is_refused(owner: int, mode: int, is_refused: bo
 
 @as_root
 @pytest.mark.parametrize("link_owner", [100_000, 0])
-def test_the_owner_of_a_container_cannot_redirect_a_hook_with_a_link(link_owner: int, tmp_path: Path) -> None:
+def test_container_owner_cannot_redirect_a_hook_with_a_link(link_owner: int, tmp_path: Path) -> None:
     """The container's root may own the directory of --state.
 
     A link in the directory led to another instance.
@@ -301,7 +301,7 @@ def test_the_owner_of_a_container_cannot_redirect_a_hook_with_a_link(link_owner:
 @pytest.mark.parametrize(
     ("owner", "mode", "is_refused"), [(100_000, 0o1777, True), (100_000, 0o755, False), (0, 0o1777, False)]
 )
-def test_the_owner_of_a_container_must_not_own_a_state_directory_in_a_sticky_directory(
+def test_container_owner_must_not_own_state_in_sticky_directories(
     owner: int, mode: int, is_refused: bool, tmp_path: Path
 ) -> None:
     """The owner of an entry in a sticky directory can replace the entry with a link after the check."""
@@ -321,7 +321,7 @@ def test_a_missing_directory_and_a_loop_of_links_are_refused(tmp_path: Path) -> 
         open_unshared(f"{tmp_path}/missing")
 
 
-def test_a_directory_does_not_count_as_shared_if_only_the_group_of_the_namespace_owner_can_write_to_it(
+def test_namespace_owners_group_does_not_make_a_directory_shared(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """lxc-usernsexec maps the ids of the container, and then the user's own id."""
@@ -355,7 +355,7 @@ def test_a_directory_does_not_count_as_shared_if_only_the_group_of_the_namespace
     ],
 )
 @pytest.mark.usefixtures("restored_process")
-def test_attack_74_77_a_hook_trusts_the_creator_of_the_namespace_only_if_an_option_names_this_user(
+def test_attack_74_77_a_hook_trusts_the_namespace_creator_only_with_the_owner_option(
     uid: int,
     rows: list[Any],
     container: Path,
@@ -386,7 +386,7 @@ def test_attack_74_77_a_hook_trusts_the_creator_of_the_namespace_only_if_an_opti
 
 @pytest.mark.slow
 @as_root
-def test_a_user_with_a_separate_entry_in_the_id_map_is_not_the_owner_of_the_namespace() -> None:
+def test_separately_mapped_user_is_not_the_namespace_owner() -> None:
     """In a container with ``raw.idmap: both 1000 1000``, the user 1000 could redirect --state."""
     for owner, inside, named, number in (
         (0, 1000, 0, 0), (0, 1000, 1000, 0), (1000, 65536, 0, 0), (1000, 65536, 65536, 65536),
@@ -438,7 +438,7 @@ def test_a_link_of_another_user_above_a_root_filesystem_is_refused(
 
 
 @pytest.mark.parametrize("spelling", ["rootfs", "rootfs/", "rootfs/.", "rootfs/etc/..", "x/../rootfs"])
-def test_a_root_filesystem_that_is_a_link_is_refused_under_every_spelling_of_its_path(
+def test_a_symlink_as_root_filesystem_is_refused_under_every_path_spelling(
     spelling: str, container: Path
 ) -> None:
     """The kernel follows a link if another path component comes after the link."""
@@ -450,7 +450,7 @@ def test_a_root_filesystem_that_is_a_link_is_refused_under_every_spelling_of_its
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs O_PATH")
-def test_dot_dot_after_a_link_leads_to_the_parent_of_the_link_target_or_is_refused(tmp_path: Path) -> None:
+def test_dot_dot_after_a_link_never_ignores_the_link(tmp_path: Path) -> None:
     """templater resolved '..' in the text of the path, and wrote to another directory with the same name."""
     for name in ("data/releases/5", "data/releases/web1/rootfs", "srv/web1/rootfs"):
         (tmp_path / name).mkdir(parents=True)
@@ -476,7 +476,7 @@ def test_an_absolute_path_can_be_opened_from_a_deleted_working_directory(
 
 
 @as_root
-def test_a_magic_link_leads_to_the_directory_that_the_kernel_opens(tmp_path: Path) -> None:
+def test_templater_follows_a_magic_link_as_the_kernel_does(tmp_path: Path) -> None:
     """The link /proc/PID/root of a container has the text '/', so templater wrote to the host."""
     script = (
         "import ctypes, os, sys; ctypes.CDLL(None).unshare(0x20000); os.chroot(sys.argv[1]);"
@@ -496,7 +496,7 @@ def test_a_magic_link_leads_to_the_directory_that_the_kernel_opens(tmp_path: Pat
 
 
 @as_root
-def test_a_link_in_a_directory_of_another_user_is_not_followed_to_a_cache_or_an_allowed_directory(
+def test_another_users_link_cannot_select_the_cache_or_an_allowed_directory(
     tmp_path: Path,
 ) -> None:
     """Below a sticky directory, a user made the missing directory of --cache, with a link in it."""
@@ -516,7 +516,7 @@ def test_a_link_in_a_directory_of_another_user_is_not_followed_to_a_cache_or_an_
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("name", ["templates/a", "templates", "metadata.yaml"])
 @pytest.mark.parametrize("owner", [1234, 0])
-def test_a_hook_does_not_render_a_private_file_of_root_in_a_directory_of_another_user(
+def test_private_file_in_another_users_directory_is_not_rendered(
     owner: int, name: str, container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The owner of the container's directory moved a secret file of root to the name of a template."""
@@ -545,7 +545,7 @@ def test_a_hook_does_not_render_a_private_file_of_root_in_a_directory_of_another
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-def test_a_private_file_is_not_rendered_if_a_user_renamed_a_root_owned_directory_to_templates(
+def test_private_file_in_a_renamed_directory_is_not_rendered(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the container's directory may rename even root's directories in it."""
@@ -567,7 +567,7 @@ def raise_error(error: object) -> None:
 
 @as_root
 @pytest.mark.parametrize("mode", [0o1777, 0o755])
-def test_an_unmapped_owner_counts_as_root_only_in_directories_where_no_other_user_can_create_files(
+def test_unmapped_owner_is_untrusted_if_others_can_create_files(
     mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a rootless namespace, root and all other outer users have the uid 65534."""
@@ -614,7 +614,7 @@ def test_a_configuration_is_opened_only_after_its_type_was_checked(
     assert flags and all(how & os.O_PATH for how in flags)
 
 
-def test_a_configuration_that_includes_a_file_in_proc_is_refused(container: Path) -> None:
+def test_a_configuration_is_refused_if_it_includes_a_file_in_proc(container: Path) -> None:
     """Reading /proc/kmsg waits for the next message of the kernel."""
     (container / "config").write_text("lxc.include = /proc/kmsg\n")
     with pytest.raises(InputError, match="'/proc/kmsg' is not a regular file"):
@@ -637,7 +637,7 @@ def test_a_path_with_thousands_of_missing_nested_directories_is_created(tmp_path
         (0o775, 0, "acl of a reader", False), (0o775, 0, "acl of a writer", True),
     ],
 )  # fmt: skip
-def test_a_private_template_is_refused_if_other_users_can_write_to_the_templates_directory(
+def test_private_template_is_refused_in_a_shared_directory(
     container: Path, mode: int, gid: int, acl: str, is_refused: bool
 ) -> None:
     templates = container / "templates"
@@ -656,7 +656,7 @@ def test_a_private_template_is_refused_if_other_users_can_write_to_the_templates
 
 
 @as_root
-def test_a_private_template_of_root_is_refused_if_another_user_owns_the_templates_directory(
+def test_private_template_is_refused_in_another_users_directory(
     container: Path,
 ) -> None:
     (container / "templates").mkdir()
@@ -671,7 +671,7 @@ def test_a_private_template_of_root_is_refused_if_another_user_owns_the_template
 
 
 @as_root
-def test_a_directory_that_was_checked_is_not_opened_again_by_its_name(
+def test_a_checked_directory_is_not_opened_again_by_its_name(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner exchanged templates/ with a private directory of root, between the check and the read."""
@@ -730,7 +730,7 @@ def test_an_overlay_layer_with_dot_dot_after_a_link_is_refused(container: Path) 
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize("spelling", ["/{}/rootfs", "{}//rootfs/.", "{}/../c1/rootfs"])
-def test_each_spelling_of_the_root_filesystem_path_leads_to_the_container_that_the_hook_opened(
+def test_hook_keeps_its_opened_container_for_each_path_spelling(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
 ) -> None:
     """The hook opened the root filesystem again by its name, which then led to another container."""
@@ -752,7 +752,7 @@ def test_each_spelling_of_the_root_filesystem_path_leads_to_the_container_that_t
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-def test_the_lxc_hook_never_reads_a_container_that_replaces_the_opened_container(
+def test_the_lxc_hook_never_reads_the_replacement_of_an_opened_container(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With --state, image and root filesystem came from two containers."""
@@ -775,7 +775,7 @@ def test_the_lxc_hook_never_reads_a_container_that_replaces_the_opened_container
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize(("has_state", "place"), [(False, "sub/rootfs"), (True, "rootfs")])
-def test_the_oci_hook_does_not_read_the_description_in_a_bundle_that_replaced_the_opened_bundle(
+def test_oci_hook_does_not_read_a_replacement_bundle(
     has_state: bool, place: str, container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the directory above exchanged two bundles of root after the hook had read config.json."""
@@ -805,9 +805,7 @@ def test_the_oci_hook_does_not_read_the_description_in_a_bundle_that_replaced_th
 
 
 @pytest.mark.parametrize("path", ["rootfs", "sub/deep/rootfs"])
-def test_a_root_filesystem_below_an_open_bundle_is_opened_relative_to_the_bundle(
-    container: Path, path: str
-) -> None:
+def test_root_filesystem_is_opened_relative_to_its_open_bundle(container: Path, path: str) -> None:
     """The names of two bundles of root were exchanged, so the first bundle got the password of the second."""
     for folder in (container, container.parent / "other"):
         (folder / path).mkdir(parents=True, exist_ok=True)
@@ -822,9 +820,7 @@ def test_a_root_filesystem_below_an_open_bundle_is_opened_relative_to_the_bundle
 
 @as_root
 @pytest.mark.parametrize("owner", [1234, 0])
-def test_an_allowed_directory_that_is_a_link_is_refused_if_the_link_leads_through_a_directory_of_another_user(
-    owner: int, tmp_path: Path
-) -> None:
+def test_allowed_symlink_through_another_users_directory_is_refused(owner: int, tmp_path: Path) -> None:
     """A user exchanged the allowed directory with a link while the hook resolved its path."""
     (tmp_path / "home/real").mkdir(parents=True)
     (tmp_path / "home/real/web.yaml").write_text("name: web\n")
@@ -841,7 +837,7 @@ def test_an_allowed_directory_that_is_a_link_is_refused_if_the_link_leads_throug
 
 
 @as_root
-def test_root_opens_no_description_and_changes_no_archive_through_a_link_of_another_user(
+def test_root_opens_no_description_through_another_users_link(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, description, link = tmp_path / "i.tar", tmp_path / "web.yaml", tmp_path / "home/link"
@@ -873,7 +869,7 @@ def test_root_opens_no_description_and_changes_no_archive_through_a_link_of_anot
 
 
 @as_root
-def test_a_directory_counts_as_shared_if_a_non_private_group_of_the_hook_can_write_to_the_directory(
+def test_directory_is_shared_if_a_public_group_can_write(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In some systems, the primary group of all users is the group "users"."""
@@ -902,7 +898,7 @@ def test_a_directory_counts_as_shared_if_a_non_private_group_of_the_hook_can_wri
         ([(0, 0, 4294967295)], [(0, 0, 4294967295)], False),
     ],
 )
-def test_a_directory_counts_as_shared_if_a_namespace_maps_a_group_of_several_users_to_gid_0(
+def test_directory_is_shared_if_gid_0_has_several_users(
     container: Path, users: list[Any], groups: list[Any], is_found: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rootless runtime mapped the group "users", and another member had added a template."""
@@ -949,7 +945,7 @@ def members(
     ),
 )
 @pytest.mark.usefixtures("restored_process")
-def test_a_directory_is_shared_if_the_group_of_its_owner_has_another_member(
+def test_directory_is_shared_if_its_group_has_another_member(
     names: tuple[str, ...],
     passwd: str,
     is_found: bool,
@@ -977,7 +973,7 @@ def test_a_directory_is_shared_if_the_group_of_its_owner_has_another_member(
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("restored_process")
-def test_a_directory_is_shared_if_a_second_group_with_the_same_id_has_another_member(
+def test_directory_is_shared_if_a_duplicate_group_has_members(
     line: str, is_found: bool, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After ``groupadd -o -g 1234 devs``, getgrgid(3) returns only the members of the first name."""
@@ -991,9 +987,7 @@ def test_a_directory_is_shared_if_a_second_group_with_the_same_id_has_another_me
 
 
 @as_root
-def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write_to_the_directory(
-    container: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_group_members_are_not_looked_up_for_gid_0(container: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """LXC makes directories that the group 0 can write. The members of this group count as root."""
     monkeypatch.setattr(group_members, "has_other_members", lambda *_: 1 / 0)
     container.chmod(0o770)
@@ -1012,7 +1006,7 @@ def test_group_members_are_looked_up_only_if_a_group_other_than_0_can_write_to_t
         (1234, 0, [(0, 1000000, 65536)], 1234),  # in a container with an own /etc
     ],
 )
-def test_in_a_user_namespace_a_group_is_looked_up_with_the_gid_that_the_group_file_uses(
+def test_group_in_a_namespace_is_looked_up_by_gid(
     gid: int, owner: int, rows: list[Any], group: int, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writable_by_others, "own_map", lambda _: iter(rows))
@@ -1028,9 +1022,7 @@ def test_in_a_user_namespace_a_group_is_looked_up_with_the_gid_that_the_group_fi
 
 @as_root
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_a_file_of_root_and_a_link_of_root_in_a_sticky_directory_count_as_changeable(
-    tmp_path: Path, kind: str
-) -> None:
+def test_root_owned_files_in_a_sticky_directory_are_changeable(tmp_path: Path, kind: str) -> None:
     """A user can move a file of root into a sticky directory, for example from an unpacked image."""
     (tmp_path / "shared/own").mkdir(parents=True)
     place = tmp_path / "shared/place"
@@ -1056,7 +1048,7 @@ def test_a_link_of_root_in_a_sticky_directory_is_refused(tmp_path: Path) -> None
 
 @as_root
 @pytest.mark.parametrize("is_root", [True, False])
-def test_a_fifo_of_another_user_is_refused_as_a_description_and_as_an_access_log(
+def test_fifo_of_another_user_is_refused_as_a_description(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_root: bool
 ) -> None:
     """``apply -i`` waited for the other user to write to the fifo."""
@@ -1072,7 +1064,7 @@ def test_a_fifo_of_another_user_is_refused_as_a_description_and_as_an_access_log
 
 
 @as_root
-def test_root_writes_no_access_log_and_no_redirect_rules_through_a_link_of_another_user(
+def test_root_writes_no_access_log_through_another_users_link(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home, private = tmp_path / "home", tmp_path / "private"
@@ -1159,7 +1151,7 @@ def test_attack_74_a_hook_refuses_a_container_that_another_user_can_replace(
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-def test_attack_33_an_id_map_is_not_guessed_from_the_owner_of_the_root_directory(
+def test_attack_33_an_id_map_is_not_guessed_from_an_owner(
     container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With ``lxc-start -s lxc.idmap=…``, the container's root shifted ids into the next container's range."""
@@ -1179,7 +1171,7 @@ def test_attack_33_an_id_map_is_not_guessed_from_the_owner_of_the_root_directory
 @as_root
 @pytest.mark.usefixtures("restored_process")
 @pytest.mark.parametrize(("owner", "is_refused"), [(1_001_000, True), (1_000_000, False), (0, False)])
-def test_attack_33_a_given_root_filesystem_must_belong_to_root_of_the_container_or_to_root_of_the_host(
+def test_attack_33_a_given_root_filesystem_must_belong_to_root(
     owner: int, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With ``--rootfs``, the hook did not use lxc.idmap, and the container's root could choose the map."""
@@ -1203,7 +1195,7 @@ def test_attack_33_a_given_root_filesystem_must_belong_to_root_of_the_container_
         (1_001_000, {"namespaces": [{"type": "pid"}, 1]}, True), (1_001_000, {"namespaces": 1}, True),
     ],
 )  # fmt: skip
-def test_attack_33_the_id_map_of_a_bundle_is_not_guessed_from_the_owner_of_its_root(
+def test_attack_33_the_id_map_of_a_bundle_is_not_guessed(
     owner: int, linux: object, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A container without an id map gave its / to another id, and the hook shifted the ids of its files."""
@@ -1220,7 +1212,7 @@ def test_attack_33_the_id_map_of_a_bundle_is_not_guessed_from_the_owner_of_its_r
     ("owner", "has_pid", "is_refused"),
     [(1_001_000, True, True), (1_000_000, True, False), (1_000_000, False, True)],
 )
-def test_attack_33_the_id_map_of_a_bundle_comes_from_the_user_namespace_that_the_bundle_joins(
+def test_attack_33_id_map_of_a_bundle_comes_from_its_namespace(
     owner: int,
     has_pid: bool,
     is_refused: bool,
@@ -1253,7 +1245,7 @@ def test_attack_33_the_id_map_of_a_bundle_comes_from_the_user_namespace_that_the
         (1234, 0o755, 1234, False), (1234, 0o777, 1234, True), (0, 0o755, 100_000, False),
     ],
 )  # fmt: skip
-def test_attack_74_a_root_filesystem_is_refused_if_a_user_other_than_its_owner_can_replace_it(
+def test_attack_74_root_filesystem_is_refused_if_others_can_replace_it(
     owner: int, mode: int, own: int, is_refused: bool, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A directory of another user contained the root filesystems of several containers."""
@@ -1277,7 +1269,7 @@ def test_attack_74_a_root_filesystem_is_refused_if_a_user_other_than_its_owner_c
     [("lxc", "c1/vols/web1"), ("lxc", "c1/vols/a/web1"), ("lxc", "state/web1"), ("oci", "c1/vols/web1")],
 )
 @pytest.mark.parametrize("owner", [0, 1234])
-def test_attack_74_a_hook_refuses_a_root_filesystem_whose_parent_directory_belongs_to_another_user(
+def test_attack_74_a_root_filesystem_in_another_users_directory_is_refused(
     owner: int, runtime: str, place: str, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hook checked the container's directory, but not the directories in the container's directory."""
@@ -1319,7 +1311,7 @@ def test_attack_74_the_lxc_hook_uses_no_configuration_that_another_user_can_repl
 
 
 @as_root
-def test_the_incus_hook_accepts_files_of_the_hosts_root_in_a_directory_of_the_containers_root(
+def test_incus_hook_accepts_root_owned_files_in_the_container(
     container: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If Incus can use an id-mapped mount, it stores a root filesystem with unmapped ids."""
@@ -1344,7 +1336,7 @@ def test_the_incus_hook_accepts_files_of_the_hosts_root_in_a_directory_of_the_co
         ((0, 1234, 0), "a/b"), ((1234, 0, 0), "a"), ((1234, 0, 1234), "a"), ((0, 1234, 5678), "a/b"),
     ],
 )  # fmt: skip
-def test_attack_74_every_entry_below_a_directory_of_an_ordinary_user_must_belong_to_the_same_user(
+def test_attack_74_entries_of_a_users_directory_need_the_same_owner(
     owners: tuple[int, ...], place: str, tmp_path: Path
 ) -> None:
     """An unprivileged LXC snapshot has its upper layer at overlay/delta.
@@ -1359,9 +1351,7 @@ def test_attack_74_every_entry_below_a_directory_of_an_ordinary_user_must_belong
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("place", ["{}/rootfs", "{}/sub/rootfs", "{}/../link/sub/rootfs", "/{}/rootfs"])
-def test_attack_74_apply_refuses_a_root_filesystem_if_another_instance_has_replaced_its_source_directory(
-    place: str, container: Path
-) -> None:
+def test_attack_74_apply_refuses_a_source_replaced_by_another_instance(place: str, container: Path) -> None:
     """`apply` checked only a root filesystem directly in SRC whose path began with the text of SRC."""
     other = container.parent / "c2"
     for folder in (container, other):
@@ -1380,7 +1370,7 @@ def test_attack_74_apply_refuses_a_root_filesystem_if_another_instance_has_repla
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("slashes", ["", "/"])
-def test_attack_74_apply_detects_a_replaced_source_even_if_the_source_path_has_become_a_link(
+def test_attack_74_apply_detects_a_source_replaced_by_a_link(
     slashes: str, container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the root filesystem was opened, SRC was a link, but only while `apply` resolved the path."""
@@ -1399,7 +1389,7 @@ def test_attack_74_apply_detects_a_replaced_source_even_if_the_source_path_has_b
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs directory descriptors")
 @pytest.mark.parametrize("way", ["image", "rootfs"])
-def test_reading_from_an_opened_directory_fails_if_another_instance_was_moved_to_the_path_of_the_directory(
+def test_reading_an_opened_directory_fails_if_another_instance_has_replaced_it(
     way: str, container: Path
 ) -> None:
     """The owner of the directory above exchanged the names of two instances of root."""
@@ -1421,7 +1411,7 @@ def test_reading_from_an_opened_directory_fails_if_another_instance_was_moved_to
 
 
 @as_root
-def test_attack_74_no_cache_directory_is_created_below_a_directory_that_another_user_can_replace(
+def test_attack_74_no_cache_directory_is_created_below_a_replaceable_directory(
     tmp_path: Path,
 ) -> None:
     """templater made a directory first, possibly in any directory of root, and then refused the cache."""
@@ -1454,7 +1444,7 @@ def test_root_changes_no_tree_through_a_link_of_another_user(tmp_path: Path) -> 
         open_directory(str(tmp_path / "file"))
 
 
-def test_apply_writes_its_record_only_next_to_the_root_filesystem_that_apply_changed(
+def test_apply_writes_its_record_only_next_to_the_changed_root_filesystem(
     container: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The names of two instances were exchanged before the record was opened."""
@@ -1481,7 +1471,7 @@ def test_apply_writes_its_record_only_next_to_the_root_filesystem_that_apply_cha
 
 
 @as_root
-def test_root_opens_no_image_or_instance_through_a_link_of_another_user(container: Path) -> None:
+def test_root_opens_no_image_through_another_users_link(container: Path) -> None:
     """``apply u/web1 u/web1/rootfs`` rendered the password of the instance to which the user's link led."""
     (container / "metadata.yaml").write_text("architecture: x86_64\n")
     (container / "instance.yaml").write_text("name: c1\n")
@@ -1553,9 +1543,7 @@ def test_root_may_publish_the_private_image_of_another_user(tmp_path: Path) -> N
 @as_root
 @pytest.mark.parametrize(("uid", "mode"), [(1234, 0o600), (0, 0o644)])
 @pytest.mark.parametrize("moved", ["file", "directory", "rootfs"])
-def test_an_image_is_private_if_a_user_moved_private_files_of_root_into_it(
-    tmp_path: Path, uid: int, mode: int, moved: str
-) -> None:
+def test_image_with_private_files_of_root_is_private(tmp_path: Path, uid: int, mode: int, moved: str) -> None:
     """A user moved private files of root into an image. ``image build`` then packed them for all users."""
     rootfs = tmp_path / "image/rootfs"
     rootfs.mkdir(parents=True)
@@ -1601,7 +1589,7 @@ def test_the_temporary_file_of_an_image_with_private_files_is_private(
     ("command", "name"),
     [("check", "templater.toml"), ("check", "c1.yaml"), ("test", "tests/a.yaml")],
 )
-def test_the_check_and_test_commands_show_no_private_file_of_root_from_a_directory_of_another_user(
+def test_check_and_test_commands_hide_private_files_of_root(
     tmp_path: Path, command: str, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The error about a private file of root showed a line of the file."""
@@ -1624,7 +1612,7 @@ def test_the_check_and_test_commands_show_no_private_file_of_root_from_a_directo
 @as_root
 @pytest.mark.parametrize("text", ["root: hunter2: x\n", "name: hunter2/\n", "{name: c1, type: hunter2}\n"])
 @pytest.mark.parametrize("name", ["instance.yaml", "backup.yaml"])
-def test_no_error_quotes_a_private_description_in_a_directory_of_another_user(
+def test_private_description_in_another_users_directory_is_not_quoted(
     tmp_path: Path, name: str, text: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Another user can have moved a private file of root to the description's path."""
@@ -1648,7 +1636,7 @@ def test_no_error_quotes_a_private_description_in_a_directory_of_another_user(
 @as_root
 @pytest.mark.parametrize("name", ["metadata.yaml", "templates/a"])
 @pytest.mark.parametrize("command", ["audit", "check"])
-def test_reports_show_no_private_file_of_root_from_a_directory_of_another_user(
+def test_private_file_in_another_users_directory_is_not_reported(
     tmp_path: Path, command: str, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """`check` printed a line of a private file, which another user had moved into the directory."""
@@ -1667,7 +1655,7 @@ def test_reports_show_no_private_file_of_root_from_a_directory_of_another_user(
     assert "hunter2" not in shown.out + shown.err
 
 
-def test_an_edit_is_refused_if_another_file_replaces_the_image_after_the_metadata_was_read(
+def test_edit_is_refused_if_another_file_replaces_the_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An edit wrote metadata.yaml of a private image into a file of another user.
@@ -1687,7 +1675,7 @@ def test_an_edit_is_refused_if_another_file_replaces_the_image_after_the_metadat
     assert private.read_bytes() == before
 
 
-def test_export_takes_the_content_and_the_mode_from_the_same_opened_file(
+def test_exported_content_and_mode_come_from_the_same_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Export opened the image twice. Meanwhile, the owner gave the image's name to a private image."""
@@ -1712,7 +1700,7 @@ def test_export_takes_the_content_and_the_mode_from_the_same_opened_file(
 
 @as_root
 @pytest.mark.parametrize("kind", ["file", "directory"])
-def test_an_image_is_private_if_a_user_swaps_a_private_file_with_another_file_while_root_packs_the_image(
+def test_image_with_a_swapped_in_private_file_is_private(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """templater opened a path twice, and checked only the file that it opened first."""
@@ -1748,7 +1736,7 @@ def test_an_image_is_private_if_a_user_swaps_a_private_file_with_another_file_wh
 
 
 @as_root
-def test_the_owner_of_a_namespace_may_own_the_directories_above_the_state_directory(
+def test_namespace_owner_may_own_directories_above_the_state_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hooks of unprivileged containers run in the namespace of lxc-usernsexec."""
@@ -1767,7 +1755,7 @@ def test_the_owner_of_a_namespace_may_own_the_directories_above_the_state_direct
 
 
 @as_root
-def test_the_clone_hook_takes_no_image_from_a_directory_that_others_can_write(container: Path) -> None:
+def test_clone_hook_takes_no_image_from_a_shared_directory(container: Path) -> None:
     copy = container.parent / "copy"
     copy.mkdir()
     share(container, "1775")
@@ -1778,7 +1766,7 @@ def test_the_clone_hook_takes_no_image_from_a_directory_that_others_can_write(co
 
 @as_root
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_a_link_or_file_of_root_in_a_sticky_directory_counts_as_changeable(kind: str, tmp_path: Path) -> None:
+def test_root_owned_entry_in_a_sticky_directory_is_changeable(kind: str, tmp_path: Path) -> None:
     """A user moved a file of root into a sticky directory, and `hook status` ran a hook line of the file."""
     place = tmp_path / "name"
     place.symlink_to("/etc") if kind == "link" else place.touch()
@@ -1790,7 +1778,7 @@ def test_a_link_or_file_of_root_in_a_sticky_directory_counts_as_changeable(kind:
 
 @as_root
 @pytest.mark.parametrize("way", ["{}", "/proc/self/root{}", "/proc/{pid}/cwd", "{}/c1/rootfs/lx"])
-def test_the_hook_status_command_runs_only_hook_lines_that_templater_wrote(
+def test_the_hook_status_command_does_not_run_an_unknown_hook_line(
     container: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """uid 0 also owned the files of a nested container.
@@ -1809,7 +1797,7 @@ def test_the_hook_status_command_runs_only_hook_lines_that_templater_wrote(
 
 @as_root
 @pytest.mark.parametrize(("mode", "is_refused"), [(0o1777, True), (0o755, False)])
-def test_a_mount_in_a_sticky_directory_counts_as_controlled_by_another_user(
+def test_mount_in_a_sticky_directory_is_not_trusted(
     mode: int, is_refused: bool, tmp_path: Path, mounts: Any
 ) -> None:
     """A user mounted a FUSE file system in a sticky directory. The file system showed root as owner."""
@@ -1825,7 +1813,7 @@ def test_a_mount_in_a_sticky_directory_counts_as_controlled_by_another_user(
 
 
 @as_root
-def test_the_hook_status_command_reports_a_directory_that_others_can_write(container: Path) -> None:
+def test_the_hook_status_command_finds_a_directory_writable_by_other_users(container: Path) -> None:
     hostile(container)
     (container / "metadata.yaml").touch()
     share(container, "1775")
@@ -1871,7 +1859,7 @@ def test_invalid_annotations_and_arguments_of_a_bundle_give_findings(
     assert (image.ok, image.text) == (False, f"'{tmp_path}' has no metadata.yaml")
 
 
-def test_a_link_that_briefly_replaces_a_configuration_is_not_followed(
+def test_the_install_command_does_not_follow_a_temporary_link(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of a folder could have copied content that only root can read into a file of that owner."""
@@ -1894,7 +1882,7 @@ def test_a_link_that_briefly_replaces_a_configuration_is_not_followed(
 
 @as_root
 @pytest.mark.parametrize("moment", ["before reading", "before replacing"])
-def test_a_user_who_swaps_the_configuration_with_a_file_of_root_gets_no_copy_of_that_file(
+def test_user_cannot_copy_root_owned_files_by_renaming_them(
     container: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """The content of root's file got the owner and the mode of the user's file."""
@@ -1924,16 +1912,14 @@ def test_a_user_who_swaps_the_configuration_with_a_file_of_root_gets_no_copy_of_
             assert (file.stat().st_uid, file.stat().st_mode & 0o777) == (0, 0o600)
 
 
-def test_reading_a_configuration_that_is_a_fifo_does_not_block(container: Path) -> None:
+def test_reading_a_fifo_as_configuration_does_not_block(container: Path) -> None:
     (container / "config").unlink()
     os.mkfifo(container / "config")
     with pytest.raises(InputError, match="not a regular file"):
         install.write(lxc.snippet("c1", [], str(container.parent)))
 
 
-def test_a_lock_file_that_is_a_hard_link_to_another_file_is_not_truncated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hard_link_as_lock_file_is_not_truncated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The owner of the directory makes a hard link to a file of root, and removes the link after the open."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -1975,7 +1961,7 @@ def test_a_cache_directory_keeps_unrelated_files(tmp_path: Path, monkeypatch: py
 
 @as_root
 @pytest.mark.usefixtures("restored_process")
-def test_a_hook_that_refuses_to_run_writes_no_log_through_a_link_of_another_user(
+def test_hook_writes_no_log_through_another_users_link(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (container.parent / "shared").mkdir()
@@ -1993,7 +1979,7 @@ def test_a_hook_that_refuses_to_run_writes_no_log_through_a_link_of_another_user
 
 
 @pytest.mark.usefixtures("restored_process")
-def test_a_hook_with_the_if_present_option_refuses_an_image_whose_metadata_file_is_invalid(
+def test_hook_with_if_present_refuses_invalid_metadata(
     container: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*hook_line("nspawn", container, monkeypatch), "--source", str(container), "--if-present"]

@@ -86,7 +86,7 @@ FILE_TAGS = [
 
 @DIALECTS
 @pytest.mark.parametrize("text", FILE_TAGS)
-def test_attack_37_a_tag_that_reads_files_is_a_parse_error_in_every_command(
+def test_attack_37_a_file_reading_tag_is_a_parse_error_in_every_command(
     machine: Machine, text: str, dialect: Dialect
 ) -> None:
     text = text.replace("SHADOW", str(machine.shadow)).replace("OTHER", "other.tpl")
@@ -178,7 +178,7 @@ def test_attack_38_no_rendered_file_contains_a_python_object(
         "{{ container.% }}",
     ],
 )
-def test_attack_39_a_go_method_name_renders_as_text_or_gives_an_error_with_a_position(
+def test_attack_39_a_go_method_name_renders_or_gives_an_error(
     machine: Machine, name: str, form: str, dialect: Dialect
 ) -> None:
     (change,) = machine.planned(form.replace("%", name), dialect).changes
@@ -254,9 +254,7 @@ ARITHMETIC = {
 
 
 @pytest.mark.parametrize("text", ARITHMETIC)
-def test_attack_43_an_extreme_number_renders_as_in_the_go_language_or_gives_an_error_with_a_line(
-    machine: Machine, text: str
-) -> None:
+def test_attack_43_an_extreme_number_renders_as_in_go_or_fails(machine: Machine, text: str) -> None:
     wanted = ARITHMETIC[text]
     if isinstance(wanted, bytes):
         assert machine.written(f"one\n{{{{ {text} }}}}", V4) == b"one\n" + wanted
@@ -290,7 +288,7 @@ def test_attack_45_unfinished_syntax_is_reported_with_line_and_column(
 
 
 @DIALECTS
-def test_attack_45_values_are_escaped_after_a_template_closes_the_autoescape_block_of_the_daemon(
+def test_attack_45_values_are_escaped_after_the_template_closes_autoescape(
     machine: Machine, dialect: Dialect
 ) -> None:
     """The daemons put each template into ``autoescape off``.
@@ -323,9 +321,7 @@ def test_attack_46_every_byte_of_literal_text_is_written(
 
 
 @DIALECTS
-def test_attack_46_a_template_ends_at_the_character_that_pongo2_uses_as_its_end_mark(
-    machine: Machine, dialect: Dialect
-) -> None:
+def test_attack_46_a_template_ends_at_the_end_mark_of_pongo2(machine: Machine, dialect: Dialect) -> None:
     """pongo2's lexer marks the end of a text with U+0001, so the end of the wrapper after U+0001 is lost."""
     assert "is never closed" in machine.refused(b"a\x01b", dialect).message
 
@@ -443,7 +439,7 @@ def test_attack_48_a_hook_never_parses_values_as_templates(machine: Machine) -> 
 
 
 @DIALECTS
-def test_attack_49_a_newline_in_a_value_is_written_and_reported_by_audit(
+def test_attack_49_a_newline_in_a_value_causes_an_audit_finding(
     machine: Machine, dialect: Dialect, capfd: pytest.CaptureFixture[str]
 ) -> None:
     value = "web1\nlxc.hook.pre-start = /bin/evil"
@@ -470,7 +466,7 @@ def write_quoting_template(machine: Machine, key: str) -> None:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_attack_50_hook_log_and_output_contain_no_secret(machine: Machine, key: str) -> None:
+def test_attack_50_the_log_and_the_output_of_a_hook_contain_no_secret(machine: Machine, key: str) -> None:
     write_quoting_template(machine, key)
     (machine.image / "config").write_text("")
     machine.top.rename(machine.image / "rootfs")
@@ -483,7 +479,7 @@ def test_attack_50_hook_log_and_output_contain_no_secret(machine: Machine, key: 
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_attack_50_preview_and_diff_show_the_written_content(
+def test_attack_50_the_preview_and_diff_commands_show_the_written_content(
     machine: Machine, key: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """To show the content is the purpose of both commands. The user of the command gave the values."""
@@ -500,7 +496,7 @@ def test_attack_50_preview_and_diff_show_the_written_content(
 @pytest.mark.parametrize("command", ["preview", "check"])
 @pytest.mark.parametrize("quote", ["", "'", "`"])
 @pytest.mark.parametrize("key", KEYS[:3])
-def test_attack_50_an_html_report_omits_errors_that_quote_a_secret_transformed_by_the_template(
+def test_attack_50_an_html_report_omits_errors_with_a_transformed_secret(
     machine: Machine, key: str, quote: str, command: str
 ) -> None:
     """The template puts a quote between all characters, so that no search finds where the secret ends."""

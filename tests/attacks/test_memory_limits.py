@@ -96,7 +96,7 @@ def test_an_audit_stores_template_data_only_up_to_its_limit(image):
     assert "more than 20000 bytes in total" in str(refused.error)
 
 
-def test_an_audit_of_a_directory_limits_the_number_of_files(tmp_path, capsys, monkeypatch):
+def test_the_number_of_files_in_an_audit_is_limited(tmp_path, capsys, monkeypatch):
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/etc/a", b""))
     assert main(["audit", path, "--limit", "members=2"]) == 1
     assert "more than 2 files and directories" in capsys.readouterr().out
@@ -111,7 +111,7 @@ def planned(rootfs, contents):
     return plan_of(made, Instance("c1"), renderings, rootfs, host=NONE, triggers=("start",))
 
 
-def test_a_plan_stores_the_content_of_existing_files_only_up_to_a_limit(monkeypatch):
+def test_plan_stores_existing_content_only_up_to_a_limit(monkeypatch):
     """Beyond the limit, templater still recognises existing files that are equal to the rendered files."""
     contents = {f"/{n}": b"x" * 1000 for n in range(10)}
     monkeypatch.setattr(sys.modules["templater.planning.changed_rootfs"], "MAX_KEPT", 4500)
@@ -196,7 +196,7 @@ def test_the_rendered_files_of_all_hosts_together_have_a_size_limit(tmp_path, mo
         plans(b"123456")
 
 
-def test_a_check_keeps_rendered_files_only_up_to_a_limit_on_their_total_size(monkeypatch):
+def test_rendered_files_are_kept_only_up_to_a_limit(monkeypatch):
     monkeypatch.setattr("templater.checks.rendered_files.MOST_TEXT", 5)
     late = authored_file("/etc/a", "{{ trigger }}").late
     assert late is not None
@@ -247,9 +247,7 @@ def test_a_file_with_half_a_gigabyte_of_extended_attributes_is_refused(tmp_path,
         open_contents(path).parts()
 
 
-def test_the_attributes_of_templates_in_a_directory_count_towards_the_size_limit_of_the_templates(
-    tmp_path, monkeypatch
-):
+def test_the_size_limit_of_templates_includes_their_attributes(tmp_path, monkeypatch):
     files = [(f"templates/{number}", b"") for number in range(50)]
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/a", b""), *files)
     monkeypatch.setattr("os.listxattr", lambda *_, **__: ["user.a"], raising=False)
@@ -259,7 +257,7 @@ def test_the_attributes_of_templates_in_a_directory_count_towards_the_size_limit
         open_contents(path, limits=DEFAULT._replace(templates_bytes=20_000)).parts()
 
 
-def test_many_empty_attributes_of_templates_count_towards_the_size_of_the_templates(tmp_path, monkeypatch):
+def test_the_size_limit_of_templates_includes_many_empty_attributes(tmp_path, monkeypatch):
     """Only the values of attributes counted: an image of 14 MB with five million attributes needed 777 MB."""
     files = [(f"templates/{number}", b"") for number in range(50)]
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), ("rootfs/a", b""), *files)
@@ -270,7 +268,7 @@ def test_many_empty_attributes_of_templates_count_towards_the_size_of_the_templa
         open_contents(path, limits=DEFAULT._replace(templates_bytes=1_000_000)).parts()
 
 
-def test_reading_the_templates_of_a_directory_stops_at_the_total_size_limit(tmp_path, monkeypatch):
+def test_reading_templates_stops_at_the_total_size_limit(tmp_path, monkeypatch):
     """All templates were read before their sizes were added: 1,000 sparse files needed 4 GB."""
     files = [(f"templates/{number}", bytes(1000)) for number in range(50)]
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), *files)
@@ -282,9 +280,7 @@ def test_reading_the_templates_of_a_directory_stops_at_the_total_size_limit(tmp_
     assert len(read) <= 7
 
 
-def test_an_audit_counts_the_attributes_of_each_file_before_it_lists_the_attributes_of_the_next_file(
-    tmp_path, attributes
-):
+def test_audit_reads_attributes_of_each_file_separately(tmp_path, attributes):
     """The attributes of all files of a folder were listed first: 3,000 files needed 266 MB."""
     files = [(f"rootfs/{number}", b"") for number in range(50)]
     path = folder(tmp_path / "image", ("metadata.yaml", METADATA.encode()), *files)
@@ -307,7 +303,7 @@ def test_a_predicted_file_tree_is_freed_without_a_garbage_collection():
         gc.enable()
 
 
-def test_the_error_of_a_failed_start_does_not_keep_the_rendered_files_in_memory(tmp_path):
+def test_error_of_a_failed_start_keeps_no_rendered_files(tmp_path):
     """Five failed starts took 1.2 GB."""
     metadata = ("metadata.yaml", f"{METADATA}templates: {{/a: {{when: [start], template: a}}}}".encode())
     image = open_image(folder(tmp_path / "image", metadata, ("templates/a", b"x")))
@@ -341,9 +337,7 @@ def test_the_largest_catalogs_need_less_than_500_mb(tmp_path, product):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_killed", [False, True])
-def test_the_memory_for_a_record_of_written_files_is_little_more_than_the_size_of_the_record(
-    is_killed, tmp_path
-):
+def test_the_record_of_written_files_needs_memory_proportional_to_its_size(is_killed, tmp_path):
     """One emoji in each key made Python keep four bytes for each character: a start needed 552 MB."""
     keys = {"a.tpl": tuple(f"u\U0001f600{number:09}" for number in range(100))}
     first, second = ({f"/{n}": text for n in range(2000)} for text in (b"1", b"2"))

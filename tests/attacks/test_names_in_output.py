@@ -76,7 +76,7 @@ def described(image: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("option", ["-i", "--instances"])
-def test_a_lone_surrogate_in_json_is_parsed_as_in_the_go_language(
+def test_lone_surrogate_in_json_is_parsed_as_in_go(
     image: str, option: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Go's encoding/json replaces a lone surrogate with U+FFFD. A surrogate pair becomes one character."""
@@ -89,7 +89,7 @@ def test_a_lone_surrogate_in_json_is_parsed_as_in_the_go_language(
 
 
 @pytest.mark.parametrize("option", ["-i", "--instances"])
-def test_the_error_about_a_name_that_is_not_utf8_is_valid_utf8(
+def test_the_error_about_a_non_utf8_name_is_valid_utf8(
     image: str, option: str, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     text = '{"name": "c\udcff"}'

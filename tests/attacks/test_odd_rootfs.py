@@ -61,7 +61,7 @@ CASES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("make", "lands", "situation"), CASES)
-def test_apply_treats_an_unusual_target_safely_and_preview_predicts_the_incus_result(
+def test_unusual_target_is_previewed_as_on_incus(
     scene: Scene, make: Callable[[Path], None], lands: str | None, situation: str
 ):
     image = scene.folder / "deep/root.image"
@@ -109,7 +109,7 @@ def templater(*arguments: object) -> subprocess.CompletedProcess[str]:
     return run_templater([str(argument) for argument in arguments])
 
 
-def test_a_root_filesystem_that_becomes_a_link_after_the_check_is_not_followed(
+def test_root_filesystem_is_refused_if_it_becomes_a_link(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner of the parent directory swapped the root filesystem and a link.
@@ -125,7 +125,7 @@ def test_a_root_filesystem_that_becomes_a_link_after_the_check_is_not_followed(
 
 
 @pytest.mark.parametrize("path", ["/proc/self/root", "/proc/self/cwd/."])
-def test_the_hint_for_a_root_filesystem_in_proc_does_not_name_a_directory_of_the_host(path: str) -> None:
+def test_hint_about_rootfs_in_proc_mentions_no_host_directory(path: str) -> None:
     """The link /proc/PID/root of a container has the text ``/``, so the hint named the root of the host."""
     with pytest.raises(RefusedError, match="is a symlink, not a directory") as caught:
         DirectoryRootfs(path)

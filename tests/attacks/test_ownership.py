@@ -19,14 +19,14 @@ from tests.rootfs_builders import a_plan, a_rule, as_root, snapshot
         ("1755", 0o333), ("04755", 0o755), ("0o7777", 0o777), ("644", 0o644),
     ],
 )  # fmt: skip
-def test_attack_31_a_mode_is_parsed_as_in_the_go_language_and_loses_special_bits(scene, spelled, bits):
+def test_attack_31_mode_is_parsed_as_in_go_without_special_bits(scene, spelled, bits):
     assert parse_mode(spelled, a_rule("/etc/x", mode=spelled)) == bits
     scene.write({"/etc/x": "y"}, mode=spelled)
     assert stat.S_IMODE((scene.top / "etc/x").stat().st_mode) == bits
 
 
 @pytest.mark.parametrize("spelled", ["999", "0888", "rwx", "0o", "1e3", "0755 ", "99999999999999999999"])
-def test_attack_31_a_mode_that_the_go_parser_rejects_is_an_error(scene, spelled):
+def test_attack_31_a_mode_is_an_error_if_the_go_parser_rejects_it(scene, spelled):
     scene.refuses({"/etc/x": "y"}, MetadataError, "mode", 2, mode=spelled)
 
 
@@ -51,7 +51,7 @@ def test_attack_33_an_owner_outside_the_id_map_is_refused(scene, field):
 
 
 @as_root
-def test_attack_33_an_id_map_that_contradicts_the_owner_of_the_rootfs_is_refused(scene):
+def test_attack_33_an_id_map_that_contradicts_the_owner_is_refused(scene):
     with pytest.raises(RefusedError, match=r"root the uid 100000 on disk, but .* belongs to uid 0"):
         DirectoryRootfs(str(scene.top), IdMap(((0, 100000, 65536),), ((0, 100000, 65536),)))
 

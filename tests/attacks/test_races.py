@@ -30,9 +30,7 @@ SECONDS = 2.0
 pytestmark = pytest.mark.slow
 
 
-def test_attack_28_apply_never_writes_outside_the_root_while_another_process_swaps_a_directory_and_a_link(
-    scene: Scene, capsys
-):
+def test_attack_28_apply_stays_inside_the_root_while_directories_are_swapped(scene: Scene, capsys):
     """Complete plans are made and applied while /etc alternates between a directory and a link."""
     scene.link("link", link_to_host(scene, scene.top))
     a_directory(scene.host, {"hosts": "the host's own", "sub/hosts": "and another"})
@@ -53,9 +51,7 @@ def test_attack_28_apply_never_writes_outside_the_root_while_another_process_swa
     assert results["done"] > 0 and results["RefusedError"] > 0
 
 
-def test_attack_27_apply_never_writes_outside_the_root_if_a_link_replaces_a_directory_during_the_run(
-    scene: Scene, capsys
-):
+def test_attack_27_apply_stays_inside_the_root_if_a_link_appears(scene: Scene, capsys):
     """The attack runs only during `apply`.
 
     The plan always has the directory '/etc'. `apply` then finds the directory or the link.
@@ -79,9 +75,7 @@ def test_attack_27_apply_never_writes_outside_the_root_if_a_link_replaces_a_dire
     assert results["RefusedError"] > 0
 
 
-def test_attack_28_templater_reads_no_host_file_while_a_link_replaces_the_templates_directory(
-    scene: Scene, capsys
-):
+def test_attack_28_no_host_file_is_read_through_a_replaced_directory(scene: Scene, capsys):
     image = a_directory(scene.folder / "deep/root/image", {"templates/shadow": "the template"})
     (image / "metadata.yaml").write_text("templates: {/etc/x: {when: [start], template: shadow}}\n")
     (image / "link").symlink_to(link_to_host(scene, image))
@@ -111,9 +105,7 @@ def test_attack_28_templater_reads_no_host_file_while_a_link_replaces_a_template
     assert set(results) <= {"the template", "RefusedError", "InputError", "missing"}
 
 
-def test_attack_28_unpack_never_writes_outside_its_root_while_a_link_replaces_a_directory(
-    scene: Scene, capsys
-):
+def test_attack_28_unpack_stays_inside_its_root_if_a_link_appears(scene: Scene, capsys):
     """Usually, other users can't write to the new root filesystem.
 
     Even if they can, nothing is written outside of it.

@@ -33,9 +33,7 @@ from tests.sampling import some_fast
 
 @pytest.mark.slow
 @pytest.mark.parametrize("members", some_fast(UNPACKED.values(), every=3), ids=UNPACKED)
-def test_attack_75_an_archive_that_gnu_tar_cannot_unpack_is_reported_and_never_written(
-    tmp_path, members, capfd
-):
+def test_attack_75_an_archive_that_gnu_tar_cannot_unpack_is_reported(tmp_path, members, capfd):
     image = archive(tmp_path / "image.tar", members)
     assert main(["check", image]) == 1
     assert main(["audit", image, "--at-least", "medium"]) == 1
@@ -44,7 +42,7 @@ def test_attack_75_an_archive_that_gnu_tar_cannot_unpack_is_reported_and_never_w
 
 
 @pytest.mark.parametrize("members", DOTTED.values(), ids=DOTTED)
-def test_attack_75_an_archive_with_a_directory_whose_name_ends_in_a_dot_is_reported(tmp_path, members, capfd):
+def test_attack_75_a_directory_name_with_a_dot_at_its_end_is_reported(tmp_path, members, capfd):
     image = archive(tmp_path / "image.tar", members)
     assert main(["check", image]) == 1
     assert "the daemons can't unpack it" in capfd.readouterr().out
@@ -54,9 +52,7 @@ def test_attack_75_an_archive_with_a_directory_whose_name_ends_in_a_dot_is_repor
 
 @pytest.mark.slow
 @pytest.mark.parametrize("members", some_fast(UNPACKED_BY_INCUS.values(), every=3), ids=UNPACKED_BY_INCUS)
-def test_attack_75_an_archive_that_only_incus_cannot_unpack_is_reported_and_never_written(
-    tmp_path, members, capfd
-):
+def test_attack_75_an_archive_that_only_incus_cannot_unpack_is_reported(tmp_path, members, capfd):
     """Incus unpacks an archive without its members below rootfs/dev.
 
     If another member needs one of the skipped members, the unpacking fails.
@@ -72,7 +68,7 @@ def test_attack_75_an_archive_that_only_incus_cannot_unpack_is_reported_and_neve
 
 @pytest.mark.slow
 @pytest.mark.parametrize("members", SKIPPED_BY_INCUS.values(), ids=SKIPPED_BY_INCUS)
-def test_an_archive_that_only_lxd_cannot_unpack_is_not_an_error_on_incus(tmp_path, members, capfd):
+def test_archive_has_no_incus_error_if_only_lxd_fails(tmp_path, members, capfd):
     image = archive(tmp_path / "image.tar", members)
     assert main(["check", image]) == 0
     assert main(["check", image, "--as", "incus,lxd"]) == 1
@@ -80,15 +76,13 @@ def test_an_archive_that_only_lxd_cannot_unpack_is_not_an_error_on_incus(tmp_pat
 
 
 @pytest.mark.parametrize("members", some_fast(ODDLY_WRITTEN.values(), every=2), ids=ODDLY_WRITTEN)
-def test_incus_unpacks_a_member_below_dev_whose_path_has_an_unusual_spelling(tmp_path, members, capfd):
+def test_incus_unpacks_a_member_below_dev_with_an_unusually_spelt_path(tmp_path, members, capfd):
     assert main(["check", archive(tmp_path / "image.tar", members)]) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
-def test_members_below_dev_in_the_second_file_of_a_split_image_are_skipped_unless_the_file_is_squashfs(
-    tmp_path, capfd
-):
+def test_incus_skips_members_below_dev_unless_the_second_file_is_squashfs(tmp_path, capfd):
     """Incus tells GNU tar to skip ``dev/a``. Incus passes no such option to unsquashfs."""
     members = [folder("dev"), member("dev/a"), member("h", tarfile.LNKTYPE, "dev/a")]
     with tarfile.open(tmp_path / "root.tar", "w") as tar:
@@ -107,7 +101,7 @@ def test_members_below_dev_in_the_second_file_of_a_split_image_are_skipped_unles
 
 @pytest.mark.slow
 @pytest.mark.parametrize("members", some_fast(ACCEPTED.values(), every=3), ids=ACCEPTED)
-def test_an_archive_that_the_daemons_import_and_unpack_has_no_error(tmp_path, members, capfd):
+def test_archive_has_no_error_if_the_daemons_unpack_it(tmp_path, members, capfd):
     image = archive(tmp_path / "image.tar", members)
     assert main(["check", image]) == 0
     assert main(["image", "export", image, str(tmp_path / "new.tar")]) == 0
@@ -115,7 +109,7 @@ def test_an_archive_that_the_daemons_import_and_unpack_has_no_error(tmp_path, me
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("members", "metadata", "found"), some_fast(NOT_IMPORTED, every=2))
-def test_attack_75_an_archive_that_no_daemon_imports_is_reported(tmp_path, members, metadata, found, capfd):
+def test_attack_75_an_archive_is_reported_if_no_daemon_imports_it(tmp_path, members, metadata, found, capfd):
     image = archive(tmp_path / "image.tar", members, metadata)
     assert main(["check", image]) == 1
     assert found in capfd.readouterr().out
@@ -124,7 +118,7 @@ def test_attack_75_an_archive_that_no_daemon_imports_is_reported(tmp_path, membe
 
 
 @pytest.mark.slow
-def test_attack_75_an_uncompressed_archive_that_the_daemons_do_not_detect_is_reported(tmp_path, capfd):
+def test_attack_75_an_undetectable_uncompressed_archive_is_reported(tmp_path, capfd):
     """The daemons detect an uncompressed archive by the magic bytes of its first header."""
     first = archive(tmp_path / "image.tar", ROOTFS)
     old = without_magic(tmp_path / "image.tar")

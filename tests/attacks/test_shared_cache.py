@@ -39,7 +39,7 @@ def content(folder: Path, text: str, cache: str) -> bytes:
         rendering.close()
 
 
-def test_a_cached_instance_description_of_one_image_is_not_used_for_another_image(tmp_path, monkeypatch):
+def test_cached_description_is_not_used_for_another_image(tmp_path, monkeypatch):
     """A compromised child of a hostile image returns a forged description."""
     cache = str(tmp_path / "cache")
     real = sandboxed_rendering.Run.collect

@@ -92,7 +92,7 @@ def test_an_edit_of_an_archive_gets_the_additional_time_for_packing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["archive", "directory"])
-def test_a_large_image_gets_more_time_for_packing_than_a_small_image(
+def test_large_image_gets_more_time_for_packing(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test lowers the base limit to one second. xz needs several seconds for 6 MiB of random bytes."""
@@ -118,7 +118,7 @@ def test_a_large_image_gets_more_time_for_packing_than_a_small_image(
     ids=lambda words: " ".join(words[:2]),
 )  # fmt: skip
 @pytest.mark.parametrize("is_compressed", [False, True])
-def test_attack_79_a_sparse_image_of_20_gib_is_refused_before_its_holes_are_read(
+def test_attack_79_sparse_image_is_refused_before_its_holes_are_read(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], words: list[str], is_compressed: bool
 ) -> None:
     """A sparse image needs 12 kB on the disk, but an edit or export read its zeros for 25 seconds."""

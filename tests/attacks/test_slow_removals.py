@@ -53,9 +53,7 @@ def make_large(path: Path, size: int = LARGE) -> int:
 
 
 @pytest.mark.parametrize("name", ["target", "written", "written.new"])
-def test_attack_83_apply_does_not_wait_until_the_kernel_has_freed_the_removed_files(
-    machine, handed_over, name
-):
+def test_attack_83_apply_does_not_wait_until_removed_files_are_freed(machine, handed_over, name):
     """An empty file with 150,000 attributes took 20 seconds to remove."""
     path = machine / "rootfs/etc/a" if name == "target" else machine / ".templater" / name
     inode = make_large(path)
@@ -64,9 +62,7 @@ def test_attack_83_apply_does_not_wait_until_the_kernel_has_freed_the_removed_fi
     assert inode in handed_over
 
 
-def test_attack_83_apply_does_not_wait_for_the_removal_of_a_file_that_only_looks_like_a_leftover(
-    machine, handed_over
-):
+def test_attack_83_apply_does_not_wait_while_leftover_files_are_removed(machine, handed_over):
     (machine / ".templater").rmdir()  # without a record of finished runs, apply always searches
     inode = make_large(machine / "rootfs/file")
     (machine / "rootfs/file").rename(machine / f"rootfs/.templater-x-{inode}-1")
@@ -91,9 +87,7 @@ def removals(machine, monkeypatch):
     return lambda: dict(line.split() for line in log.read_text().splitlines())
 
 
-def test_attack_83_apply_does_not_wait_for_the_removal_of_a_directory_that_only_looks_like_a_leftover(
-    machine, removals
-):
+def test_attack_83_apply_does_not_wait_while_leftover_directories_are_removed(machine, removals):
     """A process had looked up 4 million missing names in a directory: its removal took 7 seconds."""
     (machine / ".templater").rmdir()  # without a record of finished runs, apply always searches
     for name in (".templater-x-0-1", ".templater-y-0-0", "etc/.templater-x-0-0"):
@@ -103,9 +97,7 @@ def test_attack_83_apply_does_not_wait_for_the_removal_of_a_directory_that_only_
     assert removals() == dict.fromkeys([".templater-x-0-0", ".templater-x-0-1", ".templater-y-0-0"], "child")
 
 
-def test_attack_83_apply_does_not_wait_for_the_removal_of_new_directories_after_an_error(
-    machine, removals, monkeypatch
-):
+def test_attack_83_apply_does_not_wait_while_new_directories_are_removed(machine, removals, monkeypatch):
     (machine / "metadata.yaml").write_text("templates: {/new/b/a: {when: [start], template: a.tpl}}\n")
 
     def fails(*_):
@@ -118,9 +110,7 @@ def test_attack_83_apply_does_not_wait_for_the_removal_of_new_directories_after_
 
 
 @pytest.mark.parametrize("name", ["state.new", "written"])
-def test_attack_83_trigger_does_not_wait_until_the_kernel_has_freed_the_removed_files(
-    machine, handed_over, name
-):
+def test_attack_83_the_trigger_command_does_not_wait_for_slow_removals(machine, handed_over, name):
     inode = make_large(machine / ".templater" / name)
     assert main(["trigger", str(machine), "create"]) == 0
     assert handed_over == {inode}
@@ -128,7 +118,7 @@ def test_attack_83_trigger_does_not_wait_until_the_kernel_has_freed_the_removed_
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("command", ["apply", "status"])
-def test_attack_86_another_process_closes_a_template_that_is_removed_while_a_command_reads_it(
+def test_attack_86_another_process_closes_a_template_that_is_removed_during_reading(
     machine, handed_over, monkeypatch, command
 ):
     template = machine / "templates/a.tpl"
@@ -165,7 +155,7 @@ sys.exit(__main__.main())
 """
 
 
-def test_attack_86_another_process_closes_a_directory_that_a_command_has_left_open(tmp_path):
+def test_attack_86_another_process_closes_a_directory_left_open_by_a_command(tmp_path):
     """The last process that closes a removed directory waits until the kernel has freed it.
 
     With 150,000 attributes, the end of ``publish`` took 2 seconds.
@@ -178,9 +168,7 @@ def test_attack_86_another_process_closes_a_directory_that_a_command_has_left_op
 
 
 @pytest.mark.parametrize("command", ["apply", "status"])
-def test_attack_87_apply_and_status_do_not_read_a_target_whose_size_differs_from_the_new_content(
-    machine, monkeypatch, command
-):
+def test_attack_87_a_target_of_a_different_size_is_not_read(machine, monkeypatch, command):
     """Eight targets of 8 MiB, each of which the kernel decompresses 32 times, took 12 seconds."""
     sizes = pieces_read(monkeypatch, machine / "rootfs/etc/a", "longer than the new text\n")
     rootfs = (f"{machine}/rootfs",) if command == "apply" else ()
@@ -211,9 +199,7 @@ LONG = 3 << 20
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["apply", "status", "preview"])
-def test_attack_87_commands_stop_reading_a_target_at_its_first_difference_from_the_new_content(
-    machine, monkeypatch, command
-):
+def test_attack_87_reading_a_target_stops_at_its_first_difference(machine, monkeypatch, command):
     """The image's author knows the size of the text, so targets of the same size also took 12 seconds."""
     (machine / "templates/a.tpl").write_text("x" * LONG)
     sizes = pieces_read(monkeypatch, machine / "rootfs/etc/a", "x" + "y" * (LONG - 1))
@@ -225,9 +211,7 @@ def test_attack_87_commands_stop_reading_a_target_at_its_first_difference_from_t
 
 
 @pytest.mark.parametrize("last", ["x", "y"])
-def test_attack_87_apply_fails_and_changes_no_file_if_the_comparison_of_targets_takes_too_long(
-    machine, monkeypatch, capsys, last
-):
+def test_attack_87_apply_changes_no_file_if_comparison_takes_too_long(machine, monkeypatch, capsys, last):
     (machine / "templates/a.tpl").write_text("x" * LONG)
     text = "x" * (LONG - 1) + last
     sizes = pieces_read(monkeypatch, machine / "rootfs/etc/a", text, seconds=10)
@@ -237,9 +221,7 @@ def test_attack_87_apply_fails_and_changes_no_file_if_the_comparison_of_targets_
     assert (machine / "rootfs/etc/a").read_text() == text
 
 
-def test_attack_89_apply_ends_before_its_time_limit_if_the_creation_of_each_file_is_slow(
-    machine, monkeypatch, capsys
-):
+def test_attack_89_apply_ends_in_time_if_creating_files_is_slow(machine, monkeypatch, capsys):
     """The container's root had set the flags S and D with chattr.
 
     `apply` of 1,000 tiny files took 72 seconds.
@@ -266,7 +248,7 @@ def test_attack_89_apply_ends_before_its_time_limit_if_the_creation_of_each_file
 
 
 @pytest.mark.parametrize("kind", ["file", "directory"])
-def test_attack_83_apply_does_not_wait_for_the_removal_of_many_attributes_on_btrfs(
+def test_attack_83_apply_does_not_wait_while_many_attributes_are_removed(
     machine, handed_over, mounts, tmp_path, kind
 ):
     place = mounts.btrfs(tmp_path)

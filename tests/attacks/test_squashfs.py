@@ -220,7 +220,7 @@ def test_templater_refuses_a_squashfs_file_if_unsquashfs_does(
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
 @pytest.mark.parametrize("kind", ["xz", "lzma"])
 @pytest.mark.parametrize("mebibytes", [24, 32, 48])
-def test_templater_and_unsquashfs_refuse_a_file_block_that_needs_a_large_dictionary(
+def test_file_block_that_needs_a_large_dictionary_is_refused(
     tmp_path: Path, kind: str, mebibytes: int
 ) -> None:
     """unsquashfs accepts dictionaries up to 32 MiB, and sqfs2tar accepts larger ones.
@@ -316,7 +316,7 @@ def attribute(name: bytes, value: bytes, kind: int = 2, size: int | None = None)
         (attribute(b"a=b", b"c"), [(0, 1)], "sqfs2tar can't write the name of an extended attribute that contains '='"),
     ],
 )  # fmt: skip
-def test_attack_60_an_extended_attribute_that_continues_after_its_table_is_refused(
+def test_attack_60_an_extended_attribute_beyond_the_end_of_its_table_is_refused(
     tmp_path: Path, content: bytes, lists: list[tuple[int, int]], said: str
 ) -> None:
     """unsquashfs gave /bin/sh all capabilities. sqfs2tar read another name for the attribute."""
@@ -332,7 +332,7 @@ def test_attack_60_an_extended_attribute_that_continues_after_its_table_is_refus
         check_directories(path, DEFAULT)
 
 
-def test_the_number_of_extended_attributes_in_a_squashfs_file_has_a_limit(tmp_path: Path) -> None:
+def test_the_number_of_extended_attributes_has_a_limit(tmp_path: Path) -> None:
     path = with_attributes(tmp_path / "i.squashfs", attribute(b"a", b"b") * 3, [(0, 2), (20, 1)])
     check_directories(path, DEFAULT._replace(members=3))
     with pytest.raises(LimitError, match="' has more than 2 extended attributes"):
@@ -364,7 +364,7 @@ def test_a_squashfs_directory_with_two_parents_is_refused(tmp_path: Path) -> Non
         ({"flags": 0x200}, "has extended attributes, although a flag says that it has none"),
     ],
 )
-def test_a_squashfs_file_that_different_tools_read_differently_is_refused(
+def test_a_squashfs_file_is_refused_if_tools_read_it_differently(
     tmp_path: Path, change: dict[str, int], said: str
 ) -> None:
     """The kernel shows all names of a header, and sqfs2tar only names within the size of the directory."""
@@ -395,7 +395,7 @@ def pack_lzma(data: bytes) -> bytes:
     ("compression", "pack", "swapped"),
     [(6, zstd_with_two_frames, False), (2, lzma_with_a_large_size, True)],
 )
-def test_a_squashfs_block_that_tools_decompress_to_different_sizes_is_refused(
+def test_block_is_refused_if_tools_disagree_about_its_size(
     tmp_path: Path, compression: int, pack: Callable[[bytes, bytes], bytes], swapped: bool
 ) -> None:
     """An audit read the next block instead of the rest of the block, so it did not see the last name."""
@@ -501,7 +501,7 @@ DATA = bytes(range(256)) * 16
         (4, lzma.compress(DATA[:88]), False),
     ],
 )
-def test_a_squashfs_file_whose_block_is_too_short_is_refused(
+def test_a_squashfs_file_with_a_too_short_block_is_refused(
     tmp_path: Path, compression: int, data: bytes, is_stored: bool
 ) -> None:
     """sqfs2tar wrote too few bytes of a file, so readers took the next header for the end of the file."""
@@ -588,7 +588,7 @@ def packed_with_sockets(path: Path, sockets: list[str], files: list[str], capabl
         ),
     ],
 )  # fmt: skip
-def test_the_file_after_a_socket_does_not_get_the_name_or_attributes_of_the_socket(
+def test_file_after_a_socket_keeps_its_name_and_attributes(
     tmp_path: Path, sockets: list[str], files: list[str], capable: list[str], expected: dict[str, bool]
 ) -> None:
     """sqfs2tar writes extended headers for a socket before it skips the socket.
@@ -607,7 +607,7 @@ def test_the_file_after_a_socket_does_not_get_the_name_or_attributes_of_the_sock
 
 
 @pytest.mark.parametrize("names", [(b"a", b"a"), (b"b", b"a"), (b"\xff", b"a"), (b"ab", b"a")])
-def test_a_squashfs_directory_whose_names_are_not_sorted_is_refused(
+def test_a_squashfs_directory_with_unsorted_names_is_refused(
     tmp_path: Path, names: tuple[bytes, bytes]
 ) -> None:
     """In an unsorted directory, the kernel stops its search at a later name. unsquashfs refuses the file."""
@@ -668,7 +668,7 @@ def test_a_squashfs_fragment_table_above_the_memory_limit_is_refused(tmp_path: P
         list(archive)
 
 
-def test_the_processor_time_limit_depends_on_the_size_of_the_file_without_its_holes(
+def test_the_time_limit_depends_on_the_size_without_holes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """sqfs2tar searches hard links in quadratic time. Its output is much longer than the file."""
@@ -697,9 +697,7 @@ def test_the_processor_time_of_sqfs2tar_is_limited_before_its_first_output(
     assert given == [9]
 
 
-def test_a_squashfs_file_is_opened_only_once_even_if_another_user_replaces_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replaced_squashfs_file_is_opened_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """sqfs2tar read a private image of root through a link that appeared after the first open."""
     path = one_directory(tmp_path / "own")
     two_files(tmp_path / "private", (b"c", b"d"))

@@ -29,7 +29,7 @@ from tests.rootfs_builders import MECHANISMS, a_directory, a_plan, a_rule, as_ro
 @pytest.mark.parametrize(
     "path", ["../../etc/cron.d/x", "/../x", "a/../../x", "/etc/../../host/canary", "/a/b/../../../x"]
 )
-def test_attack_01_a_target_that_leaves_the_root_with_dot_dot_is_refused(scene, path):
+def test_attack_01_target_is_refused_if_dot_dot_leaves_the_root(scene, path):
     scene.refuses({path: "x"}, RefusedError, r"leaves the root filesystem by '\.\.'")
 
 
@@ -86,7 +86,7 @@ def test_attack_12_an_absolute_symlink_in_a_parent_resolves_inside_the_root(scen
     assert made.read_text() == "inside"
 
 
-def test_attack_13_a_relative_symlink_that_stays_inside_the_root_is_followed(scene):
+def test_attack_13_a_relative_symlink_within_the_root_is_followed(scene):
     scene.link("link", "etc")
     scene.link("etc/up", "../var")
     scene.write({"/link/hosts": "new", "/link/up/x": "y"})
@@ -94,7 +94,7 @@ def test_attack_13_a_relative_symlink_that_stays_inside_the_root_is_followed(sce
 
 
 @pytest.mark.parametrize("target", ["../../host", "../../../../../../..", "etc/../../../host"])
-def test_attack_14_a_relative_symlink_that_would_escape_stops_at_the_root(scene, target):
+def test_attack_14_an_escaping_relative_symlink_stops_at_the_root(scene, target):
     """As in a chroot, '..' of the root is the root. templater predicts that the daemons refuse the target."""
     scene.link("way", target)
     scene.write({"/way/canary": "inside"})
@@ -110,7 +110,7 @@ def test_attack_15_a_symlink_loop_is_refused(scene, path):
     scene.refuses({path: "x"}, RefusedError, "too many symlinks at '/(loop|ring|pong)'")
 
 
-def test_attack_16_apply_follows_a_target_symlink_inside_the_root_and_keeps_the_symlink(scene):
+def test_attack_16_apply_follows_and_keeps_a_symlink_inside_the_root(scene):
     """The list of attacks also asks for an option that disables following.
 
     The option is unnecessary: a link never leads outside, and ``create_only`` prevents overwriting.
@@ -124,7 +124,7 @@ def test_attack_16_apply_follows_a_target_symlink_inside_the_root_and_keeps_the_
 
 
 @pytest.mark.parametrize("target", ["/run/x/resolv.conf", "../../../host/new", "../run/resolv.conf"])
-def test_attack_17_apply_creates_the_missing_target_of_a_dangling_symlink_inside_the_root(scene, target):
+def test_attack_17_apply_creates_the_missing_target_of_a_dangling_symlink(scene, target):
     scene.link("etc/resolv.conf", target)
     scene.write({"/etc/resolv.conf": "new"})
     assert (scene.top / "etc/resolv.conf").is_symlink()
@@ -218,7 +218,7 @@ def test_attack_20_a_fifo_as_target_is_refused(scene):
     scene.refuses({"/etc/fifo": "x"}, RefusedError, "'/etc/fifo' is a fifo")
 
 
-def test_attack_20_a_fifo_that_appears_after_the_plan_is_refused(scene):
+def test_attack_20_a_fifo_created_after_the_plan_is_refused(scene):
     with scene.rootfs() as rootfs:
         plan = a_plan({"/etc/hosts": "x"}, rootfs)
         with pytest.raises(RefusedError, match=r"^'/etc/hosts' is a fifo, not a regular file$"):
@@ -247,7 +247,7 @@ def test_attack_22_a_socket_as_target_is_refused(scene, monkeypatch):
         scene.refuses({"/var/sock": "x"}, RefusedError, "'/var/sock' is a socket")
 
 
-def test_attack_23_a_target_that_is_a_hard_link_to_a_host_file_is_replaced(scene):
+def test_attack_23_a_hard_link_to_a_host_file_is_replaced(scene):
     os.link(scene.host / "shadow", scene.top / "etc/innocent")
     os.link(scene.top / "etc/keep", scene.top / "var/twin")
     host = (scene.host / "shadow").stat()
@@ -291,7 +291,7 @@ def test_attack_24_a_read_only_root_filesystem_gives_an_error(scene, mounts):
 
 
 @pytest.mark.parametrize("place", ["dev", "proc", "sys"])
-def test_attack_25_the_plan_notes_that_a_container_mount_usually_hides_the_target(scene, place):
+def test_attack_25_the_plan_says_that_a_container_mount_usually_hides_the_target(scene, place):
     """The plan has no note for /run: images write to /run, and not every container has a mount there."""
     plan = scene.write({f"/{place}/x": "y"})
     assert "a mount usually hides this file" in plan.changes[0].reason
@@ -313,7 +313,7 @@ def test_attack_26_a_file_in_place_of_a_parent_directory_is_refused(scene, path)
 
 
 @pytest.mark.parametrize("swapped", ["/srv", "/srv/a", "/srv/a/b"])
-def test_attack_27_apply_refuses_a_parent_directory_that_is_replaced_between_mkdir_and_open(
+def test_attack_27_apply_refuses_a_parent_directory_replaced_between_mkdir_and_open(
     scene, monkeypatch, swapped
 ):
     """As soon as the new directory has its name, an attacker moves it away and puts a link at its path."""
@@ -331,7 +331,7 @@ def test_attack_27_apply_refuses_a_parent_directory_that_is_replaced_between_mkd
 
 
 @pytest.mark.parametrize("bait", ["link out", "other file", "fifo", "gone"])
-def test_attack_29_apply_refuses_a_staged_file_that_another_process_has_replaced(scene, monkeypatch, bait):
+def test_attack_29_apply_refuses_a_staged_file_replaced_by_another_process(scene, monkeypatch, bait):
     real = Directory.rename_held
 
     def rename(self: Directory, name: str, to: Directory, new: str) -> None:
@@ -416,7 +416,7 @@ def locked_by_a_reader(path: Path) -> Iterator[None]:
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("links", [1, 2])
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-def test_attack_94_a_reader_of_a_file_in_a_lower_layer_does_not_delay_the_replacement_of_the_file(
+def test_attack_94_a_reader_does_not_delay_replacing_a_file(
     tmp_path, mounts, mechanism, links, fails, monkeypatch
 ):
     """On btrfs, the kernel copied an old file at its renaming, and waited for a lock of the file.

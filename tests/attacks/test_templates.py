@@ -127,7 +127,7 @@ def test_attack_07_a_symlink_as_template_is_refused(image, scene, target):
 
 
 @pytest.mark.parametrize("kind", ["fifo", "socket", "directory", "char device", "block device"])
-def test_attack_08_a_template_that_is_not_a_regular_file_is_refused(image, scene, kind, monkeypatch):
+def test_attack_08_a_non_regular_template_file_is_refused(image, scene, kind, monkeypatch):
     ask(image)
     path = image / "templates/x.tpl"
     if kind == "fifo":
@@ -168,7 +168,7 @@ def test_attack_10_a_symlink_as_instance_rootfs_is_refused(image, scene, target)
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "fifo", "directory"])
-def test_attack_11_a_metadata_file_that_is_not_regular_is_refused(image, scene, kind):
+def test_attack_11_a_non_regular_metadata_file_is_refused(image, scene, kind):
     path = image / "metadata.yaml"
     if kind == "fifo":
         os.mkfifo(path)

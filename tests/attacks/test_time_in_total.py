@@ -65,7 +65,7 @@ def limits() -> Limits:
     return Limits(seconds=60, total=0.4)
 
 
-def test_the_error_about_the_total_time_limit_names_the_rule_and_gives_a_hint(image):
+def test_the_error_about_total_time_mentions_the_rule(image):
     error = limit_error(lambda: plan(open_image(image), Instance("c1"), limits=limits()))
     assert error.message.startswith("rendering all templates together takes longer than 0.4 seconds after ")
     assert error.span is not None and error.span.source.name.endswith("metadata.yaml")
@@ -124,7 +124,7 @@ def test_each_instance_of_a_list_has_its_own_time_limit(image):
     assert time.process_time() - begin > 0.4, "the test shows nothing on such a machine"
 
 
-def test_the_time_limit_error_names_the_instance_that_takes_too_long(image):
+def test_the_time_limit_error_says_which_instance_takes_too_long(image):
     many = json.dumps([{"name": "c1"}, {"name": "c2"}]).encode()
     fleet = Fleet(open_image(image), RenderOptions(NONE, limits=limits()), triggers=("create",))
     error = limit_error(lambda: list(fleet.results(stream_instances(io.BytesIO(many).read, "all.json"))))
@@ -140,7 +140,7 @@ def test_an_audit_stops_at_the_total_time_limit(monkeypatch):
     assert "together" in found[0][2]
 
 
-def test_the_time_for_reading_an_image_counts_towards_the_default_total_time(image, monkeypatch, capsys):
+def test_the_default_total_time_includes_the_time_for_reading_an_image(image, monkeypatch, capsys):
     monkeypatch.setattr(open_and_plan, "process_time", iter((0.0, 7.6, 0.0, 7.6)).__next__)
     assert main(["preview", image]) == 4
     assert "together takes longer than 1 seconds" in "".join(capsys.readouterr())
@@ -149,7 +149,7 @@ def test_the_time_for_reading_an_image_counts_towards_the_default_total_time(ima
     )
 
 
-def test_the_scan_and_the_checks_of_an_audit_share_one_time_limit():
+def test_all_steps_of_an_audit_share_one_time_limit():
     entries = [f"/etc/{n}: {{when: [create], template: t}}" for n in range(RULES)]
     image = an_image(rules(*entries), {"t": SLOW}, begun=time.process_time() - 100)
     with ends_within(2):  # each of two instances, and each branch, could take 4 seconds
@@ -206,9 +206,7 @@ def test_a_hook_has_a_total_time_limit(words, image, monkeypatch, capfd):
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 @pytest.mark.usefixtures("restored_process")
-def test_a_hook_plans_and_prepares_files_only_in_the_time_that_rendering_did_not_use(
-    image, monkeypatch, capfd
-):
+def test_hook_prepares_files_within_the_time_left_after_rendering(image, monkeypatch, capfd):
     """Rendering took nearly the whole limit, and 20,000 files needed nine more seconds of processor time."""
     for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
         monkeypatch.setenv(f"LXC_{name}", value)
@@ -227,7 +225,7 @@ def test_a_hook_plans_and_prepares_files_only_in_the_time_that_rendering_did_not
     assert len(list(Path(image, "rootfs/etc").iterdir())) == RULES
 
 
-def test_a_hook_that_renders_again_after_an_error_in_cached_code_keeps_its_deadline(image, monkeypatch):
+def test_hook_keeps_its_deadline_after_a_cache_error(image, monkeypatch):
     """After an error in cached code, the hook renders again from the sources."""
     deadlines = []
 
@@ -245,9 +243,7 @@ def test_a_hook_that_renders_again_after_an_error_in_cached_code_keeps_its_deadl
         sandboxed_rendering._compiled(job, metadata)
 
 
-def test_a_second_child_of_a_hook_has_only_the_processor_time_that_the_first_child_did_not_use(
-    image, monkeypatch
-):
+def test_second_child_has_only_the_first_childs_remaining_time(image, monkeypatch):
     """After an error in cached code, a second child parsed and rendered for up to nine more seconds."""
     job = Job(Source("m", b"templates: {}\n"), {}, None, ("start",), NONE)
     run = sandboxed_rendering.Run(job, None, Bounds(9), in_child=False)
@@ -261,7 +257,7 @@ def test_a_second_child_of_a_hook_has_only_the_processor_time_that_the_first_chi
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 @pytest.mark.usefixtures("restored_process")
-def test_planning_has_only_the_time_that_the_rendering_child_did_not_use(image, monkeypatch):
+def test_planning_has_only_the_time_left_by_the_rendering_child(image, monkeypatch):
     """The system counts a child's time only after its end, so planning had the whole limit again."""
     for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
         monkeypatch.setenv(f"LXC_{name}", value)
@@ -283,9 +279,7 @@ def test_planning_has_only_the_time_that_the_rendering_child_did_not_use(image, 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 @pytest.mark.usefixtures("restored_process")
-def test_the_limit_for_preparing_files_reserves_time_to_put_the_files_in_place_or_to_remove_them(
-    image, monkeypatch
-):
+def test_preparing_files_leaves_time_to_place_or_remove_them(image, monkeypatch):
     """After 8 seconds of rendering and preparing, the removal of 9,900 files took two more seconds."""
     for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
         monkeypatch.setenv(f"LXC_{name}", value)
@@ -303,7 +297,7 @@ def test_the_limit_for_preparing_files_reserves_time_to_put_the_files_in_place_o
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 @pytest.mark.usefixtures("restored_process")
-def test_a_second_plan_has_only_the_time_that_the_second_child_did_not_use(image, monkeypatch):
+def test_second_plan_has_only_the_time_left_over(image, monkeypatch):
     """After an error in cached code, the second plan had all the time that the first child had not used."""
     for name, value in (("NAME", "c1"), ("HOOK_TYPE", "pre-start"), ("CONFIG_FILE", f"{image}/config")):
         monkeypatch.setenv(f"LXC_{name}", value)
@@ -329,7 +323,7 @@ def test_a_second_plan_has_only_the_time_that_the_second_child_did_not_use(image
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
-def test_all_steps_of_the_compile_command_share_one_limit_on_processor_time(image, monkeypatch, capfd):
+def test_all_compilation_steps_share_one_limit_on_processor_time(image, monkeypatch, capfd):
     """The child, the warnings and the second compilation had separate limits. Together, they took 11.9 s."""
     times = iter((1.0, 7.0))
     monkeypatch.setattr(sandboxed_rendering, "children_seconds", lambda: next(times))
@@ -346,9 +340,7 @@ def test_all_steps_of_the_compile_command_share_one_limit_on_processor_time(imag
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
-def test_the_child_of_unpack_gets_only_the_remaining_time_of_the_command(
-    image, tmp_path_factory, monkeypatch
-):
+def test_child_of_unpack_gets_only_the_remaining_time(image, tmp_path_factory, monkeypatch):
     """The child of `unpack` had its own limit of 8 seconds.
 
     Unpacking a small image took 11.2 s of processor time.

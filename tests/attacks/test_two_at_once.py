@@ -57,7 +57,7 @@ def test_attack_69_concurrent_apply_commands_succeed_and_never_mix_their_files(s
 
 
 @pytest.mark.slow
-def test_attack_69_the_lock_error_names_the_process_that_holds_the_lock(scene: Scene):
+def test_attack_69_the_lock_error_says_which_process_holds_the_lock(scene: Scene):
     import fcntl
 
     holder = os.open(scene.top, os.O_RDONLY)

@@ -61,7 +61,7 @@ def test_the_audit_checks_equal_templates_only_once(
     assert "not checked completely" not in capfd.readouterr().out
 
 
-def test_a_check_that_exceeds_its_time_limit_is_reported_as_incomplete(
+def test_check_is_incomplete_if_it_exceeds_its_time_limit(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scanned_image, "MAX_SECONDS", -1.0)
@@ -96,7 +96,7 @@ def chain(tail: str) -> MemoryRootfs:
 
 @pytest.mark.parametrize("tail", ["a/" * 2000 + "a", "../" * 1000 + "a", "a/../" * 800 + "a"])
 @pytest.mark.slow
-def test_rules_whose_targets_lead_through_long_links_are_planned_within_seconds(tail: str) -> None:
+def test_targets_behind_long_links_are_planned_within_seconds(tail: str) -> None:
     """One rule of 45 bytes led through 78,000 names, and 15,000 rules fit into an image."""
     rules = [Rule(f"/l0/{n}", "a.tpl", ("create",)) for n in range(3000)]
     with ends_within(8):
@@ -104,7 +104,7 @@ def test_rules_whose_targets_lead_through_long_links_are_planned_within_seconds(
     assert all(change.error is not None for change in changes)
 
 
-def test_a_resolved_path_above_the_path_limit_of_the_kernel_is_refused() -> None:
+def test_resolved_path_longer_than_the_kernel_allows_is_refused() -> None:
     found = resolving.resolve(
         MemoryRootfs({"/l": Entry(SYMLINK, target="d" * 200 + "/x" * 1900)}), "/l/" + "y/" * 100 + "z"
     )
@@ -151,9 +151,7 @@ def test_equal_templates_are_compiled_once(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "text", ["x\n{{ 1/0 }}", "x\n{% if %}", "{% macro a() %}{% endmacro %}\n{{ a() }}{{ 1/0 }}"]
 )
-def test_an_error_in_one_of_several_equal_templates_names_the_file_of_that_template(
-    tmp_path: Path, text: str, dialect: str
-) -> None:
+def test_error_in_equal_templates_mentions_the_right_file(tmp_path: Path, text: str, dialect: str) -> None:
     path = equal_templates(tmp_path / "image", text, 2)
     made = plan(open_image(path), Instance(), triggers=("start",), host="none", dialect=dialect)
     first, second = (str(change.error) for change in made.changes)
@@ -233,7 +231,7 @@ def test_many_different_templates_are_checked_within_a_total_time_limit(
     assert "more than" in "".join(capfd.readouterr())
 
 
-def test_templater_does_not_read_a_hole_at_the_end_of_a_compressed_image(tmp_path: Path) -> None:
+def test_hole_at_the_images_end_is_not_read(tmp_path: Path) -> None:
     """Sixty gigabytes of zeros took minutes, and eight terabytes would take hours."""
     path = Path(image(tmp_path / "image", file("templates/a.tpl", b"x"), metadata=RULE))
     packed = tmp_path / "image.tar.gz"
@@ -244,7 +242,7 @@ def test_templater_does_not_read_a_hole_at_the_end_of_a_compressed_image(tmp_pat
             pass
 
 
-def test_a_hole_between_two_compressed_streams_does_not_increase_the_allowed_unpacked_size(
+def test_hole_between_streams_does_not_increase_the_size_limit(
     tmp_path: Path,
 ) -> None:
     packed = tmp_path / "image.tar.xz"

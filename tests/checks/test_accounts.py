@@ -36,14 +36,14 @@ def test_ordinary_modes_and_links_have_no_finding():
 @pytest.mark.parametrize(
     "uid", ["00", "+0", " 0", "-0", "4294967296", "\f0", "\v0", "", "0" * 34 + "4294967296"]
 )
-def test_every_uid_text_that_the_system_parses_as_0_counts_as_uid_0(uid):
+def test_every_spelling_of_uid_0_is_recognised(uid):
     passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
     ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
     assert (severity, message) == ("high", "2 accounts have uid 0: root, evil")
 
 
 @pytest.mark.parametrize("uid", ["x0", "0x0", "1", "1_0"])
-def test_an_account_is_not_reported_if_the_system_does_not_parse_its_uid_as_0(uid):
+def test_account_has_no_finding_if_uid_is_not_0(uid):
     passwd = f"root:x:0:0::/root:/bin/sh\nevil:x:{uid}:0::/:\n".encode()
     assert not observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
 
@@ -56,7 +56,7 @@ def test_an_account_is_not_reported_if_the_system_does_not_parse_its_uid_as_0(ui
         Name("rootfs/etc", Entry(SYMLINK, target="x")),
     ],
 )
-def test_an_account_file_that_is_a_link_or_is_reached_through_a_link_is_reported_as_not_checked(name):
+def test_an_account_file_behind_a_link_is_reported_as_not_checked(name):
     ((severity, at, message),) = observed(CHECK, an_image(names=[name]))
     assert (severity, at) == ("low", name.path)
     assert "so its accounts were not checked" in message
@@ -74,7 +74,7 @@ def test_an_account_file_that_is_a_link_or_is_reached_through_a_link_is_reported
         ("rootfs/root/.ssh/authorized_keys", FILE, 0o666),
     ],
 )
-def test_system_files_and_directories_that_every_user_can_write_are_found(name, kind, mode):
+def test_world_writable_system_files_and_directories_are_found(name, kind, mode):
     ((severity, at, message),) = observed(CHECK, an_image(names=[Name(name, Entry(kind, mode))]))
     assert (severity, at) == ("high", name)
     assert message.endswith("every user can write it")
@@ -155,11 +155,11 @@ SHADOW, SUDOERS = Name("rootfs/etc/shadow", Entry(FILE, 0o640)), "rootfs/etc/sud
         ),
     ],
 )  # fmt: skip
-def test_a_system_file_is_found_if_a_user_can_write_it_through_a_link_or_a_group_or_an_acl(names, message):
+def test_indirectly_writable_system_file_is_found(names, message):
     assert ("high", message) in [(level, said) for level, _, said in observed(CHECK, an_image(names=names))]
 
 
-def test_files_in_opt_and_usr_that_every_user_can_write_are_listed_with_medium_severity():
+def test_world_writable_files_in_opt_and_usr_have_medium_severity():
     public = [Name(f"rootfs/usr/{number}", Entry(FILE, 0o666)) for number in range(10)]
     names = [
         Name("rootfs/opt", Entry(DIRECTORY, 0o777)),
@@ -212,7 +212,7 @@ def test_files_in_opt_and_usr_that_every_user_can_write_are_listed_with_medium_s
         ("usr/x", Entry(SYMLINK, 0o777, uid=1000), False),
     ],
 )
-def test_system_files_that_belong_to_an_ordinary_user_or_group_are_listed(path, entry, found):
+def test_system_files_of_an_ordinary_user_or_group_are_listed(path, entry, found):
     names = [Name(f"rootfs/{path}", entry)]
     message = f"an ordinary user or group can write '/{path}'"
     expected = [("medium", f"rootfs/{path}", message)] if found else []
@@ -220,7 +220,7 @@ def test_system_files_that_belong_to_an_ordinary_user_or_group_are_listed(path, 
     assert not observed(CHECK, replace(an_image(names=names), root_uid=1000, root_gid=entry.gid))
 
 
-def test_programs_that_a_service_user_can_change_are_listed_with_low_severity():
+def test_programs_changeable_by_a_service_user_are_listed_with_low_severity():
     names = [
         Name("rootfs/usr/bin/sudo", Entry(FILE, 0o4755, uid=33)),
         Name("rootfs/bin/bash", Entry(FILE, 0o775, gid=33)),
@@ -286,7 +286,7 @@ def test_programs_that_a_service_user_can_change_are_listed_with_low_severity():
         ("etc/ssh", Entry(DIRECTORY, 0o775, gid=33)),
     ],
 )
-def test_a_directory_or_unit_or_script_that_a_service_user_can_change_is_listed(path, entry):
+def test_each_path_changeable_by_a_service_user_is_listed(path, entry):
     message = f"a system user or group other than root can write '/{path}'"
     found = observed(CHECK, an_image(names=[Name(f"rootfs/{path}", entry)]))
     assert found == [("low", f"rootfs/{path}", message)]
@@ -302,7 +302,7 @@ def test_a_directory_or_unit_or_script_that_a_service_user_can_change_is_listed(
         (a_link("rootfs/etc/systemd/system/x.timer", "/srv/x"), [Name("rootfs/srv/x", Entry(FILE, uid=33))]),
     ],
 )
-def test_a_link_to_a_program_or_unit_is_listed_if_a_service_user_can_replace_the_target(link, others):
+def test_link_with_target_replaceable_by_service_user_is_listed(link, others):
     message = f"a system user or group other than root can replace the targets of the links '{link.path[6:]}'"
     assert observed(CHECK, an_image(names=[link, *others])) == [("low", link.path, message)]
 
@@ -325,11 +325,11 @@ def test_a_link_to_a_program_or_unit_is_listed_if_a_service_user_can_replace_the
         ("nix/store", Entry(DIRECTORY, 0o1775, gid=300)),
     ],
 )
-def test_files_that_belong_to_services_by_design_have_no_finding(path, entry):
+def test_file_owned_by_service_by_design_has_no_finding(path, entry):
     assert not observed(CHECK, an_image(names=[Name(f"rootfs/{path}", entry)]))
 
 
-def test_a_link_to_a_program_has_no_finding_if_no_service_user_can_replace_the_target():
+def test_program_link_that_services_cannot_redirect_has_no_finding():
     names = [
         a_link("rootfs/usr/bin/x", "../share/x/x"),
         Name("rootfs/usr/share/x/x", Entry(FILE, 0o755, gid=33)),
@@ -382,7 +382,7 @@ def test_world_writable_entries_are_found_in_every_system_directory(name):
         ("dev proc run sys usr/tmp", False),
     ],
 )
-def test_a_world_writable_sticky_directory_is_reported_only_in_some_system_directories(folders, found):
+def test_public_sticky_directory_is_reported_only_in_system_directories(folders, found):
     for folder in folders.split():
         name = Name(f"rootfs/{folder}/x", Entry(DIRECTORY, 0o1777))
         observations = observed(CHECK, an_image(names=[name]))
@@ -435,7 +435,7 @@ def test_a_system_link_is_listed_if_users_can_replace_its_target(link, others):
     assert ("medium", link.path, message) in observed(CHECK, an_image(names=[link, *others]))
 
 
-def test_a_link_in_a_system_directory_is_listed_if_it_leads_through_more_than_64_directories():
+def test_system_link_through_more_than_64_directories_is_listed():
     names = [
         a_link("rootfs/usr/bin/sh", f"/opt/{'d/' * 70}u/y"),
         a_link("rootfs/usr/bin/x", f"/usr/{'d/' * 70}y"),
@@ -446,7 +446,7 @@ def test_a_link_in_a_system_directory_is_listed_if_it_leads_through_more_than_64
     assert observed(CHECK, an_image(names=names)) == [("medium", "rootfs/usr/bin/sh", message)]
 
 
-def test_a_system_link_has_no_finding_if_only_root_can_replace_its_target():
+def test_system_link_that_users_cannot_redirect_has_no_finding():
     names = [
         a_link("rootfs/lib", "usr/lib"),
         a_link("rootfs/usr/tmp", "../var/tmp"),
@@ -465,7 +465,7 @@ def test_a_system_link_has_no_finding_if_only_root_can_replace_its_target():
     assert observed(CHECK, an_image(names=names)) == []
 
 
-def test_the_target_of_a_link_that_replaces_a_system_directory_is_searched_like_that_directory():
+def test_linked_system_directory_is_searched_for_writable_files():
     """A link at /var/spool/cron hid a writable file with root's jobs."""
     names = [
         a_link("rootfs/var/spool/cron", "../../srv/cron"),
@@ -482,13 +482,13 @@ def test_the_target_of_a_link_that_replaces_a_system_directory_is_searched_like_
     ]
 
 
-def test_a_passwd_file_larger_than_the_limit_is_reported_as_partly_checked():
+def test_oversized_passwd_file_is_reported_as_partly_checked():
     ((severity, _, message),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": b"x" * (1 << 20)}))
     assert (severity, message) == ("low", "only the first 1 MiB of '/etc/passwd' were checked")
 
 
 @pytest.mark.parametrize("name", ["rootfs/etc/shadow", "rootfs/etc/sudoers.d/x"])
-def test_account_files_that_do_not_belong_to_root_are_found(name):
+def test_account_files_with_a_non_root_owner_are_found(name):
     names = [Name(name, Entry(FILE, 0o600, uid=1000))]
     assert observed(CHECK, an_image(names=names)) == [
         ("high", name, f"'/{name[7:]}' belongs to uid 1000, not to root")
@@ -496,7 +496,7 @@ def test_account_files_that_do_not_belong_to_root_are_found(name):
     assert not observed(CHECK, replace(an_image(names=names), root_uid=1000))
 
 
-def test_the_owner_of_an_unpacked_root_filesystem_counts_as_root(tmp_path):
+def test_the_owner_of_an_unpacked_root_filesystem_is_treated_as_root(tmp_path):
     (tmp_path / "rootfs/etc").mkdir(parents=True)
     (tmp_path / "rootfs/etc/shadow").touch(0o600)
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
@@ -525,7 +525,7 @@ def test_the_owner_of_an_unpacked_root_filesystem_counts_as_root(tmp_path):
         ("/var/lib/app/a", "start", [Name("rootfs/var/lib/app", Entry(DIRECTORY, 0o755))], ""),
     ],
 )  # fmt: skip
-def test_a_target_that_users_can_replace_by_a_link_is_found(path, when, names, severity):
+def test_target_that_users_can_replace_by_link_is_found(path, when, names, severity):
     """A real Incus 6.0.4 wrote through a relative link that a user had put at the target before a restart."""
     scanned = an_image(rules(f"{path}: {{when: [{when}], template: t}}"), {"t": ""}, names)
     seen = [each for each in observed(CHECK, scanned) if "by a link" in each[2]]
@@ -534,7 +534,7 @@ def test_a_target_that_users_can_replace_by_a_link_is_found(path, when, names, s
     assert seen == ([(severity, "image/metadata.yaml:4:3", message)] if severity else [])
 
 
-def test_a_second_user_with_uid_0_gives_a_finding_of_info_severity(tmp_path):
+def test_the_uid_0_user_toor_gives_a_finding_of_info_severity(tmp_path):
     passwd = b"root:x:0:0::/root:/bin/sh\ntoor:*:0:0::/root:\ndaemon:x:1:1::/:\n"
     scanned = scan_image(image(tmp_path / "i.tar", file("rootfs/etc/passwd", passwd)))
     (found,) = [finding for finding in audit(scanned) if finding.check == CHECK]
@@ -544,7 +544,7 @@ def test_a_second_user_with_uid_0_gives_a_finding_of_info_severity(tmp_path):
 @pytest.mark.parametrize(
     ("names", "severity"), [("root toor", "info"), ("root toor x", "high"), ("root x", "high")]
 )
-def test_a_second_user_with_uid_0_has_the_severity_info_only_if_its_name_is_toor(names, severity):
+def test_second_root_user_has_info_severity_if_named_toor(names, severity):
     passwd = "".join(f"{name}:x:0:0:::\n" for name in names.split()).encode()
     ((found, _, _),) = observed(CHECK, an_image(heads={"rootfs/etc/passwd": passwd}))
     assert found == severity
@@ -564,7 +564,7 @@ def test_one_user_with_uid_0_has_no_finding():
         ("etc/a", "b/../c", ""), ("x/y/z", "../b/../c", ""), ("x/y/z", "/b/..", ""),
     ],
 )  # fmt: skip
-def test_a_link_target_is_resolved_unless_dot_dot_comes_after_a_directory_name(path, target, inside):
+def test_link_target_is_resolved_unless_dot_dot_follows_directory(path, target, inside):
     assert _target_inside(path, target) == inside
 
 
@@ -573,7 +573,7 @@ def test_a_link_target_is_resolved_unless_dot_dot_comes_after_a_directory_name(p
     [("home", 0o777, True), ("home", 0o1777, False), ("home", 0o755, False), ("tmp", 0o777, True),
      ("tmp", 0o1777, False), ("var/tmp", 0o777, True), ("home/u", 0o777, False)],
 )  # fmt: skip
-def test_a_world_writable_home_or_tmp_directory_without_the_sticky_bit_is_found(path, mode, is_found):
+def test_world_writable_home_directory_without_sticky_bit_is_found(path, mode, is_found):
     """Each user can replace the home directories of other users, with their keys for logging in."""
     image = an_image(rules("{}"), {}, [Name(f"rootfs/{path}", Entry(DIRECTORY, mode=mode))])
     expected = [("medium", f"rootfs/{path}", f"every user can write '/{path}'")] if is_found else []

@@ -50,7 +50,7 @@ def commands(image: str, folder: Path) -> list[list[str]]:
         (FACTS + "templates: {/etc/a: {when: start, template: a}}\n", "metadata.yaml:3:"),
     ],
 )
-def test_a_build_refuses_to_write_an_image_that_every_daemon_refuses(
+def test_no_image_is_written_if_every_daemon_refuses_it(
     tmp_path: Path, metadata: str, says: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Recorded of Incus: imports without facts fail, and a null entry makes the start panic."""
@@ -62,7 +62,7 @@ def test_a_build_refuses_to_write_an_image_that_every_daemon_refuses(
         assert not (tmp_path / "out.tar").exists()
 
 
-def test_a_build_reports_the_findings_of_an_audit_as_warnings_with_the_same_text(
+def test_build_prints_the_audit_findings_as_warnings(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rules = (
@@ -84,7 +84,7 @@ def test_a_build_reports_the_findings_of_an_audit_as_warnings_with_the_same_text
         assert len(warnings) == len(found) >= 5
 
 
-def test_a_duplicate_key_that_only_incus_7_refuses_is_a_warning(
+def test_duplicate_key_refused_only_by_incus_7_gives_warning(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     image = directory(tmp_path, FACTS + "architecture: x86_64\n")

@@ -7,7 +7,7 @@ from tests.checks.builders import an_image, observed
 CHECK = "autoescape"
 
 
-def test_attack_45_an_endautoescape_without_autoescape_is_found():
+def test_attack_45_an_endautoescape_tag_without_an_autoescape_tag_is_found():
     found = observed(CHECK, an_image(templates={"t": "a{% endautoescape %}{{ x }}{% autoescape off %}"}))
     assert [place for _, place, _ in found] == ["image/templates/t:1:2"]
 
@@ -23,7 +23,7 @@ def test_attack_45_an_endautoescape_without_autoescape_is_found():
         "{% comment %}{% 'endcomment' %}{% autoescape on %}{% endcomment %}{% endautoescape %}{% autoescape on %}",
     ],
 )
-def test_an_endautoescape_is_found_even_after_an_autoescape_tag_that_opens_no_block(text):
+def test_endautoescape_tag_after_ineffective_autoescape_tag_is_found(text):
     assert len(observed(CHECK, an_image(templates={"t": text}))) == 1
 
 

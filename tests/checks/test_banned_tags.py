@@ -30,5 +30,5 @@ def test_a_banned_tag_is_reported_with_its_position():
 @pytest.mark.parametrize(
     "text", ["include", "{{ include }}", "{% if included %}{% endif %}", "{% includes %}"]
 )
-def test_the_name_of_a_banned_tag_in_plain_text_has_no_finding(text):
+def test_banned_tag_name_in_plain_text_has_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": text}))

@@ -20,7 +20,7 @@ def test_attack_30_two_rules_for_one_file_are_found(one, other):
     assert len(two(one, other)) == 1
 
 
-def test_two_rules_for_one_file_are_found_if_one_path_goes_through_a_link():
+def test_two_rules_for_one_file_are_found_despite_link():
     names = [a_folder("rootfs/usr/lib"), a_link("rootfs/lib", "usr/lib")]
     assert len(two("/lib/a", "/usr/lib/a", names=names)) == 1
 

@@ -126,7 +126,7 @@ CONTEXT = daemon_context(
 
 
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, 12))])
-def test_no_render_of_a_random_template_does_more_work_than_its_computed_bound(part, monkeypatch):
+def test_rendering_a_random_template_never_exceeds_the_computed_work_bound(part, monkeypatch):
     """templater counts the steps, the characters of all values and of the output."""
     monkeypatch.setattr(cost_bound, "LONG", LONG)
     monkeypatch.setattr(cost_bound, "KEYS", KEYS)

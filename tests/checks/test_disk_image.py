@@ -35,7 +35,7 @@ def sparse(name: str, data: bytes, cuts: tuple[int, ...]) -> bytes:
     return pax({**records, "GNU.sparse.name": name.encode()}) + file("sparse", stored)
 
 
-def test_a_finding_of_critical_severity_names_the_backing_file():
+def test_a_finding_of_critical_severity_mentions_the_backing_file():
     found = observed(CHECK, an_image(heads={"rootfs.img": qcow2(b"/etc/shadow")}))
     ((severity, place, message),) = found
     assert (severity, place) == ("critical", "rootfs.img")
@@ -46,7 +46,7 @@ def test_an_external_data_file_gives_a_finding_of_critical_severity():
     assert severities(CHECK, an_image(heads={"rootfs.img": qcow2(features=4)})) == ["critical"]
 
 
-def test_a_disk_in_the_vmdk_format_gives_a_finding_of_high_severity():
+def test_vmdk_disk_has_a_finding_of_high_severity():
     head = b"# Disk DescriptorFile\nRW 1 FLAT /dev/sda 0\n"
     assert severities(CHECK, an_image(heads={"rootfs.img": head})) == ["high"]
 
@@ -56,7 +56,7 @@ def test_an_ordinary_disk_has_no_finding():
 
 
 @pytest.mark.parametrize(("size", "found"), [(71, ["high"]), (72, [])])
-def test_a_disk_that_ends_within_its_header_gives_a_finding_of_high_severity(size, found):
+def test_a_disk_with_an_incomplete_header_gives_a_high_severity_finding(size, found):
     assert severities(CHECK, an_image(heads={"rootfs.img": PLAIN[:size]})) == found
 
 
@@ -78,9 +78,7 @@ def test_a_virtual_machine_disk_is_checked_in_every_image_format(tmp_path: Path,
 
 
 @pytest.mark.parametrize("cuts", [(512,), (512, 1024), ()])
-def test_a_qcow2_header_is_read_across_the_data_blocks_of_a_sparse_disk(
-    tmp_path: Path, cuts: tuple[int, ...]
-):
+def test_qcow2_header_is_read_across_blocks_of_sparse_disk(tmp_path: Path, cuts: tuple[int, ...]):
     disk = qcow2(b"/etc/shadow")
     found = [
         f.message for f in audit(scan_image(image(tmp_path / "i.tar", sparse("rootfs.img", disk, cuts))))
@@ -101,7 +99,7 @@ def test_an_incomplete_qcow2_header_gives_a_finding_of_high_severity():
 
 
 @pytest.mark.parametrize("magic", [b"QFI\xfb", b"KDMV", b"# a comment\n\nversion=1\nRW 1 FLAT /dev/sda 0\n"])
-def test_a_disk_that_is_also_a_tarball_is_checked_as_a_disk_and_as_a_tarball(tmp_path: Path, magic: bytes):
+def test_tarball_with_a_disk_header_is_checked_as_both(tmp_path: Path, magic: bytes):
     """If a catalog calls a tarball a disk, a daemon passes the tarball to qemu-img."""
     block = bytearray(header("x", size=4096))
     block[: len(magic)] = magic
@@ -116,7 +114,7 @@ def test_a_disk_that_is_also_a_tarball_is_checked_as_a_disk_and_as_a_tarball(tmp
     assert ("CRITICAL", "rootfs.img") in found
 
 
-def test_a_disk_file_that_contains_only_a_text_description_gives_a_finding_of_high_severity(tmp_path: Path):
+def test_disk_description_without_data_gives_a_high_severity_finding(tmp_path: Path):
     second = tmp_path / "second.vmdk"
     second.write_text("# Disk DescriptorFile\nversion=1\nRW 1 FLAT /dev/sda 0\n")
     found = audit(scan_image(image(tmp_path / "i.tar"), rootfs=str(second)))
@@ -124,7 +122,7 @@ def test_a_disk_file_that_contains_only_a_text_description_gives_a_finding_of_hi
 
 
 @pytest.mark.skipif(shutil.which("qemu-img") is None, reason="NOT RUN: needs qemu-img")
-def test_a_qcow2_backing_file_that_was_set_with_qemu_img_is_found(tmp_path: Path):
+def test_backing_file_of_disk_from_qemu_img_is_found(tmp_path: Path):
     (tmp_path / "base.raw").write_bytes(bytes(1 << 20))
     words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", "base.raw", "rootfs.img"]
     subprocess.run(words, cwd=tmp_path, check=True)
@@ -133,7 +131,7 @@ def test_a_qcow2_backing_file_that_was_set_with_qemu_img_is_found(tmp_path: Path
     assert "'base.raw'" in found.message
 
 
-def test_a_disk_that_is_a_symlink_is_not_opened(tmp_path: Path):
+def test_a_symlink_in_place_of_a_disk_is_not_opened(tmp_path: Path):
     made = image(tmp_path / "i.tar", header("rootfs.img", tarfile.SYMTYPE, linkname="/dev/sda"))
     found = {finding.check: finding.severity.name for finding in audit(scan_image(made))}
     assert found == {"layout": "HIGH"}

@@ -101,7 +101,7 @@ def test_a_safe_fix_changes_only_the_intended_text_of_a_template(before, after):
         ("{% for a, b in devices %}{{ a }}\n{% endfor %}", "{% for a, b in devices sorted %}{{ a }}\n{% endfor %}"),
     ],
 )  # fmt: skip
-def test_a_fix_that_changes_the_written_files_is_applied_only_if_unsafe_fixes_are_allowed(before, after):
+def test_fix_that_changes_written_files_requires_unsafe_fixes_option(before, after):
     wrong = image(MOTD, t=before)
     assert fixed(wrong, unsafe=False).changes(wrong) == {}
     assert fixed(wrong).changes(wrong) == {"templates/t": (before.encode(), after.encode())}
@@ -139,7 +139,7 @@ def test_a_mode_with_one_plausible_meaning_is_written_in_quotes(written, mode):
 
 
 @pytest.mark.parametrize("written", ["0044", "9", "rwx", "888888", "0644", "644", "511"])
-def test_a_mode_is_changed_only_if_it_has_exactly_one_plausible_meaning(written):
+def test_mode_is_changed_only_if_its_meaning_is_unambiguous(written):
     wrong = image(f"/etc/motd: {{when: [create], template: t, mode: {written}}}")
     assert fixed(wrong).changes(wrong) == {}
 
@@ -149,7 +149,7 @@ def test_several_fixes_of_one_rule_do_not_overwrite_each_other():
     assert b"when: [create, copy, rename]" in fixed(wrong).changes(wrong)["metadata.yaml"][1]
 
 
-def test_the_unsafe_fix_of_a_stale_hostname_adds_the_triggers_copy_and_rename():
+def test_unsafe_fix_of_stale_hostname_adds_missing_triggers():
     wrong = file("/etc/hostname", "{{ instance.name }}\n")
     done = fix(wrong, findings_of, lambda finding: finding.severity >= Severity.WARNING)
     assert [finding.check for finding in done.fixed] == ["copy"]
@@ -158,7 +158,7 @@ def test_the_unsafe_fix_of_a_stale_hostname_adds_the_triggers_copy_and_rename():
     assert fixed(wrong, unsafe=False).changes(wrong) == {}
 
 
-def test_a_fix_that_would_break_a_file_is_not_applied():
+def test_a_fix_is_not_applied_if_it_would_break_a_file():
     """A duplicate key is an error for Incus 7."""
     wrong = image("/etc/motd: {when: [create], create-only: true, create_only: true, template: t}")
     assert fixed(wrong).changes(wrong) == {}
@@ -189,11 +189,11 @@ def test_only_findings_of_the_chosen_severities_are_fixed():
         ("abc", "cba", False), ("abc", "abcde", False), ("", "a", True),
     ],
 )  # fmt: skip
-def test_two_words_that_differ_by_one_edit_count_as_similar_in_either_order(a, b, expected):
+def test_words_that_differ_by_one_edit_are_similar(a, b, expected):
     assert differ_by_one(a, b) is expected and differ_by_one(b, a) is expected
 
 
-def test_a_word_that_is_close_to_two_known_words_gets_no_suggestion():
+def test_a_word_close_to_two_known_words_gets_no_suggestion():
     assert only_candidate("cat", ["car", "dog"]) == "car"
     assert only_candidate("cat", ["car", "bat"]) == ""
 
@@ -219,9 +219,7 @@ def folder(tmp_path):
     return tmp_path / "image"
 
 
-def test_the_diff_option_of_check_shows_the_patch_of_all_fixes_and_changes_nothing(
-    folder, monkeypatch, capsys
-):
+def test_diff_option_prints_fixes_without_writing_them(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder.parent)
     assert main(["check", "image", "--diff"]) == 1
     shown = capsys.readouterr()
@@ -251,7 +249,7 @@ def test_the_fix_option_keeps_comments_and_file_modes_and_other_files(folder, ca
     assert [path.stat().st_mtime_ns for path in folder.rglob("*")] == times
 
 
-def test_the_fix_option_reports_the_findings_that_remain(folder, capsys):
+def test_the_fix_option_reports_the_remaining_findings(folder, capsys):
     (folder / "templates/t").write_text("{{ instnace.name }}{{ zzz }}\n")
     assert main(["check", str(folder), "--fix"]) == 1
     assert "[unknown-variable]" in (shown := capsys.readouterr().out) and "instnace" not in shown
@@ -277,7 +275,7 @@ def test_the_fix_option_never_writes_through_a_linked_folder(folder, tmp_path, c
 
 
 @pytest.mark.parametrize("name", ["metadata.yaml", "templates/t"])
-def test_the_fix_option_leaves_the_other_hard_links_of_a_file_unchanged(folder, tmp_path, name, capsys):
+def test_fix_option_leaves_other_hard_links_unchanged(folder, tmp_path, name, capsys):
     other = tmp_path / "other"
     other.hardlink_to(folder / name)
     before = other.read_bytes()
@@ -286,7 +284,7 @@ def test_the_fix_option_leaves_the_other_hard_links_of_a_file_unchanged(folder, 
 
 
 @pytest.mark.parametrize("what", ["content", "link", "folder"])
-def test_the_fix_option_does_not_overwrite_a_file_that_changed_after_it_was_read(
+def test_fix_option_does_not_overwrite_a_concurrently_changed_file(
     folder, tmp_path, what, monkeypatch, capsys
 ):
 
@@ -311,7 +309,7 @@ def test_the_fix_option_does_not_overwrite_a_file_that_changed_after_it_was_read
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_file_that_cannot_be_written_is_an_error_and_nothing_changes(folder, capsys):
+def test_an_unwritable_file_is_an_error_and_nothing_changes(folder, capsys):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
     try:
@@ -357,9 +355,7 @@ def test_the_fix_option_keeps_the_owner_of_a_file(folder, capsys):
 
 
 @pytest.mark.slow
-def test_the_fix_option_limits_the_fixes_of_a_large_file_and_notes_the_remaining_mistakes(
-    tmp_path, capfd, monkeypatch
-):
+def test_the_fix_option_mentions_the_untried_fixes_after_its_time_limit(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(fixes, "MAX_SECONDS", 0.5)
     rules = "".join(f"  /etc/{n}:\n    when: [create]\n    template: t\n    mode: 420\n" for n in range(3000))
     (tmp_path / "templates").mkdir()
@@ -373,7 +369,7 @@ def test_the_fix_option_limits_the_fixes_of_a_large_file_and_notes_the_remaining
     assert "some fixes were not tried, because the time limit was reached" in capfd.readouterr().err
 
 
-def test_edits_that_overlap_an_earlier_edit_are_refused():
+def test_edits_are_refused_if_they_overlap_an_earlier_edit():
     source = Source("t", "abcdefghij")
 
     def edit(start, end, text):
@@ -388,7 +384,7 @@ def test_edits_that_overlap_an_earlier_edit_are_refused():
     assert edits.edited().text == "bYdZfXi!"
 
 
-def test_a_fix_that_does_not_remove_its_finding_is_refused():
+def test_a_fix_is_refused_if_its_finding_remains():
     wrong = image(MOTD, t='{{ x|default("{{") }}{{ instnace.name|default("a") }}\n')
     assert fixed(wrong).changes(wrong) == {}
 
@@ -401,7 +397,7 @@ def edit_of(of: AuthoredImage, text: str, new: str, check: str = "syntax") -> Fi
     return Finding(check, Severity.ERROR, f"'{text}' is wrong", span, "", fix=Fix(((span, new),)))
 
 
-def test_each_fix_that_breaks_the_file_is_left_out_and_the_other_fixes_are_kept():
+def test_fixes_are_left_out_only_if_they_break_the_file():
     wrong = image(MOTD, t="one two three four\n")
     edits = {"one": "1", "two": "{% broken %}", "three": "3", "four": "4"}
 
@@ -415,7 +411,7 @@ def test_each_fix_that_breaks_the_file_is_left_out_and_the_other_fixes_are_kept(
     assert len(done.fixed) == 3 and not done.late
 
 
-def test_a_fix_that_has_no_effect_on_its_finding_is_tried_only_once():
+def test_a_fix_without_effect_on_its_finding_is_tried_only_once():
     wrong = image(MOTD, t="one two\n")
     calls = []
 
@@ -443,7 +439,7 @@ def test_a_fix_that_has_no_effect_on_its_finding_is_tried_only_once():
         ("a" * 60, ["a" * 59], "a" * 59), ("a" * 61, ["a" * 60], ""), ("a" * 60, ["a" * 61], ""), ("a" * 59, ["a" * 60], "a" * 60),
     ],
 )  # fmt: skip
-def test_a_word_is_compared_with_at_most_100_known_words_of_at_most_60_characters(word, known, found):
+def test_word_is_compared_with_at_most_100_known_words(word, known, found):
     assert ClosestWords().find(word, known) == found
 
 

@@ -58,7 +58,7 @@ INVISIBLE = "invisible characters"
         ("a\U000e0041b", "low", INVISIBLE, 2),
     ],
 )
-def test_text_that_hides_other_text_is_found(text, severity, what, column):
+def test_a_text_is_found_if_it_hides_other_text(text, severity, what, column):
     message = f"the file contains {what}, so the screen may not show its real text"
     assert observed(CHECK, an_image(RULE, {"t": text})) == [
         (severity, f"image/templates/t:1:{column}", message)
@@ -76,7 +76,7 @@ def test_text_that_hides_other_text_is_found(text, severity, what, column):
 
 
 @pytest.mark.parametrize("line", ["\n", "\r\n", " \t\n"])
-def test_text_after_many_empty_lines_is_found(line):
+def test_a_text_after_many_empty_lines_is_found(line):
     message = (
         "the file contains text after more than 200 empty lines, so the screen may not show its real text"
     )
@@ -96,7 +96,7 @@ def test_ordinary_text_has_no_finding(text):
     assert observed(CHECK, an_image(RULE, {"t": text})) == []
 
 
-def test_control_characters_in_properties_and_names_of_templates_are_found():
+def test_control_characters_in_properties_and_template_names_are_found():
     """A real Incus 6.0.4 printed control characters in properties and names on the operator's terminal."""
     metadata = RULE + 'properties: {os: "a\\u202eb", "k\\e[8m": x, description: "a\\nb\\tc\\r\\nd"}\n'
     assert observed(CHECK, an_image(metadata, {"t": "", "a\x1b[8m.tpl": ""})) == [

@@ -43,32 +43,32 @@ def causes(of) -> dict[str, str]:
         ('{% set a = "b" %}{{ a }}{{ a + "c" }}\n', 'a + "c" (templates/t:1:28)'),
     ],
 )
-def test_a_difference_between_hosts_names_the_first_expression_that_differs(template, construct):
+def test_the_first_different_expression_is_shown_for_a_difference_between_hosts(template, construct):
     assert causes(file("/etc/motd", template, hosts="incus,lxd")) == {"differs lxd": construct}
 
 
-def test_a_difference_in_a_template_with_a_verbatim_block_names_the_whole_template():
+def test_template_with_verbatim_block_is_reported_as_a_whole():
     text = '{% verbatim %}{{ a }}{% endverbatim %}{{ "a" + "b" }}\n'
     assert causes(file("/etc/motd", text, hosts="incus,lxd")) == {"differs lxd": "templates/t"}
 
 
-def test_a_difference_names_the_position_of_an_error_that_one_host_finds_in_a_template():
+def test_difference_mentions_position_of_template_error_on_one_host():
     found = causes(file("/etc/motd", '{{ config["user.x"] }}\n', hosts="incus,lxd"))
     assert found == {"fails lxd": '["user.x"] }} (templates/t:1:10)'}
 
 
-def test_a_difference_names_the_rule_field_that_a_host_ignores():
+def test_a_difference_shows_the_rule_field_ignored_by_a_host():
     found = causes(image("/etc/motd: {when: [create], template: t, mode: '0600'}", hosts="incus,lxd"))
     assert found == {"differs lxd": "mode: '0600' (metadata.yaml:4:50)"}
 
 
-def test_no_host_table_is_printed_if_all_files_are_equal_on_all_hosts():
+def test_no_host_table_is_printed_if_files_are_equal():
     report = host_report(file("/etc/motd", "{{ instance.name }}\n", hosts="incus,incus-6.0,lxd"))
     assert report["text"] == "" and report["hosts"] == ["incus", "incus-6.0", "lxd"]
     assert [row["path"] for row in report["files"]] == ["/etc/motd"]
 
 
-def test_a_difference_that_depends_on_a_key_is_found_with_an_instance_that_sets_the_key():
+def test_key_dependent_difference_is_found_if_key_is_set():
     text = '{% if config_get("user.a", "") %}{{ "a" + "b" }}{% endif %}\n'
     assert causes(file("/etc/motd", text, hosts="incus,lxd")) == {
         "differs lxd": '"a" + "b" (templates/t:1:37)'
@@ -77,7 +77,7 @@ def test_a_difference_that_depends_on_a_key_is_found_with_an_instance_that_sets_
     assert causes(bare) == {}
 
 
-def test_the_host_table_ignores_virtual_machines_if_any_instance_is_a_container():
+def test_host_table_ignores_virtual_machines_next_to_a_container():
     text = '{% if instance.type == "virtual-machine" %}{{ "a" + "b" }}{% endif %}\n'
     machine = Instance("v1", VIRTUAL_MACHINE)
     both = file("/etc/motd", text, hosts="incus,lxd", instances=[machine, Instance("c1")])
@@ -86,7 +86,7 @@ def test_the_host_table_ignores_virtual_machines_if_any_instance_is_a_container(
     assert "differs lxd" in causes(alone)
 
 
-def test_the_host_table_shows_the_hosts_that_fail_at_a_link_in_the_root_filesystem():
+def test_host_failing_at_a_link_in_rootfs_is_shown():
     linked = image(
         "/etc/motd: {when: [create], template: t}", hosts="incus-6.0.4,incus",
         names=[a_folder("rootfs"), a_folder("rootfs/etc"), a_link("rootfs/etc/motd", "nosuch")],
@@ -94,7 +94,7 @@ def test_the_host_table_shows_the_hosts_that_fail_at_a_link_in_the_root_filesyst
     assert "fails incus" in causes(linked)
 
 
-def test_metadata_that_one_host_rejects_is_an_error_only_for_the_rejecting_host():
+def test_rejected_metadata_is_an_error_only_for_the_rejecting_host():
     twice = image("/etc/motd: {when: [create], template: t, template: t}", hosts="incus,lxd")
     report = host_report(twice)
     assert "duplicate key" in report["errors"]["incus"] and "lxd" not in report["errors"]
@@ -152,12 +152,12 @@ def test_the_check_command_prints_the_host_table_for_directories_and_archives(tm
     ('', []),
     ],
 )  # fmt: skip
-def test_for_each_expression_of_a_template_a_probe_template_prints_only_that_expression(template, probes):
+def test_each_probe_template_prints_only_one_expression_of_the_template(template, probes):
     source = Source("t", template)
     assert [(template[span.start : span.end], text) for span, text in _probes(source)] == probes
 
 
-def test_the_host_table_says_that_every_start_fails_if_the_image_has_no_readable_metadata():
+def test_host_table_says_that_start_fails_without_readable_metadata():
     report = host_report(authored(an_image(), (HOSTS["incus"], HOSTS["lxd"]), ()))
     message = "the image has no readable metadata.yaml"
     assert (report["files"], report["errors"]) == ([], {"incus": message, "lxd": message})

@@ -142,7 +142,7 @@ def test_a_split_image_has_the_same_findings_as_a_unified_image(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
-def test_a_scan_reads_the_files_that_checks_need_from_unified_and_split_images(tmp_path):
+def test_only_the_needed_files_of_an_image_are_read(tmp_path):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name in ("metadata.yaml", "templates"):
             tar.add(BROKEN / name, name)
@@ -193,14 +193,14 @@ def test_the_audit_command_writes_nothing_and_follows_no_links(tmp_path):
     assert sorted(tmp_path.iterdir()) == [*before, tmp_path / "x.tar"]
 
 
-def test_the_exit_code_of_an_audit_depends_on_the_severity_of_its_findings(capfd):
+def test_exit_code_of_audit_depends_on_severity_of_findings(capfd):
     assert main(["audit", str(BROKEN)]) == 1
     assert main(["audit", str(ROOT / "sample-images" / "debian-cloud")]) == 0
     assert main(["audit", str(BROKEN / "nosuch")]) == 2
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_the_audit_command_reports_that_a_path_without_metadata_is_not_an_image(packed, tmp_path, capfd):
+def test_path_without_metadata_is_reported_as_not_an_image(packed, tmp_path, capfd):
     """Users name a folder one level too high, a folder with ``metadata.yml``, or a root filesystem."""
     image = tmp_path / "image"
     (image / "rootfs").mkdir(parents=True)
@@ -226,7 +226,7 @@ def test_the_at_least_option_hides_less_severe_findings(capfd):
     assert {finding["severity"] for finding in found} == {"critical"}
 
 
-def test_a_sarif_report_has_the_form_that_github_code_scanning_reads(capfd):
+def test_a_sarif_report_has_the_form_for_github_code_scanning(capfd):
     main(["audit", str(BROKEN), "--report", "sarif"])
     document = json.loads(capfd.readouterr().out)
     assert document["version"] == "2.1.0"
@@ -320,7 +320,7 @@ def test_locations_in_sarif_are_never_outside_the_image(tmp_path, name):
         assert ".." not in path.split("/")
 
 
-def test_the_region_of_a_finding_in_sarif_is_its_span_or_the_first_line():
+def test_sarif_region_is_span_of_finding_or_first_line():
     source = Source("image/metadata.yaml", "a: b\nccc: d\n")
     found = [Finding("mode", Severity.LOW, "m", span, "x") for span in (None, source.span(5, 8))]
     results = sarif_document(found, "image", "1", "image")["runs"][0]["results"]
@@ -335,7 +335,7 @@ def test_sarif_without_findings_is_valid():
     assert sarif_document([], surveyed.name, "1", "image")["runs"][0]["results"] == []
 
 
-def test_reports_never_contain_secrets(tmp_path, capfd):
+def test_no_report_contains_a_secret(tmp_path, capfd):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "t").write_text('{{ config_get("user.password", "hunter2") }}')
     (tmp_path / "metadata.yaml").write_text("templates:\n  /etc/a: {when: [create], template: t}\n")
@@ -344,7 +344,7 @@ def test_reports_never_contain_secrets(tmp_path, capfd):
     assert "hunter2" not in "".join(capfd.readouterr())
 
 
-def test_files_beyond_a_read_limit_are_not_reported_as_missing(tmp_path):
+def test_a_file_beyond_a_read_limit_is_not_reported_as_missing(tmp_path):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name in ("metadata.yaml", "templates"):
             tar.add(ROOT / "sample-images" / "alpine" / name, name)
@@ -377,7 +377,7 @@ def test_fingerprints_of_equal_findings_have_the_same_hash_and_different_numbers
     assert hashes[1] == hashes[0][:-1] + "2"
 
 
-def test_an_audit_reads_at_most_200_times_the_compressed_size_of_an_image(tmp_path):
+def test_audit_reads_at_most_200_times_the_compressed_size(tmp_path):
     path = tmp_path / "image.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         for name, size in (("metadata.yaml", 0), ("rootfs/zeros", 8 << 20)):
@@ -388,7 +388,7 @@ def test_an_audit_reads_at_most_200_times_the_compressed_size_of_an_image(tmp_pa
         raise scan_image(str(path), DEFAULT._replace(ratio_from=1 << 20)).errors[0]
 
 
-def test_a_scan_counts_the_bytes_of_names_and_attributes_that_it_keeps_in_memory(tmp_path):
+def test_bytes_of_names_and_attributes_in_memory_are_counted(tmp_path):
     scan = _Scanner(str(tmp_path), DEFAULT)
     for name, size in (
         (Name("ab", Entry(FILE)), 2),
@@ -400,7 +400,7 @@ def test_a_scan_counts_the_bytes_of_names_and_attributes_that_it_keeps_in_memory
         assert scan.held._held - before == size
 
 
-def test_a_scan_reads_the_extended_attributes_of_files_in_an_image_directory(tmp_path):
+def test_extended_attributes_in_an_image_directory_are_read(tmp_path):
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     (tmp_path / "rootfs/etc").mkdir(parents=True)
     for path in ("rootfs/file", "rootfs/etc"):
@@ -414,7 +414,7 @@ def test_a_scan_reads_the_extended_attributes_of_files_in_an_image_directory(tmp
     assert {path for path, names in found.items() if "user.a" in names} == {"rootfs/file", "rootfs/etc"}
 
 
-def test_a_template_that_is_a_hard_link_has_the_content_of_the_linked_template(tmp_path):
+def test_hard_link_as_template_has_content_of_linked_template(tmp_path):
     with tarfile.open(tmp_path / "image.tar", "w") as tar:
         for name, kind, target, data in (
             ("", tarfile.DIRTYPE, "", b""),
@@ -451,7 +451,7 @@ def test_a_template_that_is_a_hard_link_has_the_content_of_the_linked_template(t
         (["metadata.yaml", "/rootfs/etc/motd"], ("/rootfs/etc/motd",)),
     ],
 )
-def test_a_scan_lists_the_member_names_that_the_daemons_would_not_find(tmp_path, names, unfound):
+def test_member_names_that_daemons_cannot_find_are_listed(tmp_path, names, unfound):
     """Recorded from Incus 6.0.4: "Metadata tarball is missing metadata.yaml", "Invalid instance type"."""
     path = tmp_path / "image.tar"
     with tarfile.open(path, "w") as tar:
@@ -473,7 +473,7 @@ def test_a_hard_link_to_the_top_directory_is_an_error(tmp_path):
     assert error.message == "'rootfs/a' is a hard link to the top directory"
 
 
-def test_a_second_file_is_refused_if_the_first_file_has_a_root_filesystem(tmp_path):
+def test_second_file_is_refused_if_first_has_root_filesystem(tmp_path):
     first, second = tmp_path / "a.tar", tmp_path / "b.tar"
     for path, names in ((first, ("metadata.yaml", "rootfs/x")), (second, ("x",))):
         with tarfile.open(path, "w") as tar:
@@ -486,7 +486,7 @@ def test_a_second_file_is_refused_if_the_first_file_has_a_root_filesystem(tmp_pa
     )
 
 
-def test_a_file_that_exceeds_its_limit_is_an_error_and_the_other_files_are_scanned(tmp_path):
+def test_oversized_file_does_not_prevent_scan_of_other_files(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/t").write_text("x")
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\n")
@@ -554,7 +554,7 @@ def test_the_scan_and_all_checks_share_a_limit_on_processor_time(used, chosen, l
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_checks_read_only_the_beginning_of_a_file(packed, tmp_path):
+def test_a_scan_reads_no_more_than_the_beginning_of_a_file(packed, tmp_path):
     sizes = {
         "rootfs.img": 4096,
         "rootfs/etc/passwd": 1 << 20,
@@ -573,7 +573,7 @@ def test_checks_read_only_the_beginning_of_a_file(packed, tmp_path):
     assert {name: len(data) for name, data in scanned.heads.items()} == {**sizes, "rootfs/etc/hosts": 3}
 
 
-def test_a_directory_is_scanned_by_name_on_a_system_without_directory_descriptors(tmp_path, monkeypatch):
+def test_directory_is_scanned_by_name_without_directory_descriptors(tmp_path, monkeypatch):
     (tmp_path / "rootfs/etc").mkdir(parents=True)
     (tmp_path / "templates").mkdir()
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\n")
@@ -598,7 +598,7 @@ def test_a_directory_is_scanned_by_name_on_a_system_without_directory_descriptor
     assert told() == expected
 
 
-def test_a_scan_reports_an_error_if_it_cannot_read_a_file_that_a_check_needs(tmp_path, monkeypatch):
+def test_a_scan_reports_an_error_if_a_needed_file_is_unreadable(tmp_path, monkeypatch):
     def refuse(*_):
         raise InputError("not public")
 
@@ -614,7 +614,7 @@ def test_a_scan_reports_an_error_if_it_cannot_read_a_file_that_a_check_needs(tmp
     )
 
 
-def test_a_bug_in_a_check_does_not_hide_the_findings_of_other_checks(monkeypatch):
+def test_bug_in_one_check_does_not_hide_other_findings(monkeypatch):
     """A block in a macro ended the audit of a hostile image with a traceback, and without any finding."""
     image = an_image(rules("/etc/shadow: {when: [create], template: t}"), {"t": "{{ path }}"})
     monkeypatch.setattr(runaway, "texts_of", lambda image: {}["x"])

@@ -13,7 +13,7 @@ def test_a_syntax_error_is_reported_with_its_position():
     assert "nosuch" in message
 
 
-def test_syntax_that_only_incus_supports_is_found():
+def test_syntax_supported_only_by_incus_is_found():
     ((severity, _, message),) = observed(CHECK, an_image(templates={"t": '{{ config["user.a"] }}'}))
     assert severity == "low"
     assert "LXD" in message
@@ -25,5 +25,5 @@ def test_attack_44_too_deep_nesting_is_found():
 
 
 @pytest.mark.parametrize("text", ["", "{{ container.name }}", "no tags"])
-def test_a_template_that_compiles_has_no_finding(text):
+def test_a_template_has_no_finding_if_it_compiles(text):
     assert not observed(CHECK, an_image(templates={"t": text}))

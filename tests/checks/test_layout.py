@@ -19,24 +19,22 @@ CHECK = "layout"
         ("backup.yaml", "CVE-2026-63125"),
     ],
 )
-def test_attack_06_10_11_a_link_that_vulnerable_daemons_follow_gives_a_finding_of_critical_severity(
-    name, advisory
-):
+def test_attack_06_10_11_a_link_gives_a_critical_finding_if_vulnerable_daemons_follow_it(name, advisory):
     image = an_image(names=[a_link(name, "/")])
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {advisory}
 
 
-def test_attack_11_a_metadata_yaml_that_is_a_fifo_gives_a_finding_of_critical_severity():
+def test_attack_11_a_fifo_as_metadata_yaml_gives_a_critical_finding():
     assert severities(CHECK, an_image(names=[a_special("metadata.yaml", FIFO)])) == ["critical"]
 
 
-def test_attack_58_a_rootfs_directory_and_a_later_link_of_the_same_name_give_two_findings():
+def test_attack_58_a_rootfs_directory_and_a_later_rootfs_link_give_two_findings():
     image = an_image(names=[a_folder("rootfs"), a_link("rootfs", "/")])
     assert severities(CHECK, image) == ["critical", "critical"]
 
 
-def test_attack_58_a_metadata_yaml_and_a_later_link_of_the_same_name_are_reported():
+def test_attack_58_later_link_named_metadata_yaml_is_reported():
     messages = [
         m
         for _, _, m in observed(
@@ -56,7 +54,7 @@ def test_duplicate_directories_are_not_reported():
     )
 
 
-def test_a_file_with_an_unknown_name_in_the_image_gives_a_finding_of_info_severity():
+def test_file_with_unknown_name_in_image_has_info_severity():
     assert severities(CHECK, an_image(names=["README"])) == ["info"]
 
 
@@ -86,7 +84,7 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_attack_60_a_link_or_special_file_next_to_the_rootfs_gives_a_finding_of_high_severity(name):
+def test_attack_60_link_next_to_rootfs_has_high_severity(name):
     """An audit had no finding about `rootfs.img -> /dev/sda`: qemu-img would have read the host's disk."""
     for found in (
         a_link(name, "/dev/sda"),
@@ -112,13 +110,13 @@ def test_attack_60_a_link_or_special_file_next_to_the_rootfs_gives_a_finding_of_
         "tpm.vtpm",
     ],
 )
-def test_a_file_with_a_name_that_the_daemons_themselves_use_gives_a_finding_of_high_severity(name):
+def test_file_name_reserved_by_daemons_has_high_severity(name):
     assert severities(CHECK, an_image(names=[name])) == ["high"]
     assert severities(CHECK, an_image(names=[f"docs/{name}"])) == []
 
 
 @pytest.mark.parametrize("name", ["README", "tests", ".gitignore", "Makefile"])
-def test_an_unknown_file_next_to_the_rootfs_gives_a_finding_of_info_severity(name):
+def test_unknown_file_next_to_the_rootfs_has_info_severity(name):
     assert severities(CHECK, an_image(names=[name])) == ["info"]
 
 
@@ -135,7 +133,7 @@ def test_the_disk_of_a_virtual_machine_has_no_finding():
     assert not observed(CHECK, an_image(names=["metadata.yaml", "rootfs.img"]))
 
 
-def test_an_instance_description_or_state_directory_in_an_image_gives_a_finding():
+def test_instance_description_or_state_directory_in_image_is_found():
     """After `tar -x` of a hostile image, preview ran the pending trigger in the image's state directory.
 
     A hook ran the compiled code in this directory.
@@ -157,15 +155,15 @@ def test_an_instance_description_or_state_directory_in_an_image_gives_a_finding(
         ("templates/a", None),
     ],
 )
-def test_a_directory_is_checked_even_if_an_archive_lists_only_a_file_below_it(name, severity):
+def test_directory_is_checked_even_without_its_own_archive_entry(name, severity):
     assert severities(CHECK, an_image(names=[name])) == ([severity] if severity else [])
 
 
-def test_a_finding_about_a_directory_is_reported_once_for_all_its_members():
+def test_finding_about_directory_is_reported_once_for_all_members():
     assert severities(CHECK, an_image(names=["state/a", "state/b", a_folder("state")])) == ["medium"]
 
 
-def test_a_backup_directory_in_an_image_gives_a_finding_of_high_severity():
+def test_backup_directory_in_an_image_has_high_severity():
     image = an_image(names=["backup/container/metadata.yaml"])
     assert [(place, severity) for severity, place, _ in observed(CHECK, image)] == [("backup", "high")]
 
@@ -185,12 +183,12 @@ def test_a_backup_directory_in_an_image_gives_a_finding_of_high_severity():
         ("README LICENSE configs agent lxc instance.yml", "info"),
     ],
 )
-def test_a_file_that_a_daemon_creates_for_an_instance_has_a_finding_of_high_severity(names, severity):
+def test_file_that_daemons_create_for_instances_has_high_severity(names, severity):
     for name in names.split():
         assert severities(CHECK, an_image(names=[Name(name, Entry(FILE, 0o644))])) == [severity], name
 
 
-def test_attack_75_a_name_that_the_daemons_cannot_look_up_gives_a_finding():
+def test_attack_75_name_that_daemons_cannot_find_is_reported():
     image = an_image(
         names=["metadata.yaml", "rootfs/etc/motd"], unfound=(".//metadata.yaml", "/rootfs/etc\n")
     )

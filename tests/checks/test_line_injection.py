@@ -44,23 +44,19 @@ def oracle():
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize(("name", "argument"), FILTERS)
-def test_a_filter_that_the_line_injection_check_accepts_writes_no_line_break(name, argument, dialect):
+def test_accepted_filters_write_no_line_break(name, argument, dialect):
     for request in requests(expression(name, argument), dialect):
         assert b"\n" not in ours(request)["output"]
 
 
 @pytest.mark.parametrize(("name", "argument"), FILTERS)
-def test_a_filter_that_the_line_injection_check_accepts_writes_no_line_break_in_pongo2(
-    name, argument, oracle
-):
+def test_accepted_filters_write_no_line_break_in_pongo2(name, argument, oracle):
     for answer in oracle.ask(requests(expression(name, argument))):
         assert b"\n" not in theirs(answer)["output"]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_the_filters_that_the_line_injection_hint_suggests_keep_only_the_first_line_of_a_value(
-    dialect, oracle
-):
+def test_hint_suggests_filters_that_keep_only_the_first_line(dialect, oracle):
     answers = [theirs(answer)["output"] for answer in oracle.ask(requests(FIRST_LINE))]
     assert answers == [ours(request)["output"] for request in requests(FIRST_LINE, dialect)]
     assert answers == [value.partition("\n")[0].encode() for value in VALUES]
@@ -198,12 +194,12 @@ def test_attack_49_a_configuration_value_inside_a_line_of_a_file_is_found(text):
         "a={% widthratio config.a 1 1 %}{% widthratio config.a 1 1 as x %}{{ x }}",
     ],
 )
-def test_a_value_that_cannot_add_a_line_inside_a_file_has_no_finding(text):
+def test_value_that_cannot_add_inner_lines_has_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": text}))
 
 
 @pytest.mark.slow  # three thousand templates
-def test_audit_does_not_fail_for_a_template_that_does_not_compile():
+def test_an_audit_continues_if_a_template_does_not_compile():
     """A filter without a name ended the whole audit."""
     tokens = (
         "config.x",

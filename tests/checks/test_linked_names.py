@@ -27,7 +27,7 @@ def linked_names(*names):
     folders=st.lists(st.sampled_from(PLACES), max_size=3),
     links=st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(TARGETS)), min_size=1, max_size=3),
 )
-def test_each_short_path_that_leads_to_a_file_through_links_is_found(folders, links):
+def test_each_short_path_to_a_file_through_links_is_found(folders, links):
     names = [a_folder(f"rootfs/{path}") for path in folders]
     names += [a_link(f"rootfs/{path}", target) for path, target in links]
     found, rootfs = linked_names(*names)
@@ -60,7 +60,7 @@ def test_a_link_through_a_missing_directory_is_followed():
     assert found.of("/srv/s") == ["/etc/sudoers"]
 
 
-def test_a_path_that_leads_through_more_links_than_the_kernel_follows_is_not_listed():
+def test_path_beyond_kernel_limit_on_links_is_not_listed():
     """A chain of 10,000 links needed 2.4 GB."""
     found, _ = linked_names(*(a_link(f"rootfs/l{number + 1}", f"l{number}") for number in range(10_000)))
     assert found.of("/l0") == [f"/l{number}" for number in range(1, MAX_LINKS + 1)]

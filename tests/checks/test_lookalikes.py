@@ -18,19 +18,19 @@ CHECK = "lookalike-name"
         ("hosts.tpl ", "another spelling"),
     ],
 )
-def test_a_template_name_that_looks_like_another_template_name_is_reported(name, spelled):
+def test_a_lookalike_of_another_template_name_is_reported(name, spelled):
     ((severity, _, message),) = observed(CHECK, an_image(templates={"hosts.tpl": "", name: ""}))
     assert severity == "medium"
     assert "looks like 'hosts.tpl'" in message
     assert spelled in message
 
 
-def test_a_rule_whose_template_name_looks_like_another_name_is_reported():
+def test_a_rule_with_a_lookalike_template_name_is_reported():
     metadata = rules('/etc/a: {when: [create], template: "h\u043ests.tpl"}')
     assert len(observed(CHECK, an_image(metadata, {"hosts.tpl": ""}))) == 1
 
 
-def test_a_file_name_that_looks_like_metadata_yaml_is_reported():
+def test_a_lookalike_of_metadata_yaml_is_reported():
     ((_, _, message),) = observed(CHECK, an_image(names=["metadata.yaml", "met\u0430data.yaml"]))
     assert "looks like 'metadata.yaml'" in message
 

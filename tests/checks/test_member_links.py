@@ -20,13 +20,13 @@ def test_attack_59_a_member_below_a_symlink_is_found():
     assert advisories(CHECK, image) == {"CVE-2025-4517"}
 
 
-def test_attack_58_a_member_below_a_directory_is_found_if_a_link_replaced_the_directory():
+def test_attack_58_member_below_a_replaced_directory_is_found():
     names = [a_folder("rootfs/a"), "rootfs/a/x", a_link("rootfs/a", "/"), "rootfs/a/y"]
     ((_, place, _),) = observed(CHECK, an_image(names=names))
     assert place == "rootfs/a/y"
 
 
-def test_a_member_below_a_link_has_no_finding_if_a_directory_replaced_the_link():
+def test_member_below_a_replaced_link_has_no_finding():
     assert not observed(CHECK, an_image(names=[a_link("rootfs/a", "/"), a_folder("rootfs/a"), "rootfs/a/x"]))
 
 
@@ -57,14 +57,14 @@ def test_a_hard_link_to_an_earlier_file_has_no_finding():
         ),
     ],
 )
-def test_attack_75_a_member_that_gnu_tar_cannot_unpack_is_found_in_an_archive(names, message):
+def test_attack_75_an_archive_member_is_found_if_gnu_tar_cannot_unpack_it(names, message):
     found = observed(CHECK, an_image(names=names, packed=True))
     assert [(severity, text) for severity, _, text in found] == [("medium", message)]
     assert advisories(CHECK, an_image(names=names, packed=True)) == {""}
     assert not observed(CHECK, an_image(names=names))
 
 
-def test_a_member_that_already_has_a_finding_gets_no_second_finding_that_it_cannot_be_unpacked():
+def test_a_member_with_a_finding_gets_no_second_finding_about_unpacking():
     names = [a_link("rootfs/a", "/"), "rootfs/a/b", hard_link("rootfs/c", "rootfs/d")]
     assert severities(CHECK, an_image(names=names, packed=True)) == ["critical", "critical"]
 
@@ -111,7 +111,7 @@ LATE = a_link("", "/x")
         ),
     ],
 )
-def test_an_archive_for_which_gnu_tar_searches_its_lists_too_often_is_found(names, found, monkeypatch):
+def test_archive_with_too_many_gnu_tar_searches_is_found(names, found, monkeypatch):
     """GNU tar 1.35 needs about ten seconds for a million times as many comparisons as here.
 
     The check counted only directories that contain a link. GNU tar also keeps the directories above them, and

@@ -8,7 +8,7 @@ CHECK = "member-name"
 
 
 @pytest.mark.parametrize("name", ["../x", "rootfs/../../x", "/etc/x", "templates/../../x"])
-def test_attack_57_a_member_name_that_leaves_the_image_gives_a_finding_of_critical_severity(name):
+def test_attack_57_a_member_name_outside_the_image_gives_a_critical_finding(name):
     assert severities(CHECK, an_image(names=[name])) == ["critical"]
 
 

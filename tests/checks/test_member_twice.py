@@ -5,7 +5,7 @@ from tests.checks.builders import a_folder, a_link, an_image, observed
 CHECK = "member-twice"
 
 
-def test_a_name_that_is_both_a_directory_and_a_link_is_found():
+def test_name_of_both_directory_and_link_is_found():
     for names in (
         [a_folder("rootfs/a"), a_link("rootfs/a", "/")],
         [a_link("rootfs/a", "/"), a_folder("rootfs/a")],
@@ -21,5 +21,5 @@ def test_many_duplicate_member_names_give_one_finding():
     assert message == "2 names occur twice in the root filesystem, for example 'rootfs/a'"
 
 
-def test_a_duplicate_directory_or_a_duplicate_outside_the_rootfs_has_no_finding():
+def test_duplicate_directory_or_duplicate_outside_rootfs_has_no_finding():
     assert not observed(CHECK, an_image(names=[a_folder("rootfs/a"), a_folder("rootfs/a"), "x", "x"]))

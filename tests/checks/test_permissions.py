@@ -35,7 +35,7 @@ def test_attack_31_a_decimal_mode_is_found():
 
 
 @pytest.mark.parametrize("mode", ["04755", "01777", "0o2755"])
-def test_attack_31_a_special_mode_bit_that_the_daemon_drops_is_reported(mode):
+def test_attack_31_a_special_mode_bit_is_reported_if_the_daemon_drops_it(mode):
     assert "low" in found(f"mode: {mode}")
 
 

@@ -62,7 +62,7 @@ def _panicking_functions() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_each_function_that_panics_has_a_recorded_template(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_panicking_function_has_a_recorded_template(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new function of the template language that panics also needs a rule of the search."""
     reached = set()
 

@@ -20,7 +20,7 @@ def test_attack_60_setuid_programs_are_listed_together():
     assert message.endswith("…)")
 
 
-def test_attack_60_a_setgid_bit_and_a_capability_and_a_trusted_attribute_are_found():
+def test_attack_60_setgid_bit_and_special_attributes_are_found():
     names = [
         Name("rootfs/a", Entry(FILE, 0o2755)),
         Name("rootfs/b", Entry(FILE), frozenset({"security.capability"})),

@@ -25,7 +25,7 @@ def test_ordinary_text_has_no_finding(text):
     assert not observed(CHECK, an_image(templates={"t": "{# #}" + text.replace("__a", "a")}))
 
 
-def test_a_finding_about_python_names_shows_at_most_100_characters_of_a_name():
+def test_finding_contains_at_most_100_characters_of_a_name():
     ((message, *_),) = [
         found[::-1] for found in observed(CHECK, an_image(templates={"t": "{{ __" + "a" * 200 + "__ }}"}))
     ]

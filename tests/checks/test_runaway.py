@@ -47,7 +47,7 @@ def _patience(monkeypatch):
         '{{ "x"|ljust:2000000000 }}',
     ],
 )
-def test_attack_40_41_42_a_template_that_never_ends_gives_one_finding(text):
+def test_attack_40_41_42_an_endless_template_gives_one_finding(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["high"]
 
 
@@ -63,7 +63,7 @@ def test_attack_40_41_42_a_template_that_never_ends_gives_one_finding(text):
         '{{ "x"|ljust:config.n }}',
     ],
 )
-def test_a_filter_with_a_computed_length_gives_one_finding_of_medium_severity(text):
+def test_filter_with_computed_length_gives_one_medium_finding(text):
     """The instance, the time or chance can choose a length that no render of the check tries."""
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
@@ -71,7 +71,7 @@ def test_a_filter_with_a_computed_length_gives_one_finding_of_medium_severity(te
 @pytest.mark.parametrize(
     "text", ["{{ 'x'|ljust:20|center:'9'|rjust }}{{ 1|floatformat }}{{ 1|floatformat:2 }}", "ljust:n"]
 )
-def test_a_text_whose_size_is_constant_gives_no_finding(text):
+def test_a_text_of_constant_size_gives_no_finding(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == []
 
 
@@ -95,7 +95,7 @@ GROWING = "{% set s = s|add:s %}" * 40
         "{% set n = instance.name|length ^ 12 %}{{ 'x'|ljust:n }}",
     ],
 )
-def test_a_template_that_never_ends_for_ordinary_instances_gives_one_finding(text):
+def test_template_endless_for_ordinary_instances_gives_one_finding(text):
     image = an_image(f"{RULE}properties: {{os: Debian}}\n", {"t": text})
     assert severities(CHECK, image) == ["high"]
 
@@ -111,7 +111,7 @@ def test_a_template_that_never_ends_for_ordinary_instances_gives_one_finding(tex
         "{% ifchanged trigger %}{% else %}" + WIDER + "{% endifchanged %}",
     ],
 )
-def test_a_template_that_may_never_end_gives_a_finding_of_medium_severity(text):
+def test_a_possibly_endless_template_gives_a_medium_severity_finding(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
 
@@ -143,13 +143,13 @@ SPLIT = "{% set s = s|split:','|join:', ,' %}"
         every=4,
     ),
 )
-def test_a_text_that_grows_too_large_if_a_key_is_set_gives_a_finding_of_medium_severity(text):
+def test_text_made_too_large_by_key_has_medium_severity(text):
     image = an_image(RULE, {"t": text})
     assert severities(CHECK, image) == ["medium"]
     assert observed(CHECK, image)[0][-1].startswith("if certain keys are set, ")
 
 
-def test_a_panic_that_occurs_only_if_a_key_is_set_gives_a_finding_of_medium_severity():
+def test_panic_that_requires_a_key_has_medium_severity():
     image = an_image(RULE, {"t": "{% for c in config_get('user.x', '') %}{{ 1 in config }}{% endfor %}"})
     assert severities(CHECK, image) == ["medium"]
 
@@ -184,7 +184,7 @@ def test_an_ordinary_use_of_the_values_of_keys_gives_no_finding(text):
     ],
 )
 @pytest.mark.parametrize(("heads", "severity"), [({}, "medium"), ({"rootfs.img": QCOW2}, "high")])
-def test_a_template_that_makes_a_daemon_panic_gives_a_finding(text, heads, severity):
+def test_a_template_gives_a_finding_if_it_makes_a_daemon_panic(text, heads, severity):
     image = an_image(RULE, {"t": text}, heads=heads)
     assert severities(CHECK, image) == [severity]
     assert observed(CHECK, image)[0][-1].startswith("the template makes a daemon panic: ")
@@ -248,7 +248,7 @@ def test_a_template_that_makes_a_daemon_panic_gives_a_finding(text, heads, sever
         ("{% for a in 'b' %}{{ forloop.Counter }}{% endfor %}", 0),
     ],
 )
-def test_an_expression_or_tag_that_panics_for_some_values_gives_a_finding(text, found):
+def test_expression_that_panics_for_some_values_gives_a_finding(text, found):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"] * found
 
 
@@ -294,11 +294,11 @@ def test_a_panic_inside_an_if_block_gives_a_finding(text, condition):
         "{% for n, d in devices sorted %}{% if d.type == 'nic' %}{{ n }}{% endif %}{% endfor %}",
     ],
 )
-def test_conditions_and_loops_that_cannot_panic_have_no_finding(text):
+def test_conditions_and_loops_have_no_finding_if_they_cannot_panic(text):
     assert not observed(CHECK, an_image(RULE, {"t": text}))
 
 
-def test_a_panic_inside_an_if_block_does_not_hide_a_finding_about_a_later_if_block():
+def test_panic_in_if_block_does_not_hide_later_findings():
     text = "{% if config.a %}{{ 1 in config }}{% endif %}" + IF_LONG
     assert "characters" in observed(CHECK, an_image(RULE, {"t": text}))[0][-1]
 
@@ -314,7 +314,7 @@ IF_LONG = "{% if config_get('user.a', '') %}" + WIDER + "{% endif %}"
         "{% for a in 'ab' %}{% ifchanged %}x{% else %}" + WIDER + "{% endifchanged %}{% endfor %}",
     ],
 )
-def test_a_template_that_never_ends_on_only_one_daemon_release_gives_a_finding(text):
+def test_template_endless_on_one_daemon_release_gives_a_finding(text):
     assert len(severities(CHECK, an_image(RULE, {"t": text}))) == 1
 
 
@@ -343,7 +343,7 @@ def test_a_template_that_never_ends_on_only_one_daemon_release_gives_a_finding(t
         "{% macro m(a=1%0) %}{{ 1 % 0 }}{% endmacro %}{{ m() }}{{ m(1, 2) }}",
     ],
 )
-def test_an_error_in_a_branch_that_never_runs_does_not_prevent_a_finding_about_another_branch(failing):
+def test_error_in_unreachable_branch_does_not_hide_other_findings(failing):
     text = "{% if 0 %}" + failing + "{% endif %}" + IF_LONG
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
@@ -383,7 +383,7 @@ def test_an_audit_also_checks_values_and_blocks_that_are_never_rendered(text):
         ),
     ],
 )
-def test_a_filter_that_would_run_for_hours_in_pongo2_gives_a_finding(text, found):
+def test_filter_that_would_run_for_hours_gives_a_finding(text, found):
     image = an_image(RULE, {"t": text})
     assert severities(CHECK, image) == found
     slow = re.compile(r".*the filter '(join|truncate(chars|words)_html)' gets a (text of|computed text)")
@@ -404,7 +404,7 @@ def test_a_filter_that_would_run_for_hours_in_pongo2_gives_a_finding(text, found
 @pytest.mark.parametrize(
     ("variables", "found"), [pytest.param(3000, ["high"], marks=pytest.mark.slow), (5, [])]
 )
-def test_many_variables_that_pongo2_copies_in_loops_give_a_finding(body, variables, found):
+def test_many_variables_give_a_finding_if_pongo2_copies_them_in_loops(body, variables, found):
     text = "{% macro m() %}{% endmacro %}" + "".join(f"{{% set a{n} = 1 %}}" for n in range(variables))
     loops = (
         f"{{% set s = '{'a' * 150}' %}}{{% for a in s %}}{{% for b in s %}}{body}{{% endfor %}}{{% endfor %}}"
@@ -414,12 +414,12 @@ def test_many_variables_that_pongo2_copies_in_loops_give_a_finding(body, variabl
     assert all("copies 300" in message for *_, message in observed(CHECK, image))
 
 
-def test_the_work_for_nested_empty_tags_does_not_double_at_each_level():
+def test_work_for_nested_empty_tags_does_not_grow_exponentially():
     nested = "{% for a in x %}{% empty %}" * 40 + "{% if x %}" + WIDER + "{% endif %}" + "{% endfor %}" * 40
     assert severities(CHECK, an_image(RULE, {"t": nested})) == ["medium"]
 
 
-def test_a_null_rule_that_makes_the_daemons_panic_is_found():
+def test_a_null_rule_is_found_if_it_makes_the_daemons_panic():
     image = an_image(rules("/etc/a:"))
     assert severities(CHECK, image) == ["medium"]
     assert advisories(CHECK, image) == {"CVE-2026-40195"}
@@ -467,7 +467,7 @@ LOOPS = '{% for a in "0123456789" %}' * 9 + "x" + "{% endfor %}" * 9
         "{% if config_get('user.x','') %}{% if trigger %}a{% elif 1 %}" + LOOPS + "{% endif %}{% endif %}",
     ],
 )
-def test_a_runaway_loop_in_a_branch_that_the_audit_did_not_render_gives_a_finding_of_medium_severity(text):
+def test_runaway_loop_in_unrendered_branch_has_medium_severity(text):
     limits = Limits(seconds=100.0, total=200.0, steps=100_000)
     assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
 
@@ -517,9 +517,7 @@ TWICE = '{% for a in "ab" %}{% for b in a %}'
         every=3,
     ),
 )
-def test_recursive_macros_and_nested_loops_with_many_iterations_give_a_finding_of_medium_severity(
-    text, found
-):
+def test_recursive_macros_and_long_nested_loops_have_medium_severity(text, found):
     assert severities(CHECK, an_image(RULE, {"t": text})) == found
 
 
@@ -547,13 +545,13 @@ HIDDEN = "{% if 0 %}{{ 'a'|pluralize:'x,y' }}{% endif %}{{ x and r() }}"
         "{% block b %}{{ r }}{% endblock %}",
     ],
 )
-def test_a_macro_that_names_itself_without_brackets_gives_a_finding(body):
+def test_macro_that_refers_to_itself_without_brackets_is_found(body):
     text = "{% macro r(n) %}" + body + "{% endmacro %}" + HIDDEN
     messages = [message for *_, message in observed(CHECK, an_image(RULE, {"t": text}))]
     assert len(messages) == 1 and re.search("call each other|of a macro|same name|macro calls", messages[0])
 
 
-def test_a_macro_that_is_the_default_of_its_own_parameter_gives_a_finding():
+def test_a_macro_as_default_of_its_own_parameter_gives_a_finding():
     text = "{% macro r(n=r) %}{{ n }}{% endmacro %}" + HIDDEN
     assert len(severities(CHECK, an_image(RULE, {"t": text}))) == 1
 
@@ -586,12 +584,12 @@ def doubling(number, call):
     ],
 )
 @pytest.mark.parametrize(("number", "is_long"), [(45, True), (2, False)])
-def test_the_bound_doubles_at_each_macro_that_calls_the_previous_macro_twice(call, use, number, is_long):
+def test_the_bound_doubles_if_a_macro_calls_the_previous_macro_twice(call, use, number, is_long):
     text = doubling(number, call) + use.replace("NAME", f"m{number - 1}")
     assert is_costly(text) == is_long
 
 
-def test_macro_calls_that_double_at_each_level_give_a_finding_even_if_a_condition_may_skip_them():
+def test_exponentially_many_macro_calls_are_found_despite_a_condition():
     text = doubling(30, "{{ NAME() }}") + "{{ config_get('user.a', '') and m29() }}"
     limits = Limits(seconds=100.0, total=200.0, steps=100_000)
     assert severities(CHECK, an_image(RULE, {"t": text}, limits=limits)) == ["medium"]
@@ -715,7 +713,7 @@ def test_attack_41_a_macro_hides_an_outer_variable_of_the_same_name(before, afte
         loops_over(U, body="{% set c = c|add:b %}{% set b = b|add:a %}{% set a = a|add:'x' %}"),
     ],
 )
-def test_attack_42_a_text_that_can_fill_the_memory_gives_a_finding(text):
+def test_attack_42_a_text_gives_a_finding_if_it_can_fill_the_memory(text):
     assert severities(CHECK, an_image(RULE, {"t": text})) == ["medium"]
 
 
@@ -743,7 +741,7 @@ def test_attack_42_a_text_that_can_fill_the_memory_gives_a_finding(text):
         "{% macro n() %}" + TEN + EACH + "{% set s = s|add:s %}" + END + "{% endmacro %}{{ n() }}",
     ],
 )
-def test_attack_42_a_text_that_doubles_in_each_iteration_gives_a_finding(text):
+def test_attack_42_a_text_gives_a_finding_if_it_doubles_in_each_iteration(text):
     """A text that doubles for each device stays short with two devices.
 
     With thirty devices, the text fills the host's memory.
@@ -768,7 +766,7 @@ TWO = "{% macro d() %}{{ s }}{{ s }}{% endmacro %}{% set s = " + U + " %}"
         + "{% set s0 = " + U + " %}" + "".join(f"{{% set s{n + 1} = d{n}() %}}" for n in range(20)) + "{% set s = s20 %}",
     ],
 )  # fmt: skip
-def test_attack_42_a_text_that_macros_make_longer_and_longer_gives_a_finding(text):
+def test_attack_42_fast_text_growth_in_macros_gives_a_finding(text):
     """A macro that prints an outer variable twice hid a text of a million characters."""
     image = an_image(RULE, {"t": "{% if 0 %}" + text + loops_over("s", "instance.name") + "{% endif %}"})
     assert severities(CHECK, image) == ["medium"]
@@ -810,7 +808,7 @@ def test_ordinary_macros_give_no_finding(text):
         ("{% filter join:',' %}{{ x }}{% endfilter %}", "the tag 'filter' uses the filter 'join'"),
     ],
 )  # fmt: skip
-def test_a_template_without_a_simple_bound_gives_a_finding_with_the_reason(text, reason):
+def test_template_without_simple_bound_gives_finding_with_reason(text, reason):
     """Some of these templates are harmless.
 
     To recognise the harmless templates, an audit would have to know all ways to do harm.
@@ -830,7 +828,7 @@ def test_a_template_without_a_simple_bound_gives_a_finding_with_the_reason(text,
         *(loops_over(f"''|ljust:{width}", U) for width in ("'1e5'", "100000.0", "'+100000'", "'0x1p20'", "'1e30'")),
     ],
 )  # fmt: skip
-def test_attack_41_constant_work_in_loops_counts_towards_the_work_limit(text):
+def test_attack_41_the_work_limit_includes_constant_work_in_loops(text):
     """pongo2 needed an hour for a million iterations, each of which compiled 300 regular expressions."""
     assert is_costly(text)
 
@@ -847,9 +845,7 @@ def test_attack_41_constant_work_in_loops_counts_towards_the_work_limit(text):
         ("{{ 1 / instance.name|length }}", "the template can divide by zero"),
     ],
 )
-def test_attack_41_a_template_part_that_is_a_comment_for_incus_but_not_for_lxd_gives_a_finding(
-    hidden, message
-):
+def test_attack_41_template_part_that_incus_ignores_is_checked(hidden, message):
     """LXD ignores a bracket at the end of an end tag and the next tag. For Incus, this is a comment."""
     swallow = "{% spaceless %}{% endspaceless [ %}"
     text = f"{swallow}{{% comment %}}{hidden}{swallow}{{% endcomment %}}"
@@ -870,12 +866,12 @@ def test_attack_41_a_template_part_that_is_a_comment_for_incus_but_not_for_lxd_g
         "{% cycle s+s as s silent %}{{ m(s) }}",
     ],
 )
-def test_attack_41_a_cycle_that_doubles_its_own_value_gives_a_finding(text):
+def test_attack_41_a_self_doubling_cycle_gives_a_finding(text):
     assert "medium" in severities(CHECK, an_image(RULE, {"t": f'{{% set s = "x" %}}{text}'}))
 
 
 @pytest.mark.parametrize("items", ["t", "1 t", 't|default:"x"', "t or 1", '""|default:t', "1 and t", "(t)"])
-def test_attack_41_a_cycle_whose_value_contains_itself_gives_a_finding(items):
+def test_attack_41_a_self_containing_cycle_gives_a_finding(items):
     """Go calls ``String`` of the value until the stack is full, which ends the daemon."""
     loop = '{% for a in config_get("user.a", "")|slice:"26:" %}'
     text = f"{loop}{{% cycle {items} as s silent %}}{{% set t = s %}}{{{{ s }}}}{{% endfor %}}"
@@ -929,7 +925,7 @@ def test_attack_41_a_long_property_counts_towards_the_limits(body):
 @pytest.mark.parametrize(
     "text", ["{# " + "x" * 100_000 + " #}", "\n{% comment %}" + "x" * 100_000 + "{% endcomment %}"]
 )
-def test_attack_41_the_time_to_read_a_template_for_each_rule_counts_towards_the_work_limit(text):
+def test_attack_41_the_work_limit_includes_reading_the_template_once_per_rule(text):
     many = rules(*(f"/etc/{n}: {{when: [start], template: t}}" for n in range(1000)))
     message = observed(CHECK, an_image(many, {"t": text}))[0][-1]
     assert message.startswith("all rules with the trigger 'start' together may be too much")
@@ -937,7 +933,7 @@ def test_attack_41_the_time_to_read_a_template_for_each_rule_counts_towards_the_
 
 
 @pytest.mark.slow
-def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_other_templates():
+def test_attack_41_loopless_template_hides_no_work_of_others():
     number = 100
     each = [f"/etc/{n}: {{when: [start], template: t{n}}}" for n in range(number)]
     many = [f"/var/{n}: {{when: [start], template: many}}" for n in range(1000)]
@@ -989,7 +985,7 @@ def test_attack_41_a_template_without_loops_does_not_hide_the_work_of_other_temp
         "{% for k, d in devices %}{% endfor %}{% for k, d in config %}" + loops_over("d", "d", body="{{ d }}") + END,
     ],
 )  # fmt: skip
-def test_attack_41_a_template_that_looks_cheap_but_is_costly_in_pongo2_gives_a_finding(text):
+def test_attack_41_seemingly_cheap_but_costly_template_is_found(text):
     """Each template kept a daemon busy for minutes or filled its memory.
 
     The first version of the bound accepted these templates.
@@ -1018,7 +1014,7 @@ def test_attack_41_a_filter_with_many_tags_in_a_loop_gives_a_finding():
 
 
 @pytest.mark.parametrize("tag", ["{% with config_get=1 %}", "{% with config=" + U + " %}"])
-def test_attack_41_loops_are_found_even_if_the_template_binds_the_name_of_a_map_to_another_value(tag):
+def test_attack_41_loops_are_found_even_if_the_template_rebinds_a_map_name(tag):
     text = tag + loops_over(*(["config"] * 3 if "config=" in tag else [U] * 3)) + "{% endwith %}"
     assert is_costly(text)
 
@@ -1047,7 +1043,7 @@ def test_ordinary_loops_over_long_texts_and_maps_give_no_finding(text):
 
 
 @pytest.mark.slow
-def test_a_long_chain_of_macros_gives_a_finding_instead_of_an_error():
+def test_long_chain_of_macros_gives_a_finding_without_error():
     """A chain of 1,400 macros ended the audit with "the input is nested too deeply"."""
     chain = "".join(f"{{% macro m{n} () %}}{{{{ m{n - 1}() }}}}{{% endmacro %}}" for n in range(1, 1400))
     text = "{% macro m0() %}x{% endmacro %}" + chain + "{{ 0 and m1399() }}"
@@ -1059,13 +1055,13 @@ def test_an_if_tag_with_harmless_branches_has_no_finding():
     assert not observed(CHECK, an_image(RULE, {"t": text}))
 
 
-def test_the_finding_about_the_time_limit_for_all_templates_has_the_position_of_a_rule():
+def test_finding_about_total_time_limit_has_position_of_rule():
     image = an_image(RULE, {"t": "x"}, limits=Limits(total=0.0))
     message = "rendering all templates together takes longer than 0 seconds after 0 files"
     assert observed(CHECK, image) == [("high", "image/metadata.yaml:4:38", message)]
 
 
-def test_a_template_that_cannot_be_read_is_not_a_runaway_template():
+def test_an_unreadable_template_is_not_a_runaway_template():
     image = an_image(RULE, {"t": "x"})
     image.templates["t"] = TemplateFile(Entry(FILE), None, LimitError("too large"))
     assert observed(CHECK, image) == []
@@ -1081,7 +1077,7 @@ def test_a_template_that_cannot_be_read_is_not_a_runaway_template():
         "{% if trigger %}{% if 0 %}{% lorem 100000000 w %}{% endif %}{% endif %}",
     ],
 )
-def test_a_template_that_is_endless_under_a_condition_gives_a_finding_with_a_hint(text):
+def test_a_conditionally_endless_template_gives_a_finding_with_a_hint(text):
     image = an_image(RULE, {"t": text}, limits=Limits(seconds=100.0, total=200.0, steps=100_000))
     (found,) = [each for each in audit(image) if each.check == CHECK]
     assert found.message.startswith("if certain conditions are true, ") and found.severity == Severity.MEDIUM
@@ -1089,7 +1085,7 @@ def test_a_template_that_is_endless_under_a_condition_gives_a_finding_with_a_hin
     assert found.place.startswith("image/templates/t:1:")
 
 
-def test_a_template_that_never_ends_gives_one_finding_even_if_two_rules_use_it():
+def test_endless_template_of_two_rules_gives_one_finding():
     image = an_image(
         rules("/etc/a: {when: [create], template: t}", "/etc/b: {when: [start], template: t}"),
         {"t": "{% lorem 100000000 w %}"},
@@ -1107,7 +1103,7 @@ def test_a_template_that_never_ends_gives_one_finding_even_if_two_rules_use_it()
     ],
 )
 @pytest.mark.parametrize("names", [1, 2])
-def test_attack_41_the_work_of_all_rules_with_a_trigger_counts_together(number, when, body, found, names):
+def test_attack_41_work_of_rules_is_summed_per_trigger(number, when, body, found, names):
     """A thousand rules with a harmless template kept a start busy for hours."""
     entries = (f"/etc/{n}: {{when: {when}, template: t{n % names}}}" for n in range(number))
     texts = {f"t{n}": loops_over(U, U, body=body) + "#" * n for n in range(names)}
@@ -1123,7 +1119,7 @@ def test_the_work_of_rules_with_different_triggers_is_counted_separately():
     assert severities(CHECK, an_image(rules(*entries), {"t": loops_over(U, U)})) == []
 
 
-def test_attack_41_many_loops_in_one_template_count_together():
+def test_attack_41_the_work_of_many_loops_in_one_template_is_added_up():
     assert severities(CHECK, an_image(RULE, {"t": loops_over(U, U) * 20})) == ["medium"]
 
 
@@ -1138,7 +1134,7 @@ UNSURE = {"subscript-010", "subscript-022", "subscript-033"}
 
 @pytest.mark.parametrize("condition", some_fast(["", "{% if config.user == 'rare' %}"], every=2))
 @pytest.mark.parametrize("vector", RECORDED, ids=lambda vector: vector["id"])
-def test_a_variable_with_a_subscript_gives_a_finding_if_the_real_pongo2_panics(vector, condition):
+def test_subscripted_variable_gives_a_finding_if_pongo2_panics(vector, condition):
     """In a variable with a subscript, pongo2 6 panics instead of returning an error.
 
     The check found only errors of the variable's last part.
@@ -1150,7 +1146,7 @@ def test_a_variable_with_a_subscript_gives_a_finding_if_the_real_pongo2_panics(v
 
 
 @pytest.mark.parametrize("vector", BRANCHES, ids=lambda vector: vector["id"])
-def test_a_panic_on_only_one_of_several_paths_through_a_template_gives_a_finding(vector):
+def test_panic_on_only_one_path_through_template_is_found(vector):
     """The check knew only one value of a variable, and no value of a default of ``config_get``.
 
     The recorded instance takes the branch with the panic, and no instance of the check does. The templates
@@ -1162,7 +1158,7 @@ def test_a_panic_on_only_one_of_several_paths_through_a_template_gives_a_finding
 
 @pytest.mark.slow
 @pytest.mark.parametrize("vector", HIDDEN_PANICS, ids=lambda vector: vector["id"])
-def test_a_panic_is_found_even_if_another_error_in_the_same_expression_ends_each_render_first(vector):
+def test_panic_after_error_in_the_same_expression_is_found(vector):
     """The check left some panics to a render, for example of empty tags and of a division by ``true``."""
     found = severities(CHECK, an_image(RULE, {"t": vector["template"]}))
     assert found == ["medium"] * any(vector[key].get("panic") for key in ("v4", "v6", "v61"))

@@ -39,7 +39,7 @@ def test_metadata_with_one_document_has_no_finding(text):
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "null\n", "a: 1\na: 2\n"])
-def test_errors_of_the_first_document_are_not_reported_as_a_second_document(text):
+def test_broken_first_document_is_not_reported_as_second_document(text):
     assert not observed(CHECK, an_image(text))
 
 
@@ -49,7 +49,7 @@ def test_dashes_inside_a_yaml_block_scalar_have_no_finding():
 
 
 @pytest.mark.slow
-def test_a_second_document_in_a_large_text_is_found_if_the_limits_are_raised(tmp_path):
+def test_second_document_is_found_in_text_above_default_limits(tmp_path):
     """The check also finds a second document if templater reads the text only with a raised limit."""
     text = RULE + "properties:\n" + "".join(f"  k{n}: v\n" for n in range(120_000)) + "---\nx: 1\n"
     (tmp_path / "metadata.yaml").write_text(text)

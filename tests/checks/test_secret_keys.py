@@ -31,11 +31,11 @@ SECRETS = SecretKeys([
         ("security.privileged", False), ("user.role", False), ("limits.cpu", False),
     ],
 )  # fmt: skip
-def test_the_name_of_a_configuration_key_decides_whether_its_value_is_secret(key, secret):
+def test_name_of_key_decides_whether_its_value_is_secret(key, secret):
     assert is_secret(key) == secret
 
 
-def test_the_value_of_a_secret_key_is_hidden_whether_the_instance_or_a_profile_sets_it():
+def test_secret_values_of_instances_and_of_profiles_are_hidden():
     assert SECRETS.hides([Origin("user.password", "local")]) == ["user.password"]
     assert SECRETS.hides([Origin("cloud-init.user-data", "profile", "web")])
     assert SECRETS.hides([Origin("devices.vpn.private-key", "local")])
@@ -47,12 +47,12 @@ def test_a_default_value_for_an_unset_secret_key_is_shown():
     assert not SECRETS.hides([Origin("user.password", "undefined"), Origin("the default", "default")])
 
 
-def test_a_value_that_depends_on_all_keys_is_hidden():
+def test_value_made_from_secret_and_other_keys_is_hidden():
     assert SECRETS.hides([Origin("all configuration keys", "several")])
     assert not SecretKeys([Instance("c1")]).hides([Origin("all configuration keys", "several")])
 
 
-def test_a_value_from_a_loop_over_devices_is_hidden_only_if_a_device_has_a_secret_key():
+def test_loop_output_is_hidden_only_for_a_secret_device():
     loop = [Origin("all devices", "several")]
     assert SECRETS.hides(loop)
     assert not SecretKeys(
@@ -60,13 +60,13 @@ def test_a_value_from_a_loop_over_devices_is_hidden_only_if_a_device_has_a_secre
     ).hides(loop)
 
 
-def test_a_device_is_secret_as_a_whole_if_one_of_its_keys_is_secret():
+def test_device_with_one_secret_key_is_entirely_secret():
     assert SECRETS.hides([Origin("devices.vpn", "local")]) == ["devices.vpn"]
     assert SECRETS.hides([Origin("devices.my.vpn", "profile", "web")])
     assert not SECRETS.hides([Origin("devices.eth0", "local")])
 
 
-def test_a_secret_key_of_a_device_is_recognised_even_if_the_device_name_and_the_key_contain_dots():
+def test_a_secret_device_key_is_recognised_even_if_names_contain_dots():
     assert SECRETS.hides([Origin("devices.my.vpn.user.secret.db", "local")])
 
 
@@ -85,7 +85,7 @@ def test_a_secret_key_of_a_device_is_recognised_even_if_the_device_name_and_the_
         ("{{ config.a|nosuch }}", False),  # does not compile, so it reads nothing
     ],
 )  # fmt: skip
-def test_a_secret_key_counts_as_read_if_the_template_might_read_the_key_or_a_map_with_the_key(text, secret):
+def test_possibly_read_secret_key_is_treated_as_read(text, secret):
     names = names_read(Source("t", text), "v6.1")
     assert SECRETS.may_be_read(names) == secret
     assert not SecretKeys([Instance("c1", config={"user.role": "web"})]).may_be_read(names)
@@ -108,7 +108,7 @@ def an_instance(**config):
     return Instance("c1", config={"user.password": "hunter2", **config})
 
 
-def test_findings_about_a_rendered_file_quote_nothing_from_the_file_if_the_template_reads_a_secret(tmp_path):
+def test_findings_do_not_quote_rendered_file_with_a_secret(tmp_path):
     text = '\n{{ config_get("user.password", "")|upper }} x\n{{ instance.nmae }}\n'
     found, redacted = texts(tmp_path / "image", text, instances=(an_instance(),))
     assert any("HUNTER2" in message for _, _, message, _ in found)
@@ -117,7 +117,7 @@ def test_findings_about_a_rendered_file_quote_nothing_from_the_file_if_the_templ
     assert [each[:2] for each in redacted] == [each[:2] for each in found]
 
 
-def test_a_finding_about_a_render_error_does_not_quote_the_error_if_the_template_reads_a_secret(tmp_path):
+def test_findings_do_not_quote_render_error_with_a_secret(tmp_path):
     text = "{% set x = config_get('user.password', '')|make_list|join:\"'\" %}{{ 1|yesno:x }}\n"
     found, redacted = texts(tmp_path / "image", text, instances=(an_instance(),))
     assert any("h'u'n't'e'r'2" in message for _, _, message, _ in found)
@@ -151,7 +151,7 @@ def test_secrets_of_an_instance_from_templater_toml_are_redacted(tmp_path):
     assert "HUNTER2" not in str(redacted)
 
 
-def test_every_template_counts_as_reading_a_secret_if_parsing_takes_too_long(tmp_path, monkeypatch):
+def test_every_template_is_treated_as_secret_after_slow_parsing(tmp_path, monkeypatch):
     monkeypatch.setattr("templater.checks.secret_keys.MAX_SECONDS", -1)
     _, redacted = texts(tmp_path / "image", "no address\n", instances=(an_instance(),))
     assert ("hosts", 1, "a line of /etc/hosts that lacks an address or a name", "") in redacted

@@ -27,11 +27,11 @@ def test_attack_50_a_secret_in_a_world_readable_file_is_found(mode):
     ["user.passphrase", "user.api-key", "user.API_KEY", "user.apikey", "user.tailscale_authkey", "user.access_key",
      "user.encryption-key", "user.pass", "user.root_pw", "environment.MYSQL_PWD", "user.wifi-psk", "user.pin", "user.rootpw", "environment.REDISPASS", "user.wifipsk", "user.jwt"],
 )  # fmt: skip
-def test_every_key_whose_value_is_redacted_in_reports_counts_as_a_secret(key):
+def test_every_key_with_a_redacted_value_is_treated_as_a_secret(key):
     assert len(found("", f"{{{{ config_get('{key}', '') }}}}")) == 1
 
 
-def test_a_secret_key_that_a_template_joins_from_two_strings_is_found():
+def test_a_secret_key_made_of_two_strings_is_found():
     for text in ("{{ config_get('user.pass' + 'word', '') }}", "{{ config_get('user' + '.pass', '') }}"):
         assert len(found("", text)) == 1
     assert found("", "{{ config_get('user.pass' + 'through', '') }}") == []
@@ -40,7 +40,7 @@ def test_a_secret_key_that_a_template_joins_from_two_strings_is_found():
 @pytest.mark.parametrize(
     "key", ["user.passthrough", "user.compass", "user.pinned", "pass", "user.keypair-name"]
 )
-def test_an_ordinary_key_with_a_name_similar_to_a_secret_has_no_finding(key):
+def test_ordinary_key_with_secret_like_name_has_no_finding(key):
     assert found("", f"{{{{ config_get('{key}', '') }}}}") == []
 
 
@@ -114,7 +114,7 @@ def test_an_ordinary_key_with_a_name_similar_to_a_secret_has_no_finding(key):
         ),
     ],
 )
-def test_a_secret_that_a_template_prints_through_a_variable_or_a_tag_is_found(text, places):
+def test_secret_printed_through_a_variable_or_tag_is_found(text, places):
     assert [place for _, place, _ in found("", text)] == [f"image/templates/t:{place}" for place in places]
 
 
@@ -165,14 +165,14 @@ PRINTED_MAPS = [
 
 
 @pytest.mark.parametrize(("text", "name"), PRINTED_MAPS)
-def test_a_map_of_secrets_that_a_template_prints_in_any_way_is_found(text, name):
+def test_every_way_to_print_a_map_of_secrets_is_found(text, name):
     dialects = [dialect for dialect in DIALECTS if b"hunter2" in rendered(text, dialect)]
     assert dialects, "the template does not print the secret"
     messages = {message for _, _, message in found("", text)}
     assert f"the template writes '{name}' to '/etc/a', mode 0644" in messages
 
 
-def test_a_loop_over_a_secret_is_found_even_if_an_earlier_tag_set_the_variable_to_a_map():
+def test_loop_over_secret_in_a_reused_variable_is_found():
     text = (
         "{% set c = config %}{% set c = config_get('user.password', '') %}{% for x in c %}{{ x }}{% endfor %}"
     )
@@ -193,7 +193,7 @@ def test_a_loop_over_a_secret_is_found_even_if_an_earlier_tag_set_the_variable_t
         "{% macro m(a) %}{{ a|default:'x' }}{% endmacro %}{% if config_get('user.password') %}{{ m('y') }}{% endif %}",
     ],
 )
-def test_a_template_that_prints_neither_a_whole_device_nor_a_secret_has_no_finding(text):
+def test_a_template_without_printed_secrets_or_whole_devices_has_no_finding(text):
     assert not found("", text)
 
 
@@ -213,7 +213,7 @@ ERRORS_IN_MACROS = [
 
 
 @pytest.mark.parametrize("text", ERRORS_IN_MACROS)
-def test_attack_50_a_secret_is_found_even_if_only_an_error_in_a_macro_quotes_the_secret(text):
+def test_attack_50_a_secret_in_an_error_of_a_macro_is_found(text):
     template = text.replace("VALUE", "config_get('user.password', '')")
     assert b"hunter2" in rendered(template, "v4")
     image = an_image(rules("/etc/a: {when: [create], template: t}"), {"t": template})
@@ -277,7 +277,7 @@ def test_a_computed_name_of_a_configuration_key_is_found(text, places):
         "{{ config[k] }}",
     ],
 )
-def test_a_key_name_from_a_macro_call_without_brackets_counts_as_computed(use):
+def test_computed_key_name_from_macro_without_brackets_is_found(use):
     text = "{% macro k() %}user.password{% endmacro %}" + use
     assert [severity for severity, *_ in found("", text)] == ["low"]
 
@@ -296,7 +296,7 @@ def test_a_key_name_from_a_macro_call_without_brackets_counts_as_computed(use):
         "{% set l = [config_get] %}{{ l[0]('a'|upper) }}",
     ],
 )
-def test_a_computed_key_name_is_found_even_if_the_template_uses_a_macro_or_a_list(text):
+def test_computed_key_name_in_macro_or_list_is_found(text):
     assert {(severity, message) for severity, _, message in found("", text)} == {("low", COMPUTED)}
 
 
@@ -312,7 +312,7 @@ def test_a_computed_key_name_is_found_even_if_the_template_uses_a_macro_or_a_lis
         "{% set k = 'userXpass' %}{% set k = k|add:'word' %}{% for n, d in devices %}{{ d[k] }}{% endfor %}",
     ],
 )
-def test_attack_50_by_default_audits_show_a_key_name_that_several_tags_build(text):
+def test_attack_50_key_name_from_several_tags_is_found(text):
     assert [severity for severity, *_ in found("", text)] == ["low"]
 
 
@@ -329,7 +329,7 @@ def test_attack_50_by_default_audits_show_a_key_name_that_several_tags_build(tex
         "{% for x in 'ab' %}pw={{ y }}{% set y = VALUE %}{% endfor %}",
     ],
 )
-def test_a_secret_in_a_variable_is_found_even_if_a_later_tag_sets_the_variable(text):
+def test_secret_in_a_variable_is_found_despite_later_assignment(text):
     for dialect in ("v4", "v6", "v6.1"):
         template = text.replace("VALUE", "1|add:1000")
         request = {"template": template, "context": {}, "mode": "plain", "dialect": dialect, "options": {}}
@@ -344,7 +344,7 @@ def test_a_secret_in_a_variable_is_found_even_if_a_later_tag_sets_the_variable(t
     assert observed("line-injection", image)
 
 
-def test_a_template_with_variables_that_templater_cannot_track_has_a_finding():
+def test_a_template_with_untrackable_variables_has_a_finding():
     sets = "".join(f"{{% set x{n} = x{n + 1} %}}" for n in range(9))
     text = f"{{% for i in 'abcdefghijk' %}}a{{{{ x0 }}}}{sets}{{% set x9 = config_get('user.token') %}}{{% endfor %}}"
     image = an_image(rules("/etc/a: {when: [create], template: t}"), {"t": text})
@@ -380,7 +380,7 @@ HIDDEN_IN_INCUS = [
 
 
 @pytest.mark.parametrize("text", [*HIDDEN, *HIDDEN_IN_INCUS])
-def test_an_unusual_end_tag_does_not_make_the_rest_of_a_template_look_like_a_comment(text):
+def test_text_after_an_unusual_end_tag_is_still_checked(text):
     template = text.replace("VALUE", "{{ 1|add:1000 }}")
     for dialect in ("v4",) if text in HIDDEN_IN_INCUS else ("v4", "v6", "v6.1"):
         request = {"template": template, "context": {}, "mode": "plain", "dialect": dialect, "options": {}}
@@ -393,7 +393,7 @@ def test_an_unusual_end_tag_does_not_make_the_rest_of_a_template_look_like_a_com
     assert observed("line-injection", image)
 
 
-def test_an_unusual_end_tag_does_not_hide_a_secret_that_a_loop_prints_in_its_second_iteration():
+def test_unusual_end_tag_does_not_hide_secret_in_loop():
     loop = "{% for x in 'ab' %}{{ y }}{% set y = config_get('user.password','') %}{% endfor %}"
     assert found("", "{% spaceless %}{% endspaceless }}{% for a in b %}" + loop)
 
@@ -405,7 +405,7 @@ def a_file(path, mode):
     return Name(path, Entry(FILE, mode))
 
 
-def test_attack_50_a_file_that_exists_keeps_its_mode():
+def test_attack_50_an_existing_file_keeps_its_mode():
     for mode, count in ((0o644, 1), (0o604, 1), (0o600, 0), (0o640, 0)):
         for rule in (PRIVATE, "/etc/a: {when: [create], template: t}"):
             found = observed(CHECK, an_image(rules(rule), {"t": TEXT}, [a_file("rootfs/etc/a", mode)]))
@@ -431,9 +431,7 @@ def test_a_secret_in_the_target_of_a_dangling_symlink_is_found(other):
 
 @pytest.mark.parametrize("path", ["//etc/a", "/etc/../etc/a", "/lib/a"])
 @pytest.mark.parametrize("is_first", [False, True])
-def test_attack_50_a_private_mode_does_not_protect_a_secret_if_another_rule_may_create_the_file(
-    path, is_first
-):
+def test_attack_50_another_rule_makes_a_private_mode_ineffective(path, is_first):
     other = f"{path}: {{when: [start], template: u}}"
     chosen = [other, PRIVATE] if is_first else [PRIVATE, other]
     image = an_image(rules(*chosen), {"t": TEXT, "u": "x"}, [a_link("rootfs/lib", "etc")])
@@ -442,7 +440,7 @@ def test_attack_50_a_private_mode_does_not_protect_a_secret_if_another_rule_may_
     ]
 
 
-def test_the_hint_about_a_secret_says_where_the_author_must_change_the_mode():
+def test_hint_about_secret_says_where_to_change_the_mode():
     image = an_image(rules(PRIVATE), {"t": TEXT}, [a_file("rootfs/etc/a", 0o644)])
     other = an_image(rules(PRIVATE, "//etc/a: {when: [start], template: u}"), {"t": TEXT, "u": "x"})
     link = an_image(rules(PRIVATE), {"t": TEXT}, [a_link("rootfs/etc/a", "missing")])
@@ -493,7 +491,7 @@ def for_each_letter(text: str) -> str:
         "{% endfor %}{% endfor %}",
     ],
 )  # fmt: skip
-def test_attack_50_conditions_that_can_reveal_each_character_of_a_secret_are_found(text):
+def test_attack_50_conditions_on_each_character_of_a_secret_are_found(text):
     """Nothing was found in templates that printed a whole password, letter by letter."""
     (finding,) = found("", text.replace("P", 'config_get("user.password", "")'))
     assert finding[0] == "medium"
@@ -542,7 +540,7 @@ COMPARISONS = [
 
 
 @pytest.mark.parametrize("text", COMPARISONS)
-def test_attack_50_a_comparison_of_a_secret_with_a_variable_is_found_in_any_part_of_a_tag(text):
+def test_attack_50_comparison_of_secret_with_variable_is_found(text):
     """Templates printed a secret that they compared inside of brackets or arguments.
 
     The check found nothing in these templates.
@@ -587,7 +585,7 @@ RENAMED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RENAMED)
-def test_attack_50_many_conditions_on_a_secret_are_found_even_if_they_use_several_names_for_the_secret(name):
+def test_attack_50_many_conditions_on_a_secret_with_several_names_are_found(name):
     """A template had eight conditions for each name that the template gave to the secret."""
     text = "".join(
         RENAMED[name](n).replace("TEST", f"|slice:'{n}:' == '{letter}'")
@@ -624,7 +622,7 @@ DIGIT = '{% set x = "0123456789abcdef"|split:b|first|length %}'
         "{% set n = P|integer %}" + HALVE * 5,
     ],
 )  # fmt: skip
-def test_attack_50_a_condition_that_tests_one_part_of_a_secret_after_another_is_found(text):
+def test_attack_50_a_condition_on_successive_parts_of_a_secret_is_found(text):
     """One condition in a loop printed the whole password, bit after bit."""
     (finding,) = found("", text.replace("P", 'config_get("user.password", "")'))
     assert finding[0] == "medium"
@@ -657,7 +655,7 @@ def test_attack_50_a_condition_that_tests_one_part_of_a_secret_after_another_is_
         for_each_letter('{% set v = config_get("user.?-password", "") %}{% if v == "on" or v == "off" %}x{% endif %}'),
     ],
 )  # fmt: skip
-def test_a_few_conditions_on_a_secret_do_not_count_as_printing_the_secret(text):
+def test_a_few_conditions_on_a_secret_give_no_finding(text):
     assert found("", text.replace("P", 'config_get("user.password", "")')) == []
 
 
@@ -677,7 +675,7 @@ def observed_in_templates(texts):
         [f'{{% set s = P|slice:"{n}" %}}{{% if s == "a" %}}x{{% endif %}}' for n in range(9)],
     ],
 )  # fmt: skip
-def test_attack_50_conditions_in_several_templates_that_reveal_a_secret_are_found(texts):
+def test_attack_50_conditions_on_a_secret_in_several_templates_are_found(texts):
     """Sixteen templates with eight conditions each could reveal a whole password."""
     found = observed_in_templates(texts)
     assert {severity for severity, *_ in found} == {"medium"}
@@ -693,7 +691,7 @@ def test_attack_50_conditions_in_several_templates_that_reveal_a_secret_are_foun
         ['{% if P and trigger == "create" or path != "/x" %}' + letter + "{% endif %}" for letter in LETTERS],
     ],
 )  # fmt: skip
-def test_a_few_conditions_on_a_secret_in_several_templates_give_no_finding(texts):
+def test_a_few_conditions_in_several_templates_give_no_finding(texts):
     assert observed_in_templates(texts) == []
 
 
@@ -706,7 +704,7 @@ def test_a_few_conditions_on_a_secret_in_several_templates_give_no_finding(texts
         "{% if P|first == trigger|first %}x{% endif %}",
     ],
 )  # fmt: skip
-def test_attack_50_a_comparison_of_a_secret_with_the_path_of_the_file_is_found(text):
+def test_attack_50_comparison_of_secret_with_path_is_found(text):
     """Many rules with one template have different paths, so that one condition could test each letter."""
     (finding,) = found("", text.replace("P", 'config_get("user.password", "")'))
     assert " by conditions in '/etc/a', mode 0644" in finding[2]
@@ -735,7 +733,7 @@ def test_attack_50_a_loop_over_a_secret_counts_as_printing_the_secret(text):
         "{% for k, v in config %}{% if k == 'user.a' %}x{% endif %}{% endfor %}",
     ],
 )
-def test_a_condition_or_a_loop_over_keys_does_not_count_as_printing_a_secret(text):
+def test_condition_or_loop_over_keys_gives_no_finding(text):
     assert not found("", text)
 
 
@@ -747,7 +745,7 @@ def test_a_secret_in_a_private_file_has_no_finding(mode):
 @pytest.mark.parametrize(
     "text", ['{{ config_get("user.name", "") }}', "# the password goes elsewhere", '"secret"']
 )
-def test_words_that_are_not_secrets_have_no_finding(text):
+def test_a_text_without_secrets_has_no_finding(text):
     assert not found("", text)
 
 
@@ -759,7 +757,7 @@ def test_words_that_are_not_secrets_have_no_finding(text):
         ("abc", "x", "'user.db-password' to '/etc/a' and 2 more, mode 0644"),
     ],
 )
-def test_a_finding_about_a_secret_names_the_first_file_and_its_mode(paths, mode, words):
+def test_finding_about_secret_mentions_first_file_and_its_mode(paths, mode, words):
     chosen = [f'/etc/{path}: {{when: [create], template: t, mode: "{mode}"}}' for path in paths]
     ((_, _, message),) = observed(CHECK, an_image(rules(*chosen), {"t": TEXT}))
     assert message == f"the template writes {words}"

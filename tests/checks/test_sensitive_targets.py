@@ -163,11 +163,11 @@ RUN_AS_ROOT = (
         *((path, "low") for path in RUN_AS_ROOT),
     ],
 )
-def test_a_template_that_writes_a_sensitive_file_is_found(path, severity):
+def test_a_template_for_a_sensitive_file_is_found(path, severity):
     assert severities(CHECK, found(path)) == [severity]
 
 
-def test_a_target_that_leads_to_a_sensitive_file_through_a_link_is_found():
+def test_a_link_from_a_target_to_a_sensitive_file_is_found():
     ((_, _, message),) = observed(CHECK, found("/etc/motd", [a_link("rootfs/etc/motd", "sudoers")]))
     assert (
         "'/etc/motd', which leads to '/etc/sudoers', is a file that decides which users can become root"
@@ -192,14 +192,14 @@ def test_a_target_that_leads_to_a_sensitive_file_through_a_link_is_found():
         ("/etc/motd", "etc/profile", "motd", "/etc/profile", "medium"),
     ],
 )
-def test_a_target_to_which_a_symlink_with_a_sensitive_name_leads_is_found(target, link, to, name, severity):
+def test_a_symlink_from_a_sensitive_name_to_a_target_is_found(target, link, to, name, severity):
     """The target contains no link, but a program that opens the sensitive name reads the file of the rule."""
     also = f", which is also '{name}' because of symlinks," if name else ""
     ((seen, _, message),) = observed(CHECK, found(target, [a_link(f"rootfs/{link}", to)]))
     assert (seen, message.startswith(f"'{target}'{also} is a file ")) == (severity, True)
 
 
-def test_a_chain_of_links_and_hard_links_to_a_sensitive_name_is_found():
+def test_chain_of_links_to_a_sensitive_name_is_found():
     names = [
         a_link("rootfs/etc", "srv/etc"),
         a_link("rootfs/srv/etc/cron.d", "../a"),
@@ -261,16 +261,14 @@ def test_a_target_in_proc_is_followed_only_in_a_virtual_machine(path, severity, 
         ("/usr/lib/systemd/system/.d/x.service", "uid: 1000", "medium", "user 1000"),
     ],
 )
-def test_a_new_sensitive_file_that_users_can_write_has_at_least_the_severity_medium(
-    path, fields, severity, who
-):
+def test_new_sensitive_file_writable_by_users_has_raised_severity(path, fields, severity, who):
     image = an_image(rules(f"{path}: {{when: [create], template: t, {fields}}}"), {"t": ""})
     ((found_severity, _, message),) = observed(CHECK, image)
     end = f", and its uid, gid and mode: {who} can write the file" if who else ""
     assert (found_severity, message.partition("its template")[2]) == (severity, end)
 
 
-def test_the_uid_and_mode_of_a_rule_do_not_raise_the_severity_for_an_existing_file():
+def test_existing_file_keeps_its_severity_despite_uid_and_mode():
     """An existing file keeps its owner and mode.
 
     If users can write the file, the check ``accounts`` reports the file.
@@ -389,9 +387,7 @@ FILES_OF_CLOUD_INIT = [
         (CONFIG, "network: {config: disabled}\npackages: []\n", "", ""),
     ],
 )
-def test_a_cloud_init_template_that_itself_grants_access_or_runs_commands_is_found(
-    path, template, default, key
-):
+def test_template_with_sensitive_cloud_init_keys_is_found(path, template, default, key):
     entry = f"{path}: {{when: [create], template: t, properties: {{default: {json.dumps(default)}}}}}"
     message = (
         f"'{path}' can get '{key}', with which cloud-init may grant access, run commands or write files:"
@@ -406,7 +402,7 @@ def test_a_cloud_init_template_that_itself_grants_access_or_runs_commands_is_fou
     assert seen == ([(severity, "image/metadata.yaml:4:3", message)] if key else [])
 
 
-def test_rules_that_share_a_template_for_cloud_init_read_it_once(monkeypatch):
+def test_a_cloud_init_template_of_several_rules_is_read_once(monkeypatch):
     """A large template with thousands of rules would use up the time that the checks have for templates."""
     read = []
     monkeypatch.setattr(cloud_init_keys, "readings_of", lambda source: read.append(source) or iter(()))
@@ -432,12 +428,12 @@ def test_the_targets_of_most_images_have_no_finding(path):
     ["/etc/sudoers.txt", "/srv/etc/passwd", "/etc/credstore/app.token", "/etc/caddy/Caddyfile", "/etc/hostname.d/x",
      "/srv/x", "/a"],
 )  # fmt: skip
-def test_a_target_that_most_images_do_not_write_has_at_least_the_severity_info(path):
+def test_an_unusual_target_gives_a_finding_of_info_severity(path):
     message = f"'{path}' is {UNUSUAL}: review its template"
     assert observed(CHECK, found(path)) == [("info", "image/metadata.yaml:4:3", message)]
 
 
-def test_attack_23_a_target_that_is_a_hard_link_of_a_sensitive_file_is_found(tmp_path):
+def test_attack_23_a_hard_link_of_a_sensitive_file_as_target_is_found(tmp_path):
     """The daemons write into the existing file, so all its names get the new content."""
     names = (
         Name("rootfs/etc/sudoers", Entry(FILE)),
@@ -475,7 +471,7 @@ def test_attack_23_a_target_that_is_a_hard_link_of_a_sensitive_file_is_found(tmp
 @settings(max_examples=50, derandomize=True, deadline=None, database=None)
 @given(data=st.data())
 @pytest.mark.parametrize("effect", [entry[0] for entry in SENSITIVE])
-def test_each_sensitive_path_contains_one_of_the_words_that_are_searched_first(effect, data):
+def test_each_sensitive_path_contains_a_search_word_of_its_pattern(effect, data):
     """A pattern is compiled only if a path contains one of its words."""
     ((_, _, words, pattern),) = [entry for entry in SENSITIVE if entry[0] == effect]
     path = data.draw(st.from_regex(_paths(pattern), fullmatch=True))

@@ -13,7 +13,7 @@ RULE = rules("/etc/a: {when: [create], template: t}")
     ("kind", "severity"),
     [(FIFO, "high"), (SOCKET, "high"), (CHAR_DEVICE, "high"), (BLOCK_DEVICE, "high"), (DIRECTORY, "medium")],
 )
-def test_attack_20_21_22_04_a_target_that_is_not_a_regular_file_is_found(kind, severity):
+def test_attack_20_21_22_04_a_target_other_than_a_regular_file_is_found(kind, severity):
     assert severities(CHECK, an_image(RULE, names=[a_special("rootfs/etc/a", kind)])) == [severity]
 
 

@@ -14,14 +14,14 @@ def test_attack_06_a_missing_template_is_found_once():
     assert [place for _, place, _ in observed(CHECK, an_image(two))] == ["image/metadata.yaml:4:38"]
 
 
-def test_attack_07_a_template_that_is_a_symlink_gives_a_finding_of_critical_severity():
+def test_attack_07_a_symlink_as_template_has_critical_severity():
     image = an_image(RULE, {"t": Entry(SYMLINK, target="/etc/shadow")})
     assert severities(CHECK, image) == ["critical"]
     assert advisories(CHECK, image) == {"CVE-2026-23954"}
 
 
 @pytest.mark.parametrize("kind", [FIFO, SOCKET, CHAR_DEVICE, DIRECTORY])
-def test_attack_08_a_template_that_is_a_special_file_is_reported(kind):
+def test_attack_08_a_special_file_as_template_has_high_severity(kind):
     assert severities(CHECK, an_image(RULE, {"t": Entry(kind)})) == ["high"]
 
 

@@ -24,9 +24,7 @@ def found(path: str, rootfs: str | None = None) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("pack", PACKERS)
-def test_attack_62_a_second_archive_after_the_end_of_an_archive_gives_a_finding_of_high_severity(
-    tmp_path: Path, pack: str
-) -> None:
+def test_attack_62_a_second_archive_after_the_end_marker_has_high_severity(tmp_path: Path, pack: str) -> None:
     path = tmp_path / "i.tar"
     image(path, behind=SECOND)
     path.write_bytes(PACKERS[pack](path.read_bytes()))
@@ -37,22 +35,20 @@ def test_attack_62_a_second_archive_after_the_end_of_an_archive_gives_a_finding_
 
 
 @pytest.mark.parametrize("pack", ["gzip", "xz", "bzip2"])
-def test_attack_62_a_second_archive_in_its_own_compressed_stream_gives_a_finding_of_high_severity(
-    tmp_path: Path, pack: str
-) -> None:
+def test_attack_62_a_second_archive_in_its_own_stream_has_high_severity(tmp_path: Path, pack: str) -> None:
     path = tmp_path / "i.tar"
     image(path)
     path.write_bytes(PACKERS[pack](path.read_bytes()) + PACKERS[pack](SECOND))
     assert [severity for severity, _ in found(str(path))] == ["high"]
 
 
-def test_bytes_other_than_a_second_archive_after_the_end_of_an_archive_give_a_finding_of_medium_severity(
+def test_trailing_bytes_without_a_second_archive_have_medium_severity(
     tmp_path: Path,
 ) -> None:
     assert [severity for severity, _ in found(image(tmp_path / "i.tar", behind=b"x"))] == ["medium"]
 
 
-def test_the_second_file_of_a_split_image_is_read_to_its_end(tmp_path: Path) -> None:
+def test_second_file_of_a_split_image_is_read_completely(tmp_path: Path) -> None:
     (tmp_path / "rootfs.tar").write_bytes(header("./etc/x") + END + SECOND)
     assert [severity for severity, _ in found(image(tmp_path / "i.tar"), str(tmp_path / "rootfs.tar"))] == [
         "high"
@@ -61,7 +57,7 @@ def test_the_second_file_of_a_split_image_is_read_to_its_end(tmp_path: Path) -> 
 
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="NOT RUN: needs squashfs-tools")
 @pytest.mark.parametrize(("behind", "is_found"), [(b"", False), (bytes(70_000), False), (SECOND, True)])
-def test_data_after_a_squashfs_file_is_found(tmp_path: Path, behind: bytes, is_found: bool) -> None:
+def test_extra_data_after_a_squashfs_file_is_found(tmp_path: Path, behind: bytes, is_found: bool) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "x").write_text("x")
     path = tmp_path / "rootfs.squashfs"
@@ -88,7 +84,7 @@ def test_one_archive_in_many_streams_has_no_finding(tmp_path: Path) -> None:
     assert not found(str(tmp_path / "i.tar.gz"))
 
 
-def test_a_hole_of_a_terabyte_after_the_end_of_an_archive_is_skipped(tmp_path: Path) -> None:
+def test_terabyte_hole_after_end_of_an_archive_is_skipped(tmp_path: Path) -> None:
     path = image(tmp_path / "i.tar")
     with open(path, "r+b") as archive:
         archive.truncate(1 << 40)

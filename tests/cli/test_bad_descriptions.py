@@ -85,9 +85,7 @@ def test_a_truncated_backup_gives_one_clear_error(command, plan_with, place):
 
 @pytest.mark.parametrize("command", ["preview", "simulate"])
 @pytest.mark.parametrize("hostile", ["a link", "a loop", "a fifo"])
-def test_no_file_outside_the_root_filesystem_of_a_hostile_instance_is_read(
-    command, hostile, plan_with, place
-):
+def test_no_file_outside_a_hostile_root_filesystem_is_read(command, hostile, plan_with, place):
     rootfs = place / "image/rootfs"
     (place / "outside").mkdir()
     (place / "outside/t").write_text("secret\n")
@@ -103,7 +101,7 @@ def test_no_file_outside_the_root_filesystem_of_a_hostile_instance_is_read(
     assert "secret" not in out + err
 
 
-def test_an_instance_name_that_the_daemons_refuse_gives_an_error_or_a_note(plan_with, place):
+def test_invalid_instance_name_gives_an_error_or_a_note(plan_with, place):
     """Observed on Incus 6.0.4: Incus rejects a number as an instance name. LXC and podman accept it."""
     for command in ("preview", "diff"):
         code, _, err = plan_with(command, "--name", "1234")

@@ -149,13 +149,13 @@ def run(capfd, *arguments):
     ("make", "previewed", "applied", "says"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
 class TestBadImages:
-    def test_preview_reports_a_template_error_with_its_position(
+    def test_the_preview_command_reports_a_template_error_with_its_position(
         self, make, previewed, applied, says, tmp_path, capfd
     ):
         code, said = run(capfd, "preview", make(tmp_path), "-t", "create")
         assert (code, [text for text in says if text not in said]) == (previewed, []), said
 
-    def test_apply_reports_a_template_error_and_changes_nothing(
+    def test_apply_reports_a_template_error_without_changing_anything(
         self, make, previewed, applied, says, tmp_path, rootfs, capfd
     ):
         before = fingerprint(rootfs)

@@ -7,9 +7,7 @@ from templater.cli.batch_output import Recap
 
 
 @pytest.mark.parametrize(("others", "is_counted"), [(999, True), (1000, False)])
-def test_the_summary_of_all_instances_counts_at_most_a_thousand_different_messages(
-    others, is_counted, capsys
-):
+def test_at_most_1000_different_messages_are_counted_for_summary(others, is_counted, capsys):
     recap = Recap(patches=False, exit_code=False)
     for number in range(others):
         recap.add(Result(f"c{number}", "", 5, 1, errors=(f"error {number}",)))
@@ -24,7 +22,7 @@ def test_the_summary_of_all_instances_counts_at_most_a_thousand_different_messag
 
 
 @pytest.mark.parametrize(("exit_code", "code"), [(False, 0), (True, 1)])
-def test_the_summary_of_patches_counts_changed_and_skipped_instances(exit_code, code, capsys):
+def test_patch_summary_has_numbers_of_changed_and_skipped_instances(exit_code, code, capsys):
     recap = Recap(patches=True, exit_code=exit_code)
     recap.add(Result("same", "", 0, 0))
     assert recap.code == 0
@@ -41,7 +39,7 @@ def test_the_summary_of_patches_counts_changed_and_skipped_instances(exit_code, 
     ]
 
 
-def test_a_batch_has_the_highest_exit_code_of_all_instances_and_the_total_number_of_files(capsys):
+def test_batch_has_highest_exit_code_and_total_file_count(capsys):
     recap = Recap(patches=False, exit_code=True)
     for code in (0, 5, 2):
         recap.add(Result(f"c{code}", "text", code, 2))

@@ -12,7 +12,7 @@ from templater.image.build import Built
 @pytest.mark.parametrize(
     ("count", "more"), [(1, ""), (5, ""), (6, " and 1 more"), (8, " and 3 more")], ids=["1", "5", "6", "8"]
 )
-def test_a_build_warning_names_at_most_five_files_that_lost_attributes(count, more, capfd):
+def test_a_build_warning_mentions_at_most_five_files_with_lost_attributes(count, more, capfd):
     names = tuple(f"etc/{number}" for number in range(count))
     report(Built(("a.tar",), 5, "f" * 64, 3, names), as_json=False)
     first = ", ".join(names[:5])
@@ -20,13 +20,13 @@ def test_a_build_warning_names_at_most_five_files_that_lost_attributes(count, mo
     assert capfd.readouterr().err.startswith(f"warning: {lost}; removed attributes of: {first}{more}\n")
 
 
-def test_building_an_image_that_loses_no_attributes_gives_no_warning(capfd):
+def test_a_build_without_lost_attributes_gives_no_warning(capfd):
     report(Built(("a.tar",), 5, "f" * 64, 3), as_json=False)
     assert "warning" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["publish"], ["image", "build"], ["image", "export"]])
-def test_names_of_skipped_sockets_are_escaped(command, tmp_path, capfd):
+def test_the_names_of_skipped_sockets_are_escaped(command, tmp_path, capfd):
     """A line break in the name of a socket made the rest of the name look like a second warning."""
     (tmp_path / "i/rootfs").mkdir(parents=True)
     (tmp_path / "i/metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")

@@ -42,7 +42,7 @@ def parts(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_check_command_names_the_checks_that_did_not_run_for_a_metadata_tarball(parts, capsys):
+def test_the_check_command_mentions_the_checks_skipped_for_a_metadata_tarball(parts, capsys):
     assert main(["check", "meta.tar"]) == 0
     assert NEED_ROOTFS in (noted := capsys.readouterr().err) and "no readable root filesystem" in noted
     assert main(["check", "meta.tar", "--json"]) == 0
@@ -52,7 +52,7 @@ def test_the_check_command_names_the_checks_that_did_not_run_for_a_metadata_tarb
     assert json.loads(capsys.readouterr().out)[0]["notes"][-1] == why + NEED_ROOTFS
 
 
-def test_the_check_command_prints_no_note_for_a_directory_without_a_root_filesystem(parts, capsys):
+def test_directory_without_a_root_filesystem_gets_no_note(parts, capsys):
     assert main(["check", "image"]) == 0
     assert capsys.readouterr().err == "image: nothing found\n"
 
@@ -65,7 +65,7 @@ def test_the_second_file_of_a_split_image_is_checked(parts, capsys):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mksquashfs") is None, reason="needs mksquashfs")
-def test_a_squashfs_argument_after_a_metadata_tarball_is_the_second_file_of_the_image(parts, capsys):
+def test_squashfs_argument_after_metadata_tarball_is_its_second_file(parts, capsys):
     subprocess.run(
         ["mksquashfs", "rootfs", "rootfs.squashfs", "-quiet", "-no-progress"], check=True, stdout=-3
     )
@@ -127,7 +127,7 @@ def test_a_hostile_templater_toml_gives_one_clear_message(parts, capsys, text, c
 
 
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])
-def test_a_templater_toml_that_is_not_a_file_is_an_error(parts, capsys, kind):
+def test_templater_toml_must_be_a_regular_file(parts, capsys, kind):
     path = parts / "image/templater.toml"
     {
         "symlink": lambda: path.symlink_to("/etc/passwd"),
@@ -138,7 +138,7 @@ def test_a_templater_toml_that_is_not_a_file_is_an_error(parts, capsys, kind):
     assert f"'image/templater.toml' is a {kind}, not a regular file" in capsys.readouterr().err
 
 
-def test_every_unused_ignore_entry_is_reported_even_at_the_maximum_number_of_entries(parts, capsys):
+def test_every_unused_ignore_entry_is_reported_at_the_maximum(parts, capsys):
     (parts / "image/templater.toml").write_text('[[ignore]]\nid = "mode"\n' * MAX_IGNORES)
     assert main(["check", "image"]) == 1
     assert capsys.readouterr().err == f"image: {MAX_IGNORES} warnings\n"
@@ -176,7 +176,7 @@ def test_ten_thousand_mistakes_are_counted_but_only_some_are_shown(parts, capsys
 
 
 @pytest.mark.parametrize("given", ["image/metadata.yaml", "image/templates/t"])
-def test_the_path_of_a_file_in_an_image_selects_the_whole_image(parts, capsys, given):
+def test_path_inside_an_image_selects_the_whole_image(parts, capsys, given):
     assert main(["check", given, "--no-run-validators"]) == 0
     assert capsys.readouterr().err == "image: nothing found\n"
 
@@ -193,9 +193,7 @@ def test_the_path_of_a_file_in_an_image_selects_the_whole_image(parts, capsys, g
         ("templater.toml", "templater.toml"),
     ],
 )
-def test_in_an_image_directory_the_path_of_a_template_or_of_metadata_yaml_selects_the_image(
-    parts, monkeypatch, path, image
-):
+def test_path_of_template_or_metadata_yaml_selects_its_image(parts, monkeypatch, path, image):
     monkeypatch.chdir("image")
     assert image_of(path) == image
 
@@ -208,12 +206,12 @@ def test_the_show_ignored_option_prints_the_ignored_findings(parts, capsys):
     assert shown.err == "image: nothing found; 1 ignored\n"
 
 
-def test_the_diff_option_of_check_reports_that_an_image_has_nothing_to_fix(parts, capsys):
+def test_the_check_command_says_that_an_image_has_nothing_to_fix(parts, capsys):
     assert main(["check", "image", "--diff", "--no-run-validators"]) == 0
     assert capsys.readouterr() == ("", "image: nothing to fix\n")
 
 
-def test_the_json_report_contains_the_host_table_as_data_and_not_as_text(parts, capsys):
+def test_json_report_contains_the_host_table_as_data(parts, capsys):
     assert main(["check", "image", "--json", "--as", "incus,lxd", "--no-run-validators"]) == 0
     (report,) = json.loads(capsys.readouterr().out)
     assert report["hosts"]["hosts"] == ["incus", "lxd"] and "text" not in report["hosts"]
@@ -267,7 +265,7 @@ def test_ignored_findings_are_printed_only_on_request(asked, suppressed, shown, 
         assert ("i: every file is the same on incus, lxd\n" in said.err) == (not text)
 
 
-def test_a_finding_is_printed_below_the_name_of_its_file_and_above_its_excerpt_and_hint(capsys):
+def test_finding_is_printed_between_file_name_and_hint(capsys):
     base = {"severity": "error", "message": "m\n", "check": "c"}
     show(
         [
@@ -283,7 +281,7 @@ def test_a_finding_is_printed_below_the_name_of_its_file_and_above_its_excerpt_a
     )
 
 
-def test_the_instances_in_templater_toml_have_limits_on_their_number_and_size(tmp_path, monkeypatch):
+def test_instances_in_templater_toml_have_limited_number_and_size(tmp_path, monkeypatch):
     for name in ("a", "b"):
         (tmp_path / f"{name}.yaml").write_text(f"name: {name}\n")
     assert [each.name for each in templater_toml.described(str(tmp_path), ("a.yaml", "b.yaml"))] == ["a", "b"]
@@ -300,7 +298,7 @@ def test_the_instances_in_templater_toml_have_limits_on_their_number_and_size(tm
         assert caught.value.message == message
 
 
-def test_check_reads_no_instance_file_outside_the_directory_of_the_image(tmp_path):
+def test_no_instance_file_outside_the_image_directory_is_read(tmp_path):
     (tmp_path / "image.tar").write_text("x")
     for folder, error, hint in (
         (

@@ -70,9 +70,7 @@ def once(*names, when="create"):
         ([Rule("/a", "t", ("create",))], "container", "--rootfs", None),
     ],
 )  # fmt: skip
-def test_a_warning_lists_the_files_of_create_only_rules_if_the_root_filesystem_is_unknown(
-    rules, kind, option, text
-):
+def test_warning_mentions_create_only_files_if_rootfs_is_unknown(rules, kind, option, text):
     found = list(plan_warnings.plan_warnings([a_plan(rules, kind=kind)], option))
     start = f"create_only rules skip these files if they exist: {text}"
     assert [each[: len(start)] for each in found] == ([] if text is None else [start])
@@ -87,7 +85,7 @@ def test_a_warning_lists_the_files_of_create_only_rules_if_the_root_filesystem_i
         ([Rule("/a", "t", ("boot",))], (), "none"),
     ],
 )
-def test_if_no_rule_runs_a_warning_lists_the_triggers_of_all_rules(rules, changes, text):
+def test_warning_mentions_triggers_of_all_rules_if_none_runs(rules, changes, text):
     plans = [a_plan(rules, ("create", "start"), ()), a_plan(rules, ("start",), changes)]
     expected = f"no rule runs on create,start; the rules run on: {text} (see -t)"
     assert list(plan_warnings.plan_warnings(plans, "")) == ([] if text is None else [expected])
@@ -110,7 +108,7 @@ def test_a_warning_says_that_an_archive_was_only_partly_read():
         ("incus:web1", None, "--rootfs"),
     ],
 )
-def test_a_warning_suggests_the_option_rootfs_image_only_for_an_archive(
+def test_warning_suggests_the_option_rootfs_image_only_for_archives(
     src, rootfs, option, tmp_path, monkeypatch
 ):
     """A warning about a running instance suggests no root filesystem, because its files can be unreadable."""
@@ -121,7 +119,7 @@ def test_a_warning_suggests_the_option_rootfs_image_only_for_an_archive(
     assert plan_warnings.rootfs_option(source, request) == option
 
 
-def test_without_a_plan_there_is_no_warning_about_rules():
+def test_no_warning_about_rules_is_printed_without_a_plan():
     assert list(plan_warnings.plan_warnings([], "--rootfs")) == []
 
 
@@ -147,7 +145,7 @@ def test_the_search_for_unknown_names_ends_after_two_seconds(monkeypatch, capsys
     )
 
 
-def test_templates_with_the_same_text_and_properties_are_searched_once_for_unknown_names(capsys):
+def test_equal_templates_are_searched_once_for_unknown_names(capsys):
     rules = [
         Rule("/a", "a", ("start",)), Rule("/b", "b", ("start",)), Rule("/c", "c", ("start",)),
         Rule("/d", "missing", ("start",)), Rule("/e", "", ("start",)),
@@ -183,7 +181,7 @@ def compared(monkeypatch):
     return plans
 
 
-def test_a_note_about_both_sides_of_a_comparison_is_printed_only_once(compared, capsys):
+def test_note_about_both_sides_is_printed_only_once(compared, capsys):
     first, second = Side("a", "b"), Side("b", "c")
     found = compared(first, second)
     assert [(before.notes[-1], after.notes[-1]) for before, after in found] == [
@@ -195,7 +193,7 @@ def test_a_note_about_both_sides_of_a_comparison_is_printed_only_once(compared, 
     assert capsys.readouterr().err == "".join(f"note: {line}\n" for line in lines)
 
 
-def test_if_only_the_second_side_of_a_comparison_fails_the_error_names_the_options_of_the_second_side(
+def test_error_on_second_side_mentions_options_of_that_side(
     compared,
 ):
     with pytest.raises(InputError) as caught:
@@ -206,7 +204,7 @@ def test_if_only_the_second_side_of_a_comparison_fails_the_error_names_the_optio
     assert caught.value.explain() == "broken"
 
 
-def test_the_set_option_suggests_a_similar_key_if_no_template_reads_the_given_key():
+def test_set_option_suggests_similar_key_for_an_unread_key():
     image = an_image_of(a="{{ config_get('user.role', '') }}", b="{{ config.user }}", c=None)
     rules = [Rule("/a", "a", ("start",)), Rule("/c", "c", ("start",))]
     found = SimpleNamespace(source=SimpleNamespace(image=image))
@@ -230,16 +228,14 @@ def test_the_set_option_suggests_a_similar_key_if_no_template_reads_the_given_ke
         ({}, ["p", "q"], "--unset user.a has no effect: 'user.a' comes from the profile 'q', not from 'c1'"),
     ],
 )
-def test_a_note_names_the_profile_that_sets_a_key_if_the_unset_option_cannot_remove_the_key(
-    own, profiles, note, capsys
-):
+def test_note_mentions_the_profile_if_unset_option_is_ineffective(own, profiles, note, capsys):
     given = Instance(config=own, profiles=tuple(Profile(name, {"user.a": "2"}) for name in profiles))
     found = OtherSide(unset=("user.a",), set=("user.b=1",)).configured(given)
     assert found.config == {"user.b": "1"}
     assert capsys.readouterr().err == (f"note: {note}\n" if note else "")
 
 
-def test_the_options_that_the_user_gave_for_the_second_side_of_a_comparison_are_listed():
+def test_the_given_options_for_the_second_side_are_listed():
     given = OtherSide(("a=b",), ("c",), "image", "instance", "incus")
     assert given.given == list(against_options.NAMES)
     assert OtherSide(unset=("c",)).given == ["--unset"] and OtherSide().given == []
@@ -267,9 +263,7 @@ def test_contradicting_options_of_a_comparison_are_refused(given, rootfs, instan
 
 
 @pytest.mark.parametrize("words", [("image", "edit"), ("image", "template", "edit"), ("store", "edit")])
-def test_the_extension_of_the_file_that_an_editor_opens_depends_on_the_type_of_the_text(
-    words, tmp_path, monkeypatch, capsys
-):
+def test_the_file_extension_in_an_editor_depends_on_the_text_type(words, tmp_path, monkeypatch, capsys):
     asked = []
     stored = SimpleNamespace(auto_update=False, public=True, expires=0, properties={"os": "x"})
     store = SimpleNamespace(find=lambda name: stored)
@@ -292,15 +286,13 @@ def test_the_extension_of_the_file_that_an_editor_opens_depends_on_the_type_of_t
         assert (code, asked, said) == (0, [(text, ".yaml")], "nothing changed\n")
 
 
-def test_publish_shows_an_example_if_a_property_has_no_value(tmp_path, capsys, container):
+def test_publish_command_gives_example_for_property_without_value(tmp_path, capsys, container):
     os.mkdir(f"{container}/rootfs")
     assert main(["publish", container, "-o", str(tmp_path / "x"), "os"]) == 2
     assert "for example: templater publish web1 -o web1.tar.gz os=Debian" in capsys.readouterr().err
 
 
-def test_the_streams_remove_command_lists_removed_versions_and_counts_files_that_clients_may_still_request(
-    monkeypatch, capsys, tmp_path
-):
+def test_streams_remove_command_prints_removed_versions(monkeypatch, capsys, tmp_path):
     for waiting, more in (
         (0, ""),
         (1, "kept for clients that read the old catalog: 1 file; see `templater streams prune`\n"),
@@ -311,7 +303,7 @@ def test_the_streams_remove_command_lists_removed_versions_and_counts_files_that
         assert capsys.readouterr().err == f"removed p v\nremoved q w\n{more}"
 
 
-def test_store_prune_prints_each_removed_image_and_its_source(monkeypatch, capsys, tmp_path):
+def test_the_store_prune_command_prints_each_removed_image_and_its_source(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     images = [SimpleNamespace(fingerprint="ab" * 32, source="images:debian/13")]
     monkeypatch.setattr(store.Store, "prune", lambda self: images)
@@ -372,9 +364,7 @@ def test_an_alias_is_moved_only_on_request(options, moved, monkeypatch, capsys):
         ([b"\x1f\x8b1"], ["{}.tar.gz"]),
     ],
 )
-def test_store_export_adds_the_prefix_meta_only_to_the_metadata_file_of_a_split_image(
-    contents, names, tmp_path, monkeypatch, capsys
-):
+def test_store_export_adds_meta_prefix_only_to_split_metadata(contents, names, tmp_path, monkeypatch, capsys):
     paths = []
     for number, content in enumerate(contents):
         (tmp_path / str(number)).write_bytes(content + bytes(600))
@@ -393,7 +383,7 @@ def test_store_export_adds_the_prefix_meta_only_to_the_metadata_file_of_a_split_
 
 
 @pytest.mark.parametrize("is_new", [True, False])
-def test_the_json_output_of_streams_add_describes_the_added_image(is_new, monkeypatch, capsys, tmp_path):
+def test_streams_add_command_describes_added_image_in_json(is_new, monkeypatch, capsys, tmp_path):
     added = add_to_tree.Added("p", "v", ("f",), ("a", "b"), ("x",), is_new, ("odd",))
     monkeypatch.setattr(add_to_tree, "add", lambda *words, **options: added)
     words = ["streams", "add", str(tmp_path), "image"]
@@ -456,7 +446,7 @@ def test_the_list_of_checks_has_a_line_for_each_check(capsys):
         ("a/b", "the template name 'a/b' contains a '/'"),
     ],
 )
-def test_the_name_of_a_template_in_a_definition_must_be_a_file_name(name, message, tmp_path, capsys):
+def test_template_name_in_definition_must_be_a_file_name(name, message, tmp_path, capsys):
     (tmp_path / "d.yaml").write_text(
         "image: {distribution: tiny}\n"
         f"files: [{{generator: template, path: /a, name: {name}, content: c}}]\n"
@@ -465,7 +455,7 @@ def test_the_name_of_a_template_in_a_definition_must_be_a_file_name(name, messag
     assert message in capsys.readouterr().err
 
 
-def test_the_report_of_check_shows_the_hosts_only_if_several_hosts_are_checked(monkeypatch):
+def test_html_report_contains_hosts_only_if_several_are_checked(monkeypatch):
     shown = []
     monkeypatch.setattr(open_and_plan, "opened", lambda request: contextlib.nullcontext("found"))
     monkeypatch.setattr(
@@ -489,7 +479,7 @@ def test_the_report_of_check_shows_the_hosts_only_if_several_hosts_are_checked(m
         ),
     ],
 )  # fmt: skip
-def test_only_the_agent_writes_into_the_root_filesystem_of_a_virtual_machine(is_vm, as_agent, expected):
+def test_only_agent_writes_into_rootfs_of_a_virtual_machine(is_vm, as_agent, expected):
     plan = SimpleNamespace(instance=SimpleNamespace(is_vm=is_vm, name="v1"), as_agent=lambda: "as agent")
     try:
         found = apply.for_rootfs(plan, as_agent=as_agent)
@@ -498,7 +488,7 @@ def test_only_the_agent_writes_into_the_root_filesystem_of_a_virtual_machine(is_
     assert ("plan" if found is plan else found) == expected
 
 
-def test_apply_records_the_keys_that_each_template_reads(tmp_path, capsys):
+def test_apply_saves_the_keys_read_by_each_template(tmp_path, capsys):
     for name in ("image/templates", "root/etc"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "image/templates/t").write_text(
@@ -544,7 +534,7 @@ def test_only_a_complete_image_of_the_store_is_exported(monkeypatch, capsys):
     )
 
 
-def test_each_field_of_each_changed_rule_counts_as_one_edit_towards_the_limit(tmp_path, monkeypatch, capsys):
+def test_each_changed_field_is_one_edit_towards_the_limit(tmp_path, monkeypatch, capsys):
     rules = "".join(f"  /{n}: {{when: [create], template: {'t' if n < 3 else 'u'}}}\n" for n in range(5))
     (tmp_path / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
     counted, changed = [], []
@@ -564,9 +554,7 @@ def test_each_field_of_each_changed_rule_counts_as_one_edit_towards_the_limit(tm
 
 @pytest.mark.parametrize("option", ["--fix", "--diff"])
 @pytest.mark.parametrize("name", ["file", "missing", "images:file"])
-def test_the_fix_and_diff_options_refuse_an_image_that_is_not_a_directory(
-    option, name, tmp_path, monkeypatch, capsys
-):
+def test_the_fix_and_diff_options_accept_only_an_image_directory(option, name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     code = main(["check", name, option])
@@ -577,7 +565,7 @@ def test_the_fix_and_diff_options_refuse_an_image_that_is_not_a_directory(
         assert message == f"templater: '{name}' is not a directory, so it can't be fixed"
 
 
-def test_a_report_is_readable_only_by_its_owner_and_replaces_an_earlier_report(tmp_path):
+def test_report_is_private_and_replaces_an_earlier_report(tmp_path):
     path = tmp_path / "report"
     before = os.umask(0o022)
     try:
@@ -598,7 +586,7 @@ def test_the_unsafe_fixes_option_requires_the_fix_or_diff_option(options, contai
 @pytest.mark.parametrize(
     ("change", "added", "files"), [({"b": b""}, None, ["b"]), ({"b": b""}, {"a": b""}, ["a", "b"])]
 )
-def test_the_json_output_of_an_edit_lists_changed_and_added_files(change, added, files, monkeypatch, capsys):
+def test_json_output_of_edit_contains_changed_and_added_files(change, added, files, monkeypatch, capsys):
     found = SimpleNamespace(old="1", new="2")
     monkeypatch.setattr(replace_files, "replace", lambda src, changes, added, **options: found)
     save_image_edits.save("image", change, added, as_json=True)
@@ -615,7 +603,7 @@ def test_the_json_output_of_an_edit_lists_changed_and_added_files(change, added,
         ("", ("copy", "start")),
     ],
 )
-def test_a_page_shows_the_requested_triggers_unless_the_list_is_empty_or_invalid(asked, passes):
+def test_page_has_the_requested_triggers_unless_they_are_invalid(asked, passes):
     made = views.Views(None, None)
     made._instances = [Instance(name="a"), Instance(name="b")]
     request = SimpleNamespace(host=SimpleNamespace(name="lxd"))
@@ -627,9 +615,7 @@ def test_a_page_shows_the_requested_triggers_unless_the_list_is_empty_or_invalid
 
 
 @pytest.mark.parametrize("options", [(), ("--no-tables",), ("--copy",)])
-def test_reindex_reports_the_written_files_and_prints_tables_unless_the_no_tables_option_is_given(
-    options, monkeypatch, capsys, tmp_path
-):
+def test_reindex_command_prints_the_written_file_names(options, monkeypatch, capsys, tmp_path):
     made = SimpleNamespace(
         warnings=["odd"], images=1, products=2, copied=3, bytes=4, rules=["r.conf"], described=()
     )
@@ -645,9 +631,7 @@ def test_reindex_reports_the_written_files_and_prints_tables_unless_the_no_table
 
 
 @pytest.mark.parametrize(("used", "left"), [(0.4, 9), (3.6, 5), (20, 1)])
-def test_the_time_for_compiling_templates_reduces_the_time_for_the_rest_of_the_command(
-    used, left, tmp_path, monkeypatch, capsys
-):
+def test_time_for_compiling_reduces_the_time_for_other_work(used, left, tmp_path, monkeypatch, capsys):
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     seconds = iter([5.0, 5.0 + used])
     monkeypatch.setattr(sandboxed_rendering, "children_seconds", lambda: next(seconds))
@@ -711,9 +695,7 @@ def screens(tmp_path, monkeypatch):
         yield show
 
 
-def test_standard_output_and_error_go_to_a_pager_with_default_options_if_both_are_terminals(
-    screens, monkeypatch
-):
+def test_output_goes_to_pager_if_both_streams_are_terminals(screens, monkeypatch):
     folder, started = screens()
     sys.stdout.write("before ")
     terminal.page()
@@ -734,9 +716,7 @@ def test_standard_output_and_error_go_to_a_pager_with_default_options_if_both_ar
     assert texts == ["before after", "", "paged paged "]
 
 
-def test_the_pager_keeps_the_options_of_the_user_and_shows_only_outputs_that_go_to_a_terminal(
-    screens, monkeypatch
-):
+def test_pager_keeps_user_options_and_displays_only_terminal_output(screens, monkeypatch):
     folder, started = screens()
     monkeypatch.setenv("LESS", "-X")
     sys.stderr.isatty = lambda: False
@@ -750,9 +730,7 @@ def test_the_pager_keeps_the_options_of_the_user_and_shows_only_outputs_that_go_
 
 
 @pytest.mark.parametrize("why", ["no pager", "dumb", "a pipe", "no program", "the option"])
-def test_no_pager_starts_if_it_is_disabled_or_missing_or_if_the_terminal_is_unsuitable(
-    why, screens, monkeypatch
-):
+def test_no_pager_is_started_without_program_or_suitable_terminal(why, screens, monkeypatch):
     _, started = screens()
     if why == "no pager":
         monkeypatch.setattr(terminal, "_pager_words", list)
@@ -799,7 +777,7 @@ def container(tmp_path):
 @pytest.mark.parametrize(
     ("stdin", "stderr", "kept"), [(True, True, ["serial"]), (True, False, []), (False, True, [])]
 )
-def test_publish_asks_on_a_terminal_which_properties_of_the_base_image_to_keep(
+def test_the_publish_command_asks_on_a_terminal_which_properties_to_keep(
     stdin, stderr, kept, container, monkeypatch
 ):
     asked = []
@@ -817,7 +795,7 @@ def test_publish_asks_on_a_terminal_which_properties_of_the_base_image_to_keep(
     assert publish.asked(container, {}, ()) == (["description", "name"] if kept else [])
 
 
-def test_publish_refuses_to_keep_a_property_that_the_base_image_lacks(container, tmp_path):
+def test_publish_command_cannot_keep_a_missing_property(container, tmp_path):
     publish.refuse_unknown(container, ("os", "name"))
     with pytest.raises(UsageError) as caught:
         publish.refuse_unknown(container, ("os", "nmae\n"))
@@ -841,7 +819,7 @@ CHOSEN = [
         ("etc//motd", [1]), ("motd.tpl", [1, 2]), ("/../x", [2]), ("null", [3]),
     ],
 )  # fmt: skip
-def test_a_target_of_explain_is_a_path_or_the_name_of_a_template(target, found):
+def test_explain_target_is_a_path_or_a_template_name(target, found):
     plan = SimpleNamespace(metadata=SimpleNamespace(rules=CHOSEN))
     assert explain.chosen_rules(plan, target) == [CHOSEN[number] for number in found]
 
@@ -861,21 +839,21 @@ def test_a_target_of_explain_is_a_path_or_the_name_of_a_template(target, found):
          "; see --reads for the keys and variables that templates read"),
     ],
 )  # fmt: skip
-def test_an_unknown_target_of_explain_has_a_hint(target, hint):
+def test_explain_command_gives_hint_if_no_rule_writes_target(target, hint):
     plan = SimpleNamespace(metadata=SimpleNamespace(rules=CHOSEN))
     with pytest.raises(UsageError) as caught:
         explain.chosen_rules(plan, target)
     assert (caught.value.message, caught.value.hint) == (f"no rule writes '{target}'", hint)
 
 
-def test_the_hint_of_explain_names_at_most_five_files():
+def test_the_hint_of_the_explain_command_contains_at_most_five_files():
     rules = [Rule(f"/{number}", "") for number in range(6)]
     with pytest.raises(UsageError) as caught:
         explain.chosen_rules(SimpleNamespace(metadata=SimpleNamespace(rules=rules)), "/unknown")
     assert caught.value.hint == "the image has rules for /0, /1, /2, /3, /4"
 
 
-def test_explain_names_at_most_five_files_that_no_chosen_trigger_writes(capsys):
+def test_the_explain_command_mentions_at_most_five_files_of_unchosen_triggers(capsys):
     rules = [Rule(f"/{number}\n", "t", ("copy",)) for number in range(7)]
     due = SimpleNamespace(change=SimpleNamespace(rule=rules[1]))
     explanation_output.say_not_due(rules, [due])
@@ -896,9 +874,7 @@ def test_explain_names_at_most_five_files_that_no_chosen_trigger_writes(capsys):
         (("all",), {}, "all runs"),
     ],
 )
-def test_the_triggers_in_a_report_depend_on_the_trigger_option_and_on_the_pending_trigger(
-    triggers, config, runs
-):
+def test_triggers_in_report_depend_on_option_and_pending_trigger(triggers, config, runs):
     """Without ``-t``, the first trigger is the pending trigger or create. ``-t next`` never adds create."""
     found = SimpleNamespace(request=SimpleNamespace(triggers=triggers), runs="all runs")
     assert html_report.runs_of(found, Instance(config=config)) == runs
@@ -914,7 +890,7 @@ def test_the_triggers_in_a_report_depend_on_the_trigger_option_and_on_the_pendin
         ("fifo", "is not a regular file"), ("folder", "is not a regular file"), ("link", "is not a regular file"),
     ],
 )  # fmt: skip
-def test_only_an_empty_file_or_an_earlier_report_is_replaced_by_a_report(content, message, tmp_path):
+def test_a_report_replaces_only_an_empty_file_or_an_earlier_report(content, message, tmp_path):
     path = tmp_path / "report"
     if content == "fifo":
         os.mkfifo(path)
@@ -949,7 +925,9 @@ METADATA = b"architecture: aarch64\ncreation_date: 1\nproperties: {os: Debian}\n
         (METADATA.replace(b"aarch64", b"''"), None, "x86_64"),
     ],
 )
-def test_unpack_describes_the_instance_that_a_daemon_would_create(metadata, file, architecture, tmp_path):
+def test_the_unpack_command_describes_the_instance_that_a_daemon_would_create(
+    metadata, file, architecture, tmp_path
+):
     if file is not None:
         (tmp_path / "i.yaml").write_text(file)
     (tmp_path / "p.yaml").write_text("name: p\nconfig: {user.b: p, user.a: p}\n")
@@ -970,7 +948,7 @@ def test_unpack_describes_the_instance_that_a_daemon_would_create(metadata, file
     assert found.devices == {"eth0": {"type": "nic"}}
 
 
-def test_unpack_writes_an_instance_description_with_all_values_unchanged():
+def test_the_unpack_command_writes_an_instance_description_with_all_values_unchanged():
     given = Instance(
         "web1", "container", "aarch64", True, {"user.a": "é\n" + "x " * 200}, {"eth0": {"mtu": "9"}}
     )
@@ -1002,7 +980,7 @@ def test_an_invalid_range_of_ids_is_refused_with_an_example(text):
     assert unpack.id_range(f"0:0:{'1' * 15}") == ("b", (0, 0, int("1" * 15)))
 
 
-def test_each_note_of_unpack_names_at_most_three_of_the_skipped_or_changed_files(capsys):
+def test_each_note_of_the_unpack_command_mentions_at_most_three_files(capsys):
     unpack._say_left_out(
         Unpacked(9, left_out=["a", "b\n", "a"], without_privileges=list("abc"), without_xattrs=list("abcd"))
     )
@@ -1025,7 +1003,7 @@ def laid_out(width, headings=HEADINGS, **more):
     return [str(line) for each in headings for line in layout.lines(each)]
 
 
-def test_headings_that_fit_the_terminal_are_in_one_line_with_aligned_columns():
+def test_heading_has_aligned_columns_on_a_wide_terminal():
     wide = [
         f"── /etc/a {'─' * 5}  create  0:0        0644  a.tpl on start",
         f"── /etc/longer   skip{' ' * 21}b.tpl",
@@ -1035,7 +1013,7 @@ def test_headings_that_fit_the_terminal_are_in_one_line_with_aligned_columns():
     assert laid_out(56, rule=False) == [line.replace("─", " ") for line in wide]
 
 
-def test_the_reason_in_a_heading_moves_to_a_second_line_if_the_terminal_is_too_narrow():
+def test_reason_in_heading_has_own_line_on_narrow_terminal():
     narrow = [
         f"── /etc/a {'─' * 20}  create  0:0        0644", "   a.tpl on start",
         f"── /etc/longer {'─' * 15}  skip", "   b.tpl",
@@ -1046,7 +1024,7 @@ def test_the_reason_in_a_heading_moves_to_a_second_line_if_the_terminal_is_too_n
     assert laid_out(55, rule=False) == indented
 
 
-def test_a_target_that_is_wider_than_its_column_has_a_line_of_its_own():
+def test_a_too_wide_target_has_its_own_line():
     def lines(target):
         return laid_out(30, [Heading(target, CREATE, "0:0", "0644", "t")])
 
@@ -1064,7 +1042,7 @@ A_RULE = {
 }  # fmt: skip
 
 
-def test_the_info_command_says_which_facts_of_an_image_are_missing():
+def test_the_image_info_command_mentions_missing_facts():
     assert list(info.lines(FACTS)) == [
         "Format:          split image",
         "Root filesystem: none",
@@ -1101,7 +1079,7 @@ def test_each_file_of_an_image_is_described_in_one_line(changes, text):
     assert list(info.lines({**FACTS, "files": [{**file, **changes}]}))[1] == f"File:            {text}"
 
 
-def test_the_info_command_shows_the_triggers_of_each_rule_in_a_table():
+def test_info_command_prints_triggers_of_rules_in_a_table():
     other = {
         **A_RULE,
         "when": ["start"],
@@ -1165,7 +1143,7 @@ def test_the_table_of_a_stream_has_one_line_for_each_image():
         (("a", "b", "c"), None),
     ],
 )
-def test_a_property_argument_must_have_the_form_key_equals_value(arguments, found):
+def test_a_property_argument_needs_an_equals_sign_between_key_and_value(arguments, found):
     if found is not None:
         assert options.pairs_of(arguments, what="command") == found
         return
@@ -1176,7 +1154,7 @@ def test_a_property_argument_must_have_the_form_key_equals_value(arguments, foun
     assert caught.value.hint == "for example: command os=Debian"
 
 
-def test_standard_input_stays_open_after_reading_but_a_named_file_is_closed(tmp_path, monkeypatch):
+def test_standard_input_stays_open_after_reading_unlike_named_file(tmp_path, monkeypatch):
     (tmp_path / "list").write_text("x")
     saved = os.dup(0)
     try:

@@ -85,7 +85,7 @@ def test_completion_splits_a_command_line_into_words(line, words):
         ("t preview a:b ", ""),
     ],
 )
-def test_completion_in_bash_replaces_only_the_text_after_the_last_word_break(line, replaced):
+def test_bash_completion_replaces_only_text_after_last_word_break(line, replaced):
     found = split(line, BREAKS)
     assert found.words[-1][found.start :] == replaced
 
@@ -112,7 +112,7 @@ def test_completion_offers_every_command_and_option(image):
     assert {"--instance", "--instances"} <= set(answered("preview", image, "--inst")[1])
 
 
-def test_the_description_of_an_option_is_the_first_sentence_of_its_help(image):
+def test_option_description_is_the_first_sentence_of_its_help(image):
     (line,) = completion.answer("fish", CommandLine(("templater", "check", "--at-l"), "", 0))[1:]
     assert line == "--at-least\tShow findings of this severity and above"
 
@@ -128,7 +128,7 @@ def test_completion_offers_hosts_and_triggers(image):
     assert answered("apply", image, "x", "-t", "create,")[1] == [f"create,{name}" for name in TRIGGERS]
 
 
-def test_completion_offers_the_targets_and_templates_of_the_image_on_the_command_line(image, tmp_path):
+def test_completion_offers_targets_and_templates_of_the_image(image, tmp_path):
     assert answered("explain", image, "/etc/")[1] == ["/etc/hostname", "/etc/relative"]
     assert answered("explain", "-t", "create", image, "--as", "lxd", "h")[1] == ["hostname.tpl"]
     assert answered("explain", str(archive(tmp_path)), "/etc/h")[1] == ["/etc/hostname"]
@@ -152,7 +152,7 @@ def test_completion_offers_the_names_of_the_instances_in_a_file(tmp_path, monkey
     assert answered("preview", "x", "-i", "fle") == ("files 0", [])
 
 
-def test_completion_offers_check_ids_and_limits_and_presets(tmp_path):
+def test_completion_offers_limits_and_presets_and_the_ids_of_checks(tmp_path):
     ids = {check.id for folder in ("security", "authoring") for check in all_checks(folder)}
     assert set(answered("check", "--rule", "")[1]) == ids | {"list"}
     assert answered("preview", "x", "--limit", "command-")[1] == [
@@ -269,7 +269,7 @@ def test_completion_does_not_read_a_large_list_of_instances(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_completion_that_does_not_end_is_stopped_after_a_time_limit(monkeypatch):
+def test_an_endless_completion_stops_after_a_time_limit(monkeypatch):
     def spin(*arguments, **options):
         while True:
             pass
@@ -292,7 +292,7 @@ def test_the_completion_script_of_each_shell_is_printed(capfd):
     ("line", "start", "quote"),
     [("te", 0, ""), ("a:b", 2, ""), ("a 'b", 0, "'"), ("'b", 0, "'"), ("a@", 1, ""), ("'a'b", 0, "")],
 )
-def test_completion_finds_the_start_of_the_text_that_it_replaces(line, start, quote):
+def test_completion_finds_the_start_of_the_replaced_text(line, start, quote):
     found = split(line, BREAKS)
     assert (found.start, found.quote) == (start, quote)
 
@@ -330,9 +330,7 @@ ITEMS = [
         ("bash", "a/", [CompletionItem("", type="file"), CompletionItem("a/")], ["files 0", "a/"]),
     ],
 )
-def test_the_first_line_of_a_completion_answer_tells_the_shell_which_file_names_to_add(
-    shell, typed, items, answer, monkeypatch
-):
+def test_first_line_of_completion_selects_file_names_to_add(shell, typed, items, answer, monkeypatch):
     asked = []
     monkeypatch.setattr(
         completion,

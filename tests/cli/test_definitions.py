@@ -42,7 +42,7 @@ def test_a_virtual_machine_instance_selects_the_build_for_virtual_machines(tmp_p
 
 
 @pytest.mark.slow
-def test_the_rootfs_option_applies_to_the_build_of_a_definition_but_the_rootfs_argument_of_diff_does_not(
+def test_definition_build_respects_rootfs_option_but_not_diff_argument(
     tmp_path,
 ):
     definition = tmp_path / "d.yaml"
@@ -62,7 +62,7 @@ def test_the_rootfs_option_applies_to_the_build_of_a_definition_but_the_rootfs_a
     )
 
 
-def test_one_command_can_use_the_o_option_for_the_output_and_for_a_definition_field(tmp_path):
+def test_one_command_accepts_both_meanings_of_the_o_option(tmp_path):
     run("preview", DEBIAN, *FIXED, "-o", tmp_path / "tree", "-o", "image.variant=cloud")
     assert (tmp_path / "tree/var/lib/cloud/seed/nocloud-net/meta-data").exists()
 
@@ -107,7 +107,7 @@ def test_a_template_mistake_is_reported_at_its_position_in_the_definition(tmp_pa
     assert regions == [each["line"] for each in found]
 
 
-def test_every_finding_names_the_definition_and_never_a_generated_file(tmp_path):
+def test_every_finding_mentions_the_definition_and_never_a_generated_file(tmp_path):
     definition = tmp_path / "d.yaml"
     definition.write_text(
         "image: {distribution: a, architecture: x86_64, expiry: x}\nfiles:\n"
@@ -120,7 +120,7 @@ def test_every_finding_names_the_definition_and_never_a_generated_file(tmp_path)
     assert {each["file"] for each in found["findings"]} == {str(definition)}
 
 
-def test_templater_new_writes_the_predicted_image_of_a_definition_to_a_directory(tmp_path):
+def test_the_new_command_writes_the_predicted_image_of_a_definition(tmp_path):
     folder = tmp_path / "image"
     run("new", folder, "--from", DEBIAN, *FIXED, "-o", "image.variant=cloud")
     image = open_definition(DEBIAN, Choice(("image.serial=1", "image.variant=cloud")))
@@ -145,19 +145,19 @@ def test_the_variants_of_a_definition_are_printed_as_one_json_list():
     ]
 
 
-def test_diff_compares_two_definitions(tmp_path):
+def test_the_diff_command_compares_two_definitions(tmp_path):
     other = tmp_path / "other.yaml"
     other.write_text(Path(DEBIAN).read_text().replace("Debian trixie", "Debian 13"))
     done = run("diff", DEBIAN, *FIXED, "--against-image", other)
     assert "+c1: Debian 13, no role" in done.stdout
 
 
-def test_explain_and_simulate_read_a_definition():
+def test_the_explain_and_simulate_commands_can_read_a_definition():
     assert "user.role" in run("explain", DEBIAN, "/etc/motd", *FIXED).stdout
     assert "writes 3 files" in run("simulate", DEBIAN, *FIXED, "create", "start").stdout
 
 
-def test_apply_refuses_an_image_that_is_predicted_from_a_definition(tmp_path):
+def test_the_apply_command_refuses_a_definition(tmp_path):
     done = run("apply", DEBIAN, tmp_path, "-t", "create", code=3)
     assert "templater new" in done.stderr
     assert not [*tmp_path.iterdir()]
@@ -167,7 +167,7 @@ def test_apply_refuses_an_image_that_is_predicted_from_a_definition(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"\0", b"[", b"files: 1", b"image: {}", b"\xff\xfea", b"- a", b"&a [*a]"]
 )
-def test_a_file_that_is_not_a_definition_gives_one_clear_message(content, tmp_path):
+def test_an_invalid_definition_file_gives_one_clear_message(content, tmp_path):
     path = tmp_path / "d.yaml"
     path.write_bytes(content)
     for command in (("preview",), ("check",), ("image", "info")):

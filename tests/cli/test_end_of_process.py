@@ -15,7 +15,7 @@ def output_of(code: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_a_command_writes_buffered_output_at_its_end_but_does_not_free_objects() -> None:
+def test_a_command_writes_buffered_output_at_its_end_without_freeing_objects() -> None:
     assert output_of(f"{END}{WATCHED}print('written', end='')\nend(3)") == (3, "written", "")
 
 
@@ -26,7 +26,7 @@ def test_a_command_writes_buffered_output_at_its_end_but_does_not_free_objects()
         "import threading, time; threading.Thread(target=lambda: (time.sleep(0.2), print('at exit'))).start()",
     ],
 )
-def test_exit_functions_and_running_threads_finish_before_the_process_ends(before: str) -> None:
+def test_atexit_functions_and_running_threads_finish_before_the_process_ends(before: str) -> None:
     assert output_of(f"{END}{before}\nend(3)") == (3, "at exit\n", "")
 
 
@@ -37,7 +37,7 @@ def test_a_profiler_prints_its_table_after_a_command() -> None:
     assert "function calls" in done.stdout
 
 
-def test_output_to_a_full_device_fails_with_the_exit_code_and_error_of_python() -> None:
+def test_output_to_a_full_device_fails_like_in_python() -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [sys.executable, "-c", f"{END}print('lost')\nend(0)"],

@@ -56,7 +56,7 @@ def state():
         ("command-memory=64MiB", lambda: bytearray(256 << 20), "more than 64 MiB of memory"),
     ],
 )
-def test_an_operation_without_its_own_limit_ends_at_the_limits_of_the_command(
+def test_operation_without_its_own_limit_respects_the_command_limits(
     limit, work, words, image, monkeypatch, capfd
 ):
     before = state()
@@ -90,7 +90,7 @@ def test_an_exception_handler_does_not_suppress_the_command_time_limit():
     assert time.monotonic() - begin < 5
 
 
-def test_a_second_signal_at_the_end_of_a_command_leaves_no_timer_and_no_handler(monkeypatch):
+def test_second_signal_at_the_end_leaves_no_timer_behind(monkeypatch):
     """A signal could arrive before the timers were stopped. Its exception skipped the rest of the cleanup."""
     before = state()
     real, late = signal.setitimer, [enforce_limits._OverError("command-time")]
@@ -110,7 +110,7 @@ def test_a_second_signal_at_the_end_of_a_command_leaves_no_timer_and_no_handler(
 
 
 @pytest.mark.parametrize("error", [enforce_limits._OverError("command-time"), MemoryError()])
-def test_the_error_about_a_limit_says_which_files_a_rollback_could_not_restore(error):
+def test_a_limit_error_mentions_unrestored_files(error):
     error.add_note("can't restore '/etc/a'")
     with pytest.raises(LimitError) as caught, guard(parse(["command-time=60"], (COMMAND,))):
         raise error
@@ -128,7 +128,7 @@ def test_the_signal_handlers_and_limits_are_restored_after_a_successful_command(
     "command",
     ["preview IMAGE", "diff IMAGE IMAGE", "simulate IMAGE start", "audit IMAGE", "image info IMAGE"],
 )
-def test_commands_that_read_an_image_have_a_memory_limit(command, image, monkeypatch, capfd):
+def test_commands_with_an_image_have_a_memory_limit(command, image, monkeypatch, capfd):
     def too_much(*_, **__):
         raise MemoryError
 
@@ -172,7 +172,7 @@ COMMANDS = dict(commands(command))
 @pytest.mark.parametrize(
     "name", [n for n in COMMANDS if n not in OTHERS | FIXED and (n in STORE or not n.startswith("store "))]
 )
-def test_every_command_that_reads_an_image_accepts_limits_on_the_whole_command(name):
+def test_every_command_with_an_image_accepts_limits_on_the_whole_command(name):
     (option,) = [option for option in COMMANDS[name].params if option.name == "limits"]
     given = option.callback(None, option, ("command-time=7", "command-processor=8", "command-memory=9MiB"))
     assert (given.command["time"], given.command["processor"]) == (7, 8)
@@ -205,7 +205,7 @@ def test_every_command_that_reads_an_image_accepts_limits_on_the_whole_command(n
         ),
     ],
 )
-def test_the_time_limit_ends_a_command_that_changes_or_packs_an_image(
+def test_time_limit_stops_editing_and_packing_of_an_image(
     module, attribute, words, image, tmp_path, monkeypatch, capfd
 ):
     def spin(*given):
@@ -221,7 +221,7 @@ def test_the_time_limit_ends_a_command_that_changes_or_packs_an_image(
 
 
 @pytest.mark.slow
-def test_the_processor_time_of_child_processes_counts_towards_the_limit_of_the_command():
+def test_processor_limit_includes_the_time_of_child_processes():
     """`check` could use nine seconds, its validators three more, and gpgv or sqfs2tar five more."""
     spinning = "import time\nwhile time.process_time() < 0.8: pass"
     with (
@@ -241,7 +241,7 @@ def test_the_processor_time_of_child_processes_counts_towards_the_limit_of_the_c
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confined on Linux only")
-def test_the_processor_time_of_a_running_reader_process_counts_only_once_towards_the_command_limit(tmp_path):
+def test_processor_time_of_running_reader_is_counted_only_once(tmp_path):
     """`unpack` used nine seconds while sqfs2tar used five more."""
     (tmp_path / "data").write_bytes(b"")
     spinning = ["sh", "-c", "while :; do :; done"]
@@ -257,7 +257,9 @@ def test_the_processor_time_of_a_running_reader_process_counts_only_once_towards
 
 
 @pytest.mark.parametrize(("limit", "left"), [([], 7.5), (["command-processor=3"], 2.5)])
-def test_unpack_reserves_processor_time_for_removing_its_files(limit, left, image, tmp_path, monkeypatch):
+def test_the_unpack_command_reserves_processor_time_for_removing_its_files(
+    limit, left, image, tmp_path, monkeypatch
+):
     """`unpack` removed 100,000 files after it had reached the limit."""
     monkeypatch.setattr(counters_of_work, "_opened", {})
     monkeypatch.setattr(counters_of_work, "_received", 0)
@@ -273,12 +275,12 @@ def test_unpack_reserves_processor_time_for_removing_its_files(limit, left, imag
     assert left - 0.5 < found[0] < left + 0.001
 
 
-def test_no_time_is_reserved_for_removing_new_files_if_a_command_has_no_processor_time_limit():
+def test_without_a_processor_limit_no_time_is_reserved_for_removing_files():
     enforce_limits.reserve_for_removal()
     assert processor_left() == math.inf
 
 
-def test_the_process_that_reads_an_image_leaves_reserved_seconds_to_later_processes(image, monkeypatch):
+def test_the_image_reader_leaves_reserved_seconds_to_later_processes(image, monkeypatch):
     monkeypatch.setattr(read_in_sandbox, "needs_sandbox", lambda paths: True)
     bounds = []
     monkeypatch.setattr(child_json, "run", lambda prepare, work, given, waiting: bounds.append(given))
@@ -292,7 +294,7 @@ def test_the_process_that_reads_an_image_leaves_reserved_seconds_to_later_proces
 
 
 @pytest.mark.slow
-def test_the_default_processor_limit_grows_by_a_second_for_each_mebibyte_of_input(monkeypatch):
+def test_default_processor_limit_grows_with_the_input_size(monkeypatch):
     monkeypatch.setattr(counters_of_work, "_opened", {})
     monkeypatch.setattr(counters_of_work, "_received", 0)
     monkeypatch.setattr(limit_option, "IMAGE_SECONDS", 1)
@@ -309,7 +311,7 @@ def test_the_default_processor_limit_grows_by_a_second_for_each_mebibyte_of_inpu
 
 
 @pytest.mark.slow
-def test_a_processor_limit_that_the_user_sets_does_not_grow_with_the_input():
+def test_processor_limit_from_user_does_not_grow_with_input():
     counters_of_work.received(9 << 20)
     with (
         pytest.raises(LimitError, match="longer than 1 seconds of processor time"),
@@ -319,7 +321,7 @@ def test_a_processor_limit_that_the_user_sets_does_not_grow_with_the_input():
 
 
 @pytest.mark.slow
-def test_each_instance_of_a_list_has_its_own_processor_limit_and_the_list_has_no_time_limit(monkeypatch):
+def test_list_has_only_a_processor_limit_for_each_instance(monkeypatch):
     """With a list of instances, a command had no limits, even while it read the image."""
     monkeypatch.setattr(counters_of_work, "_instances", 0)
     limits = parse(["command-processor=1", "command-time=1"], (COMMAND,))
@@ -332,14 +334,14 @@ def test_each_instance_of_a_list_has_its_own_processor_limit_and_the_list_has_no
     assert finished
 
 
-def test_the_limits_on_time_and_memory_grow_while_a_command_packs_an_image():
+def test_limits_on_time_and_memory_grow_during_packing():
     packing, reading = parse([]).for_packing(), parse([]).for_command()
     assert packing.time > reading.time and packing.memory > reading.memory
     own = parse(["command-time=5", "command-memory=64MiB"], (COMMAND,)).for_packing()
     assert (own.time, own.memory) == (5, 64 << 20)
 
 
-def test_a_command_that_downloads_images_may_run_for_a_day():
+def test_a_command_with_downloads_may_run_for_a_day():
     reading = parse([]).for_command(None)
     with guard(parse([]), downloads=True):
         assert 86_000 < signal.getitimer(signal.ITIMER_REAL)[0] <= 86_400
@@ -368,7 +370,7 @@ def test_a_command_gets_the_packing_limits_when_it_begins_to_pack(monkeypatch):
 
 
 @pytest.mark.slow
-def test_time_in_an_editor_does_not_count_towards_the_limit_of_a_command_that_packs_afterwards():
+def test_editor_time_does_not_count_towards_the_limit_of_later_packing():
     with guard(parse(["command-time=2"], (COMMAND,))):
         with paused():
             time.sleep(2)
@@ -381,7 +383,7 @@ def test_time_in_an_editor_does_not_count_towards_the_limit_of_a_command_that_pa
     assert packed
 
 
-def test_a_processor_limit_that_the_user_sets_does_not_grow_while_a_command_packs(monkeypatch):
+def test_a_processor_limit_from_the_user_does_not_grow_during_packing(monkeypatch):
     monkeypatch.setattr(enforce_limits, "input_size", lambda: 3 << 20)
     with guard(parse(["command-processor=7"], (COMMAND,))):
         counters_of_work.begin_packing()
@@ -393,7 +395,7 @@ def test_a_processor_limit_that_the_user_sets_does_not_grow_while_a_command_pack
     ("limit", "words"),
     [("command-time=1", "longer than 1 seconds"), ("command-processor=1", "1 seconds of processor time")],
 )
-def test_the_limits_end_a_command_even_while_it_waits_for_a_packing_program(limit, words):
+def test_command_ends_at_its_limits_while_waiting_for_packing(limit, words):
     """The timer for the processor time does not run while the process waits for another program."""
     with pytest.raises(LimitError, match=words), guard(parse([limit], (COMMAND,))):
         counters_of_work.begin_packing()
@@ -413,9 +415,7 @@ def test_the_limits_end_a_command_even_while_it_waits_for_a_packing_program(limi
 @pytest.mark.parametrize(
     "words", [["publish", "{i}", "-o"], ["image", "build", "{i}", "-o"], ["image", "export", "{i}"]]
 )
-def test_commands_that_pack_an_image_have_the_usual_limits_until_packing_begins(
-    words, image, monkeypatch, capfd
-):
+def test_the_usual_limits_apply_until_packing_begins(words, image, monkeypatch, capfd):
     """`publish` checked an image for 13 seconds, because its limit for all work was one day."""
     os.mkdir(f"{image}/rootfs")
     monkeypatch.setattr(counters_of_work, "_opened", {})
@@ -431,7 +431,7 @@ def test_commands_that_pack_an_image_have_the_usual_limits_until_packing_begins(
 
 
 @pytest.mark.slow
-def test_the_command_limits_do_not_apply_while_an_editor_runs():
+def test_a_command_has_no_limits_while_an_editor_runs():
     with guard(parse(["command-time=1", "command-memory=64MiB"], (COMMAND,))):
         limited = resource.getrlimit(resource.RLIMIT_AS)
         with paused():
@@ -444,7 +444,7 @@ def test_the_command_limits_do_not_apply_while_an_editor_runs():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["preview", "diff", "explain", "simulate", "apply", "watch"])
-def test_the_command_limits_apply_while_a_remote_image_is_fetched(name, monkeypatch, tmp_path, capfd):
+def test_command_has_usual_limits_while_fetching_a_remote_image(name, monkeypatch, tmp_path, capfd):
     def fetch(src, **_):
         time.sleep(20)
 
@@ -482,7 +482,7 @@ with enforce_limits.guard(parse(["command-processor=1"], (COMMAND,))):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGXCPU
 
 
-def test_the_kernel_limit_on_processor_time_is_set_from_the_limit_of_the_command():
+def test_kernel_limit_on_processor_time_follows_the_command_limit():
     before = resource.getrlimit(resource.RLIMIT_CPU)
     with guard(parse(["command-processor=100"], (COMMAND,))):
         soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -495,9 +495,7 @@ def test_the_kernel_limit_on_processor_time_is_set_from_the_limit_of_the_command
 
 
 @pytest.mark.parametrize("command", ["list", "verify"])
-def test_commands_about_streams_have_the_same_default_limits_as_commands_about_one_image(
-    command, monkeypatch, tmp_path
-):
+def test_stream_commands_have_the_default_limits_of_image_commands(command, monkeypatch, tmp_path):
     seen = []
     module = import_module("templater.distribution.stream_interface")
 
@@ -512,7 +510,7 @@ def test_commands_about_streams_have_the_same_default_limits_as_commands_about_o
     assert seen[1] < time.process_time() + 45
 
 
-def test_each_file_that_a_command_reads_from_a_tree_counts_as_input_of_the_command(monkeypatch, tmp_path):
+def test_tree_file_read_twice_is_counted_once_as_input(monkeypatch, tmp_path):
     monkeypatch.setattr(counters_of_work, "_opened", {})
     (tmp_path / "file").write_bytes(bytes(2 << 20))
     for _ in range(2):
@@ -535,7 +533,7 @@ def test_each_file_that_a_command_reads_from_a_tree_counts_as_input_of_the_comma
         ({"listed": True}, (), 3 << 20, 2, 3 + 2 * limit_option.IMAGE_SECONDS),
     ],
 )
-def test_a_command_at_its_processor_limit_gets_one_more_second_for_each_new_piece_of_input(
+def test_command_at_processor_limit_gets_time_for_new_input(
     options, limit, size, count, granted, monkeypatch
 ):
     monkeypatch.setattr(enforce_limits, "input_size", lambda: size)
@@ -574,7 +572,7 @@ def test_the_remaining_time_is_infinite_unless_a_limit_applies():
         assert 7 < processor_left() < 8.001
 
 
-def test_each_byte_of_an_instance_list_counts_as_five_bytes_of_input(monkeypatch):
+def test_instance_list_is_counted_as_five_times_its_size(monkeypatch):
     counted = []
     monkeypatch.setattr(enforce_limits, "received", counted.append)
     listed = b'[{"name": "a"}, {"name": "b"}]'
@@ -639,7 +637,7 @@ def test_a_command_fetches_its_image_within_its_limits(src, used, guards, monkey
 
 
 @pytest.mark.parametrize("downloads", [True, False])
-def test_a_command_is_limited_even_if_its_function_has_no_limits_parameter(downloads, guards):
+def test_command_without_limits_parameter_is_limited_too(downloads, guards):
     run = enforce_limits.guarded_alone(lambda word, **options: (word, options), downloads=downloads)
     assert run("word", limits="limits", other=1) == ("word", {"other": 1})
     assert guards == [("limits", {"downloads": downloads}), "end"]
@@ -657,9 +655,7 @@ def test_a_command_is_limited_even_if_its_function_has_no_limits_parameter(downl
         ("output", "the report is larger than 256 MiB", ""),
     ],
 )  # fmt: skip
-def test_the_process_that_reads_an_image_has_the_limits_of_the_command(
-    bound, message, hint, image, monkeypatch
-):
+def test_the_image_reader_has_the_limits_of_the_command(bound, message, hint, image, monkeypatch):
     given = []
 
     def run(prepare, work, bounds, waiting):
@@ -679,7 +675,7 @@ def test_the_process_that_reads_an_image_has_the_limits_of_the_command(
 
 
 @pytest.mark.parametrize(("threads", "kind"), [(False, resource.RLIMIT_AS), (True, resource.RLIMIT_DATA)])
-def test_a_command_that_starts_threads_has_a_limit_only_on_its_writable_memory(threads, kind):
+def test_a_command_with_threads_has_a_limit_only_on_writable_memory(threads, kind):
     kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
     before = [resource.getrlimit(each) for each in kinds]
     size = address_space(5 if threads else 0)

@@ -30,7 +30,7 @@ def explained(run, image, *words):
 
 
 @pytest.mark.slow
-def test_explain_shows_each_value_in_the_colour_of_its_origin_and_prints_a_legend(image):
+def test_values_are_coloured_by_origin_and_explained_in_legend(image):
     folder = image('{{ instance.name }} {{ config_get("user.a", "") }} {{ nothing }}\n')
     words = ["explain", str(folder), "-t", "create", "--name", "c1", "--as", "none", "-c", "user.a=one"]
     out = on_a_terminal(*words).decode()
@@ -59,7 +59,7 @@ def test_control_characters_of_values_and_names_are_escaped(image, run):
         ("uid: x", "    hint: write the container's numeric uid; names are not supported"),
     ],
 )
-def test_a_file_that_is_not_written_is_not_explained(image, run, tmp_path, field, last):
+def test_the_explain_command_shows_no_lines_of_an_unwritten_file(image, run, tmp_path, field, last):
     folder = image("text\n", RULES.replace("template:", f"{field}, template:"))
     rootfs = tmp_path / "rootfs"
     (rootfs / "etc").mkdir(parents=True)
@@ -71,7 +71,7 @@ def test_a_file_that_is_not_written_is_not_explained(image, run, tmp_path, field
     assert json.loads(out)["files"][0]["lines"] is None
 
 
-def test_explain_shows_the_keys_that_a_condition_reads_but_not_the_values_of_the_keys(image, run):
+def test_keys_of_a_condition_are_shown_without_their_values(image, run):
     """If a template uses a configuration value as a key, the name of the key reveals the value."""
     condition = '{% if config_get("user.secret", "") == "hunter2" %}yes{% endif %}'
     secret = 'config["user.secret"]'
@@ -86,7 +86,7 @@ def test_explain_shows_the_keys_that_a_condition_reads_but_not_the_values_of_the
 
 
 @pytest.mark.slow
-def test_explain_shows_no_origins_for_a_file_that_consists_of_too_many_rendered_pieces(image, run):
+def test_file_with_too_many_pieces_is_shown_without_origins(image, run):
     inner = "{% for x in l %}{% for y in l %}{% for z in l %}{% if x %}-{% endif %}{% endfor %}{% endfor %}{% endfor %}"
     folder = image('{% set l = "' + "a" * 38 + '"|make_list %}' + inner)
     code, out, _ = explained(run, folder)
@@ -104,7 +104,7 @@ def test_explain_shows_no_origins_for_a_file_that_consists_of_too_many_rendered_
     ],
     ids=["many parts with many origins", "many lines of one part"],
 )
-def test_explain_shows_no_origins_for_a_file_with_more_origins_than_the_limit(image, run, tmp_path, template):
+def test_file_with_too_many_origins_is_shown_without_them(image, run, tmp_path, template):
     file = tmp_path / "i.json"
     file.write_text(json.dumps({"name": "c1", "config": {f"user.{n}": "x" for n in range(1000)}}))
     code, out, _ = run("explain", image(template), "-t", "create", "-i", file, "--as", "none")
@@ -112,7 +112,7 @@ def test_explain_shows_no_origins_for_a_file_with_more_origins_than_the_limit(im
     assert "the origins are not shown" in out
 
 
-def test_explain_fails_like_preview_for_a_template_that_exceeds_a_limit(image, run):
+def test_template_above_a_limit_fails_like_in_preview(image, run):
     loop = "{% for x in l %}{% for y in l %}{% for z in l %}-{% endfor %}{% endfor %}{% endfor %}"
     folder = image('{% set l = "' + "a" * 20 + '"|make_list %}' + loop)
     code, out, _ = explained(run, folder, "--limit", "steps=1k")
@@ -120,14 +120,14 @@ def test_explain_fails_like_preview_for_a_template_that_exceeds_a_limit(image, r
     assert "the template takes more than 1000 steps" in out
 
 
-def test_explain_shows_a_rule_without_a_valid_path_as_failed(image, run):
+def test_rule_without_a_valid_path_is_shown_as_failed(image, run):
     folder = image("x", "templates:\n  /../a: {when: [create], template: a.tpl}\n  /etc/n: null\n")
     code, out, _ = explained(run, folder)
     assert code == 5
     assert "never written: the entry is null" in out
 
 
-def test_explain_refuses_an_empty_target(image, run):
+def test_the_explain_command_refuses_an_empty_target(image, run):
     folder = image("x", "templates:\n  /etc/a: {when: [create], template: a.tpl}\n  /etc/n: null\n")
     code, _, err = explained(run, folder, "")
     assert code == 2
@@ -137,7 +137,7 @@ def test_explain_refuses_an_empty_target(image, run):
 TWICE = "templates:\n  /etc/a: {when: [create, start], template: a.tpl}\n"
 
 
-def test_a_file_that_a_later_trigger_writes_again_is_explained_only_for_that_trigger(image, run):
+def test_a_rewritten_file_is_explained_only_for_the_later_trigger(image, run):
     folder = image("{{ trigger }}\n", TWICE)
     code, out, _err = run("explain", folder, "-t", "create,start", "--as", "none")
     first, second = out.split("\n\n")
@@ -153,7 +153,7 @@ def test_a_file_that_a_later_trigger_writes_again_is_explained_only_for_that_tri
     assert "written_again_on" not in started and started["lines"]
 
 
-def test_a_file_that_a_later_trigger_leaves_unchanged_is_described_as_not_changed(image, run):
+def test_file_is_called_unchanged_if_later_trigger_keeps_it(image, run):
     folder = image("{{ container.name }}\n", TWICE)
     _code, out, _err = run("explain", folder, "-t", "create,start", "--as", "none")
     assert out.split("\n\n")[0].splitlines()[-1] == "    not changed on start"
@@ -165,7 +165,7 @@ def test_a_file_that_a_later_trigger_leaves_unchanged_is_described_as_not_change
     assert "    ! not changed on start\n" in out and "written again" not in out
 
 
-def test_explain_marks_an_empty_file_and_a_template_that_reads_nothing(image, run):
+def test_the_explain_command_marks_empty_files_and_templates_that_read_nothing(image, run):
     folder = image("")
     assert explained(run, folder)[1].splitlines()[-1] == "    (empty)"
     assert explained(run, folder, "--reads")[1] == "==> a.tpl  /etc/a\n    reads nothing\n"
@@ -204,5 +204,5 @@ def test_explain_marks_an_empty_file_and_a_template_that_reads_nothing(image, ru
         ([("| a", "k")], 9, [[("| ", ""), ("a", "k")]]),
     ],
 )
-def test_explain_wraps_its_list_of_origins_but_not_the_lines_of_the_file(row, width, lines):
+def test_list_of_origins_is_wrapped_but_not_file_lines(row, width, lines):
     assert list(split_row(row, width)) == ([row] if lines is None else lines)

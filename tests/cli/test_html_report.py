@@ -70,14 +70,14 @@ def test_writing_a_report_does_not_change_the_exit_code(name, code, page, run):
     assert page(*COMMANDS[name])[0] == code == run(*COMMANDS[name])[0]
 
 
-def test_a_comparison_with_the_exit_code_option_ends_with_1_if_files_differ(page):
+def test_exit_code_option_returns_1_if_compared_files_differ(page):
     assert page(*COMMANDS["other configuration"], "--exit-code")[0] == 1
     assert page(*COMMANDS["other configuration"])[0] == 0
     assert page("diff", CLOUD, "--set", "user.unread=1", "--exit-code")[0] == 0
 
 
 @pytest.mark.parametrize("sample", ["debian-cloud", "permissions", "openwrt", "netplan", "nixos"])
-def test_a_report_shows_every_line_of_every_file_even_if_scripts_are_off(sample, page, run):
+def test_every_line_of_every_file_is_shown_without_scripts(sample, page, run):
     _, out, _ = run("preview", SAMPLES / sample, "--json")
     _, text = page("preview", SAMPLES / sample, "--show-secrets")
     root = parsed(text)
@@ -89,7 +89,7 @@ def test_a_report_shows_every_line_of_every_file_even_if_scripts_are_off(sample,
             assert line in shown or any(each.endswith(line) for each in shown), line
 
 
-def test_a_report_shows_the_origin_of_a_value_as_text_and_as_an_html_class(page):
+def test_origin_of_a_value_is_text_and_html_class(page):
     _, text = page("preview", CLOUD, "--name", "web1", "-c", "user.meta-data=role: db", "--show-secrets")
     root = parsed(text)
     values = {(each.text, each.get("class")) for each in root.iter("b")}
@@ -99,7 +99,7 @@ def test_a_report_shows_the_origin_of_a_value_as_text_and_as_an_html_class(page)
     assert {"instance.name: supplied by the daemon", "user.meta-data: local key (-c)"} <= words
 
 
-def test_a_report_shows_each_template_next_to_its_file_and_each_finding_below_its_line(page):
+def test_template_and_findings_are_shown_next_to_the_file(page):
     _, text = page("preview", SAMPLES / "broken")
     (section,) = [each for each in parsed(text).iter("section") if "/etc/filter" in text_of(each[0])]
     template = next(each for each in section.iter("div") if each.get("class") == "template")
@@ -109,7 +109,7 @@ def test_a_report_shows_each_template_next_to_its_file_and_each_finding_below_it
 
 
 @pytest.mark.slow
-def test_every_link_in_the_report_leads_to_an_anchor_in_the_page(page):
+def test_every_link_leads_to_an_anchor_in_the_page(page):
     for name in ("every host and trigger", "failures", "instances", "check"):
         _, text = page(*COMMANDS[name])
         root = parsed(text)
@@ -119,7 +119,7 @@ def test_every_link_in_the_report_leads_to_an_anchor_in_the_page(page):
         assert {link[1:] for link in links} <= places
 
 
-def test_hosts_with_the_same_result_share_one_copy_of_the_file_in_the_report(page):
+def test_equal_results_of_several_hosts_are_shown_once(page):
     _, text = page(*COMMANDS["every host and trigger"])
     root = parsed(text)
     hosts = [each.text for each in root.iter("th") if each.get("scope") == "col"]
@@ -129,14 +129,14 @@ def test_hosts_with_the_same_result_share_one_copy_of_the_file_in_the_report(pag
 
 
 @pytest.mark.parametrize(("size", "shown"), [(report_module.LARGE, 2), (report_module.LARGE + 1, 1)])
-def test_the_report_shows_a_large_template_once_even_if_several_rules_use_it(size, shown, page, tmp_path):
+def test_large_template_of_several_rules_is_shown_once(size, shown, page, tmp_path):
     rule = {"when": ["create"], "template": "t"}
     image = an_image(tmp_path / "image", {"/a": rule, "/b": rule}, {"t": "{# " + "y" * (size - 6) + " #}"})
     text = page("preview", image, "-t", "create")[1]
     assert (len(re.findall("y{9000,}", text)), text.count("shown above")) == (shown, 2 - shown)
 
 
-def test_each_instance_of_a_list_has_its_own_section_in_the_report(page):
+def test_each_instance_of_a_list_has_its_own_section(page):
     _, text = page(*COMMANDS["instances"])
     names = [each.text for each in parsed(text).iter("h2")]
     assert {"edge0 ", "edge1 "} <= set(names)
@@ -185,7 +185,7 @@ def test_secret_values_and_secret_documents_are_redacted_in_the_report(secretive
     assert "[redacted]" in text
 
 
-def test_an_error_that_quotes_a_secret_transformed_by_the_template_is_redacted_in_the_report(tmp_path, page):
+def test_the_report_redacts_an_error_with_a_transformed_secret(tmp_path, page):
     rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in "abc"}
     text = "{% set x = KEY|upper|add:',b,c,d' %}{{ 1|yesno:x }}"
     secret = text.replace("KEY", "config_get('user.password', '')")
@@ -200,9 +200,7 @@ def test_an_error_that_quotes_a_secret_transformed_by_the_template_is_redacted_i
 
 @pytest.mark.parametrize("kind", [(), ("--vm",)])
 @pytest.mark.parametrize("quote", ["'", "`", "|"])
-def test_an_error_in_the_report_hides_a_secret_even_if_quotes_separate_its_letters(
-    tmp_path, page, quote, kind
-):
+def test_secret_in_error_is_hidden_despite_quotes_between_letters(tmp_path, page, quote, kind):
     """The remarks about virtual machines quote the errors of the hosts."""
     text = f"{{% set x = config_get('user.password', '')|make_list|join:\"{quote}\" %}}"
     texts = {"a": text + "{{ 1|yesno:x }}", "b": text + "{{ 'a'|removetags:x }}"}
@@ -213,7 +211,7 @@ def test_an_error_in_the_report_hides_a_secret_even_if_quotes_separate_its_lette
     assert "the template fails here" in shown and "the start fails" in shown
 
 
-def test_the_errors_of_a_template_that_reads_no_secret_are_shown_completely(tmp_path, page):
+def test_errors_of_a_template_without_secrets_are_shown_completely(tmp_path, page):
     rules = {"/etc/a": {"when": ["create"], "template": "a"}}
     image = an_image(tmp_path / "image", rules, {"a": "{{ 1|yesno:'A,b,c,d' }}"})
     words = ("preview", image, "-t", "create", "--as", "lxd", "--vm", "-c", "user.password=hunter2")
@@ -245,9 +243,7 @@ KNOWN_OR_UNSET = [
 
 
 @pytest.mark.parametrize(("templates", "are_shown"), [(COMPARING, False), (KNOWN_OR_UNSET, True)])
-def test_the_report_shows_nothing_of_a_file_whose_template_compares_a_secret(
-    tmp_path, page, templates, are_shown
-):
+def test_the_report_hides_a_file_if_its_template_compares_a_secret(tmp_path, page, templates, are_shown):
     """A template with a condition for each letter of a password printed the whole password."""
     texts = {
         f"t{number}": "visible " + text.replace("P", 'config_get("user.password", "")')
@@ -271,7 +267,7 @@ BOUND = [
 ]  # fmt: skip
 
 
-def test_the_report_hides_a_secret_whichever_statement_binds_it_to_a_name(tmp_path, page):
+def test_secret_bound_to_name_by_any_statement_is_hidden(tmp_path, page):
     """A loop over a text does not change its second variable.
 
     The name of a macro without brackets calls the macro.
@@ -290,7 +286,7 @@ def test_the_report_hides_a_secret_whichever_statement_binds_it_to_a_name(tmp_pa
 
 
 @pytest.mark.parametrize("letter", ["h", "x"])
-def test_a_report_is_the_same_whether_a_comparison_with_a_secret_is_true_or_false(tmp_path, page, letter):
+def test_report_does_not_reveal_result_of_comparing_a_secret(tmp_path, page, letter):
     rules = {"/etc/a": {"when": ["create"], "template": "a"}}
     text = f'{{% if config_get("user.password", "")|first == "{letter}" %}}one\n{{% endif %}}'
     image = an_image(tmp_path / "image", rules, {"a": text})
@@ -299,7 +295,7 @@ def test_a_report_is_the_same_whether_a_comparison_with_a_secret_is_true_or_fals
     assert shown == other
 
 
-def test_a_device_that_is_printed_as_a_whole_is_redacted_if_one_of_its_keys_is_secret(tmp_path, page):
+def test_the_report_redacts_a_whole_device_if_one_key_is_secret(tmp_path, page):
     texts = [
         '{{ devices.eth0|stringformat:"%v" }}', '{{ devices.eth0|stringformat:"%v"|upper }}',
         '{% for k, v in devices %}{{ v|stringformat:"%v" }}{% endfor %}',
@@ -316,7 +312,7 @@ def test_a_device_that_is_printed_as_a_whole_is_redacted_if_one_of_its_keys_is_s
     assert shown.count("[redacted]</b>") == 1 and shown.count("The content is not shown") == 6
 
 
-def test_the_report_of_check_hides_a_secret_that_a_template_writes_in_upper_case(tmp_path, page, run):
+def test_report_of_check_command_hides_an_upper_case_secret(tmp_path, page, run):
     rules = {
         f"/etc/{name}": {"when": ["create"], "template": "t"} for name in ("hosts", "resolv.conf", "fstab")
     }
@@ -327,9 +323,7 @@ def test_the_report_of_check_hides_a_secret_that_a_template_writes_in_upper_case
     assert "HUNTER2" in page(*words, "--show-secrets")[1]
 
 
-def test_a_file_whose_origins_are_unknown_is_not_shown_if_its_template_reads_a_secret(
-    monkeypatch, page, tmp_path
-):
+def test_file_with_secret_and_unknown_origins_is_hidden(monkeypatch, page, tmp_path):
     monkeypatch.setattr("templater.rendering.origins.MAX_LINES", 2)
     rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in "ab"}
     reads = '{{ config_get("user.password", "") }}\none\ntwo\n'
@@ -353,14 +347,14 @@ def test_the_patch_of_a_file_with_secrets_is_not_shown(secretive, page):
     assert "The difference is not shown" in text
 
 
-def test_the_old_text_of_a_file_is_not_shown_if_the_new_text_contains_a_secret(secretive, tmp_path, page):
+def test_old_text_is_hidden_if_new_text_contains_secret(secretive, tmp_path, page):
     (tmp_path / "rootfs" / "etc").mkdir(parents=True)
     (tmp_path / "rootfs" / "etc" / "a").write_text("the old password\n")
     _, text = page("diff", secretive[1], tmp_path / "rootfs", *secretive[2:], "-t", "create")
     assert "the old password" not in text
 
 
-def test_a_secret_that_only_the_existing_file_contains_is_redacted(tmp_path, page):
+def test_a_secret_only_in_the_existing_file_is_redacted(tmp_path, page):
     rule = {"when": ["create"], "template": "b"}
     image = an_image(tmp_path / "image", {"/etc/b": rule}, {"b": "no secret\n"})
     (tmp_path / "rootfs" / "etc").mkdir(parents=True)
@@ -391,7 +385,7 @@ def test_a_new_report_replaces_an_earlier_report_and_has_mode_0600(run, tmp_path
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_a_file_that_is_not_a_report_is_not_replaced_by_a_report(run, tmp_path):
+def test_a_report_does_not_overwrite_an_unrelated_file(run, tmp_path):
     file = tmp_path / "metadata.yaml"
     file.write_text("mine\n")
     code, _, err = run("preview", CLOUD, "--html", file)
@@ -412,7 +406,7 @@ def test_the_report_is_not_written_through_a_link(run, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_the_report_replaces_a_link_that_appears_after_the_path_check(monkeypatch, run, tmp_path):
+def test_the_report_replaces_a_link_created_after_the_path_check(monkeypatch, run, tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("mine\n")
     (tmp_path / "r.html").symlink_to(victim)
@@ -423,7 +417,7 @@ def test_the_report_replaces_a_link_that_appears_after_the_path_check(monkeypatc
     assert not (tmp_path / "r.html").is_symlink()
 
 
-def test_the_path_check_of_a_report_follows_no_link_that_replaces_the_report(monkeypatch, tmp_path):
+def test_check_of_report_path_does_not_follow_new_link(monkeypatch, tmp_path):
     path, look = tmp_path / "r.html", os.lstat
     path.write_text("")
     (tmp_path / "other").write_text("mine")
@@ -445,7 +439,7 @@ def test_a_named_pipe_is_refused_as_the_report_file(run, tmp_path):
     assert run("preview", CLOUD, "--html", tmp_path / "fifo")[0] == 3
 
 
-def test_a_missing_directory_for_the_report_is_an_error_with_a_hint(run, tmp_path):
+def test_missing_report_directory_is_an_error_with_a_hint(run, tmp_path):
     code, _, err = run("preview", CLOUD, "--html", tmp_path / "no" / "r.html")
     assert code == 6
     assert "mkdir -p" in err
@@ -469,7 +463,7 @@ def test_contradictory_report_options_are_refused(words, run, tmp_path, monkeypa
     assert not os.listdir(tmp_path)
 
 
-def test_a_report_above_the_size_limit_gives_an_error_and_writes_nothing(monkeypatch, run, tmp_path):
+def test_report_above_the_size_limit_is_not_written(monkeypatch, run, tmp_path):
     monkeypatch.setattr(report_module, "MOST", 10_000)
     code, _, err = run("preview", CLOUD, "--html", tmp_path / "r.html")
     assert code == 4
@@ -538,7 +532,7 @@ def test_each_script_payload_runs_in_a_browser_if_escaping_is_off(payload, tmp_p
 
 
 @pytest.mark.slow
-def test_the_search_field_of_the_report_appears_only_if_scripts_are_enabled(page, tmp_path):
+def test_search_field_appears_only_if_scripts_are_enabled(page, tmp_path):
     _, text = page(*COMMANDS["preview"])
     assert 'id="search"' not in text.split("<script>")[0]
     document = dumped(tmp_path / "report.html")
@@ -547,7 +541,7 @@ def test_the_search_field_of_the_report_appears_only_if_scripts_are_enabled(page
 
 
 @pytest.mark.slow
-def test_a_report_shows_500_small_files_and_a_file_of_2_megabytes_completely(page, tmp_path):
+def test_many_small_files_and_one_large_file_are_complete(page, tmp_path):
     templates = {f"t{n}": f"file {n}\n" + "key = {{ instance.name }}\n" * 20 for n in range(500)}
     templates["big"] = "".join(f"line {n} of a large file, as templates have it\n" for n in range(45_000))
     rules = {f"/etc/{name}": {"when": ["create"], "template": name} for name in templates}
@@ -627,9 +621,7 @@ files:
 @pytest.mark.parametrize(
     ("type", "built", "other"), [("container", "container", "vm"), ("virtual-machine", "vm", "container")]
 )
-def test_the_html_report_of_a_definition_shows_the_build_for_the_type_of_the_instance(
-    type, built, other, run, tmp_path
-):
+def test_report_of_definition_contains_build_for_type_of_instance(type, built, other, run, tmp_path):
     (tmp_path / "d.yaml").write_text(DEFINITION)
     (tmp_path / "i.yaml").write_text(f"name: c1\ntype: {type}\n")
     assert run("check", tmp_path / "d.yaml", "-i", tmp_path / "i.yaml", "--html", tmp_path / "r.html")[0] == 0

@@ -48,7 +48,7 @@ def creation(image, *more, path="/etc/motd"):
 
 
 @pytest.mark.parametrize("mode", ["4755", "1755", "75", "07555", "0789"])
-def test_a_mode_that_lxd_and_incus_parse_differently_is_refused(image, typed, mode):
+def test_a_mode_with_different_meanings_in_lxd_and_incus_is_refused(image, typed, mode):
     code, _, said = typed(*creation(image, "--mode", mode), given=b"x")
     assert code == 2
     assert f"'{mode}'" in said
@@ -59,7 +59,7 @@ def test_a_mode_with_three_digits_or_a_leading_zero_is_accepted(image, typed, mo
     assert typed(*creation(image, "--mode", mode), given=b"x")[0] == 0
 
 
-def test_adding_a_template_that_the_daemons_cannot_compile_gives_a_warning(image, typed):
+def test_adding_an_invalid_template_gives_a_warning(image, typed):
     code, _, said = typed(*creation(image), given=b"{{ a|nosuch }}")
     assert code == 0 and (image / "templates/motd.tpl").read_bytes() == b"{{ a|nosuch }}"
     assert "warning: " in said and "unknown filter 'nosuch'" in said
@@ -68,7 +68,7 @@ def test_adding_a_template_that_the_daemons_cannot_compile_gives_a_warning(image
 
 @pytest.mark.parametrize("force", [(), ("--force",)], ids=" ".join)
 @pytest.mark.parametrize("name", ["architecture", "creation_date"])
-def test_an_edit_that_would_make_an_image_invalid_for_every_daemon_is_refused(image, typed, name, force):
+def test_an_edit_is_refused_if_every_daemon_would_refuse_the_image(image, typed, name, force):
     before = (image / "metadata.yaml").read_bytes()
     without = b"".join(
         line for line in before.splitlines(keepends=True) if not line.startswith(f"{name}:".encode())
@@ -88,7 +88,7 @@ def test_an_image_is_not_written_to_standard_output(image, typed, monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["", "/", "//"])
-def test_a_rule_whose_path_names_no_file_is_refused(image, typed, path):
+def test_a_rule_with_an_invalid_file_path_is_refused(image, typed, path):
     before = (image / "metadata.yaml").read_bytes()
     code, _, said = typed(*creation(image, path=path), given=b"x")
     assert (code, f"invalid file path '{path}'" in said) == (2, True)
@@ -96,7 +96,7 @@ def test_a_rule_whose_path_names_no_file_is_refused(image, typed, path):
 
 
 @pytest.mark.parametrize("path", ["../etc/motd", "/etc/../../x", ".", "/a/..", "/" + "x" * 300])
-def test_a_rule_for_a_path_that_no_host_writes_is_refused(image, typed, path):
+def test_a_rule_is_refused_if_no_host_writes_its_path(image, typed, path):
     before = (image / "metadata.yaml").read_bytes()
     code, _, said = typed(*creation(image, path=path), given=b"x")
     assert (code, f"target path '{path[:40]}" in said) == (3, True)
@@ -104,7 +104,7 @@ def test_a_rule_for_a_path_that_no_host_writes_is_refused(image, typed, path):
     assert not (image / "templates" / "motd.tpl").exists()
 
 
-def test_a_template_that_does_not_compile_gives_a_warning_with_its_position(image, typed):
+def test_compile_error_gives_a_warning_with_its_position(image, typed):
     code, _, said = typed(*creation(image), given=b"one\n{% if %}")
     assert code == 0
     assert "warning: " in said
@@ -151,14 +151,14 @@ def test_the_owner_and_mode_of_a_rule_are_listed(image, typed):
     assert "create_only mode=0600 uid=5 gid=6\n" in typed("image", "info", image)[1]
 
 
-def test_an_edit_that_changes_nothing_reports_that_the_image_is_unchanged(image, typed, tmp_path):
+def test_an_edit_without_effect_says_that_the_image_is_unchanged(image, typed, tmp_path):
     tarball = tmp_path / "image.tar"
     built = typed("image", "build", image, "-o", tarball, "--compression", "none")[1]
     code, out, said = typed("image", "set-property", tarball, "os=alpine")
     assert (code, out, said) == (0, built, f"{tarball}: unchanged\n")
 
 
-def test_a_folder_without_a_rootfs_gives_a_hint_about_the_image_layout(image, typed, tmp_path):
+def test_folder_without_rootfs_gives_a_hint_about_image_layout(image, typed, tmp_path):
     shutil.rmtree(image / "rootfs")
     code, _, said = typed("image", "build", image, "-o", tmp_path / "image.tar")
     assert code == 2
@@ -220,7 +220,7 @@ def packed(image, typed, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_unified_image_is_refused_as_a_part_of_a_split_image(packed, typed):
+def test_unified_image_is_refused_as_part_of_split_image(packed, typed):
     whole, split = packed / "whole.tar", packed / "split"
     for command in (
         ("image", "export", whole, f"{split}.root", packed / "new"),
@@ -258,7 +258,7 @@ def test_one_file_is_refused_as_both_parts_of_a_split_image(packed, typed):
 @pytest.mark.parametrize(
     "name", ["w.zip", "w.squashfs", "w.tar.squashfs.QCOW2", "w.gz", "w.tzst", "w.tar.zip"]
 )
-def test_an_output_name_with_the_extension_of_another_kind_of_file_is_refused(image, typed, tmp_path, name):
+def test_output_name_with_unsuitable_extension_is_refused(image, typed, tmp_path, name):
     for more in ((), ("--format", "split", "--rootfs", "squashfs"), ("--compression", "zstd")):
         code, out, said = typed("image", "build", image, "-o", tmp_path / name, *more)
         assert (code, out) == (2, "")
@@ -268,9 +268,7 @@ def test_an_output_name_with_the_extension_of_another_kind_of_file_is_refused(im
 
 
 @pytest.mark.parametrize("name", ["image", "v1.2", "w.img", ".zip", "w.tar.old", "w.xz", "w.zip/", "W.tar"])
-def test_an_output_name_with_no_extension_or_an_unknown_or_suitable_extension_is_accepted(
-    image, typed, tmp_path, name
-):
+def test_output_name_with_suitable_or_unknown_extension_is_accepted(image, typed, tmp_path, name):
     assert typed("image", "build", image, "-o", f"{tmp_path}/{name}")[0] == 0
 
 
@@ -290,12 +288,12 @@ def test_an_output_name_ending_in_a_slash_creates_the_folder(image, typed, tmp_p
         ("audit", str(ALPINE), "--report", "sarif", "--json"),
     ],
 )
-def test_command_options_that_would_have_no_effect_are_refused(typed, arguments):
+def test_command_options_without_effect_are_refused(typed, arguments):
     code, out, _ = typed(*arguments)
     assert (code, out) == (2, "")
 
 
-def test_the_keep_option_refuses_a_property_that_the_image_does_not_have(image, typed, tmp_path):
+def test_the_keep_option_of_the_publish_command_refuses_an_unknown_property(image, typed, tmp_path):
     arguments = ("publish", image, "-o", tmp_path / "x.tar", "--compression", "none")
     code, _, said = typed(*arguments, "--keep", "nosuch")
     assert code == 2
@@ -303,7 +301,7 @@ def test_the_keep_option_refuses_a_property_that_the_image_does_not_have(image, 
     assert typed(*arguments, "--keep", "serial")[0] == 0
 
 
-def test_the_help_of_a_command_marks_optional_arguments(typed):
+def test_the_help_of_a_command_shows_optional_arguments_in_brackets(typed):
     assert "SRC [ROOTFS]\n" in typed("image", "info", "--help")[1]
     assert "[v4|v6|v6.1]" in typed("compile", "--help")[1]
     assert "KEY VALUE" in typed("image", "set-property", "--help")[1].partition("\n")[0]
@@ -315,7 +313,7 @@ def test_the_limit_on_total_template_size_applies_to_image_directories(image, ty
 
 
 @pytest.mark.parametrize("words", [("publish",), ("image", "build")], ids=" ".join)
-def test_the_limit_on_names_applies_to_a_packed_directory_and_can_be_raised(words, image, typed, tmp_path):
+def test_limit_on_names_in_packed_directory_can_be_raised(words, image, typed, tmp_path):
     arguments = (*words, image, "-o", tmp_path / "x.tar", "--compression", "none")
     code, _, said = typed(*arguments, "--limit", "names=100")
     assert (code, "hint: if you trust the image, raise the limit: --limit names=…" in said) == (4, True)
@@ -323,9 +321,7 @@ def test_the_limit_on_names_applies_to_a_packed_directory_and_can_be_raised(word
 
 
 @as_root
-def test_a_file_system_that_is_mounted_in_a_packed_directory_is_skipped_with_a_warning(
-    image, typed, tmp_path, mounts
-):
+def test_mounted_file_system_is_skipped_with_a_warning(image, typed, tmp_path, mounts):
     (image / "rootfs/data").mkdir(parents=True)
     mounts.tmpfs(image / "rootfs/data")
     (image / "rootfs/data/secret").write_text("x")
@@ -341,7 +337,7 @@ def test_a_metadata_file_is_refused_as_a_profile(image, typed):
     assert (code, "an image's metadata.yaml, not a profile" in said) == (2, True)
 
 
-def test_the_info_command_lists_a_limited_number_of_unknown_triggers(image, typed):
+def test_the_info_command_shows_only_a_limited_number_of_unknown_triggers(image, typed):
     rules = "".join(f"  /etc/{n}: {{when: [word{n}], template: hosts.tpl}}\n" for n in range(300))
     (image / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
     code, out, _ = typed("image", "info", image)
@@ -377,9 +373,7 @@ def test_the_editor_is_opened_again_until_the_text_is_valid(edits, found, monkey
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_the_text_of_the_editor_or_of_standard_input_replaces_the_metadata(
-    is_terminal, tmp_path, monkeypatch, capsys
-):
+def test_text_from_editor_or_standard_input_replaces_the_metadata(is_terminal, tmp_path, monkeypatch, capsys):
     (tmp_path / "metadata.yaml").write_text(OLD_TEXT)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(NEW_TEXT.encode())))
     monkeypatch.setattr("sys.stdin.isatty", lambda: is_terminal)
@@ -406,7 +400,7 @@ def test_an_exported_image_is_as_private_as_the_original(image, typed, tmp_path,
 
 
 @pytest.mark.parametrize("number", ["²", "9" * 5000])
-def test_a_number_that_python_cannot_convert_gives_a_clear_error(image, typed, tmp_path, monkeypatch, number):
+def test_an_unconvertible_number_gives_a_clear_error(image, typed, tmp_path, monkeypatch, number):
     shown = ("image", "export", image, tmp_path / "out.tar")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", number)
     assert typed(*shown)[2].startswith("templater: invalid SOURCE_DATE_EPOCH")
@@ -419,19 +413,19 @@ def test_a_number_that_python_cannot_convert_gives_a_clear_error(image, typed, t
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 70])
-def test_an_invalid_host_name_to_listen_on_gives_a_clear_error(host):
+def test_listening_on_an_invalid_host_name_gives_a_clear_error(host):
     with pytest.raises(InputError, match=f"can't listen on '{host}' port 9: "):
         bind(host, 9)
 
 
-def test_a_template_that_is_not_a_file_is_neither_shown_nor_replaced(image, typed):
+def test_directory_in_place_of_template_is_an_error(image, typed):
     (image / "templates/folder").mkdir()
     for words in (("show", image, "folder"), ("create", image, "folder", "/etc/x", "--when", "start")):
         code, out, said = typed("image", "template", *words, given=b"x")
         assert (code, out, said) == (3, "", "templater: the template 'folder' is a directory\n")
 
 
-def test_the_path_option_of_template_edit_limits_the_change_to_one_rule(image, typed):
+def test_the_path_option_restricts_a_template_edit_to_one_rule(image, typed):
     (image / "metadata.yaml").write_text(
         "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /a: {when: [start], template: t}\n"
         "  /b: {when: [start], template: t}\n"
@@ -454,7 +448,7 @@ def test_a_date_outside_the_calendar_is_shown_as_a_number(image, typed):
 
 
 @pytest.mark.slow
-def test_the_record_of_an_image_in_the_store_is_edited_as_yaml(image, typed, tmp_path, monkeypatch):
+def test_store_record_of_an_image_is_edited_as_yaml(image, typed, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("HOME", str(tmp_path))
     assert typed("image", "build", image, "-o", tmp_path / "i.tar", "--compression", "none")[0] == 0
@@ -469,7 +463,7 @@ def test_the_record_of_an_image_in_the_store_is_edited_as_yaml(image, typed, tmp
 
 
 @pytest.mark.slow
-def test_unpack_prints_the_notes_about_the_instance_description(image, typed, tmp_path):
+def test_the_unpack_command_prints_the_notes_about_the_instance_description(image, typed, tmp_path):
     assert typed("image", "build", image, "-o", tmp_path / "i.tar", "--compression", "none")[0] == 0
     (tmp_path / "n.yaml").write_text("name: c1\nfoo: x\n")
     code, _, said = typed("unpack", tmp_path / "i.tar", tmp_path / "c1", "-i", tmp_path / "n.yaml")
@@ -484,7 +478,7 @@ def test_unpack_prints_the_notes_about_the_instance_description(image, typed, tm
         ("1970-01-01T01:00:00+01:00", 0), ("1969-12-31", -86400),
     ],
 )  # fmt: skip
-def test_a_date_without_an_offset_is_in_utc_and_a_number_is_in_seconds(date, seconds, monkeypatch):
+def test_date_is_number_of_seconds_or_text_in_utc(date, seconds, monkeypatch):
     monkeypatch.setenv("TZ", "America/New_York")
     assert seconds_of(date) == seconds
 

@@ -43,9 +43,7 @@ PLACEHOLDER_NOTE = "note: '<set at create>' stands for a value that the daemon g
 
 
 @pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
-def test_at_the_first_start_the_properties_of_the_image_override_the_image_keys_of_the_user(
-    words, image, run
-):
+def test_image_properties_override_image_keys_of_the_user(words, image, run):
     code, out, err = run(*words, "-c", "image.os=mine")
     assert code == 0
     assert "tiny <set at create>" in out and "mine" not in out
@@ -61,7 +59,7 @@ def test_an_existing_instance_has_only_the_keys_of_its_description(words, image,
 
 
 @pytest.mark.parametrize("words", [("preview", "image"), ("diff", "image", "rootfs")])
-def test_no_daemon_keys_are_generated_if_the_as_option_has_the_value_none(words, image, run):
+def test_as_option_with_value_none_generates_no_daemon_keys(words, image, run):
     code, out, err = run(*words, "--as", "none")
     assert code == 0
     assert "tiny none" in out and PLACEHOLDER_NOTE not in err
@@ -99,7 +97,7 @@ def steps(run, *words):
     return [content[0].split(" ", 1)[0] if content else "" for content in found]
 
 
-def test_a_simulated_instance_has_the_keys_of_the_image_until_the_user_changes_them(image, run):
+def test_simulated_instances_have_image_keys_until_they_are_changed(image, run):
     assert steps(run, "image", "-c", "image.os=mine", "create", "start") == ["tiny"]
     assert steps(run, "image", "create", "c:image.os=mine", "start") == ["mine"]
     assert steps(run, "image", "create", "c:image.os=", "start", "restart") == ["none", ""]
@@ -112,11 +110,11 @@ def test_a_rebuild_sets_the_keys_of_the_image_again(image, run):
     assert steps(run, "image", *life, "rebuild=other", "start") == ["mine", "huge"]
 
 
-def test_a_simulation_of_an_existing_instance_uses_only_the_keys_of_its_description(image, run):
+def test_simulation_of_an_existing_instance_adds_no_image_keys(image, run):
     assert steps(run, "image", "-i", "web1.json", "start") == ["none"]
 
 
-def test_a_simulation_shows_a_placeholder_for_each_value_that_the_daemon_generates(image, run):
+def test_the_simulate_command_shows_a_placeholder_for_each_generated_value(image, run):
     life = ("create", "start", "stop", "rename=c2", "start", "copy=c3", "c3:start")
     code, out, err = run("simulate", "image", *life, "--diff")
     assert code == 0, err
@@ -134,7 +132,7 @@ def test_a_simulation_of_an_existing_instance_shows_no_generated_keys(image, run
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="unpacks files of other owners")
-def test_unpack_sets_the_keys_of_the_image(image, run):
+def test_the_unpack_command_sets_the_keys_of_the_image(image, run):
     code, _, err = run("unpack", "image", "made", "--name", "web1", "-c", "image.os=mine", "-c", "user.a=b")
     assert code == 0, err
     assert Path("made/instance.yaml").read_text().split("config:\n")[1] == (
@@ -148,7 +146,7 @@ def test_unpack_sets_the_keys_of_the_image(image, run):
 @pytest.mark.parametrize(
     "text", ["De\x85bian", "\x85", "a\u2028b\u2029", "\ufeffa", "é\x85", "a\n\x85\n", "x \r\n é"]
 )
-def test_unpack_keeps_every_character_of_a_property(text, image, run):
+def test_the_unpack_command_keeps_every_character_of_a_property(text, image, run):
     metadata = image / "metadata.yaml"
     metadata.write_text(metadata.read_text().replace("tiny", json.dumps(text)))
     code, _, err = run("unpack", "image", "made", "-c", f"user.a={text}", "-c", f"user.{text}=b")
@@ -157,7 +155,7 @@ def test_unpack_keeps_every_character_of_a_property(text, image, run):
     assert found.config == {"image.os": text, "user.a": text, f"user.{text}": "b"}
 
 
-def test_unpack_refuses_a_configuration_value_that_is_not_utf_8(image, run):
+def test_the_unpack_command_refuses_values_with_invalid_utf_8(image, run):
     code, _, err = run("unpack", "image", "made", "-c", "user.a=a\udcffb")
     assert (code, err.splitlines()[-1]) == (2, "templater: config: 'user.a' is not valid UTF-8")
     code, _, err = run("unpack", "image", "made", "-d", "eth0,type=a\udcffb")
@@ -166,7 +164,7 @@ def test_unpack_refuses_a_configuration_value_that_is_not_utf_8(image, run):
 
 
 @pytest.mark.slow
-def test_unpack_refuses_properties_that_make_instance_yaml_too_large_for_later_commands(image, run):
+def test_the_unpack_command_refuses_properties_too_large_for_instance_yaml(image, run):
     metadata = image / "metadata.yaml"
     aliases = "".join(f", k{number}: *a" for number in range(400))
     metadata.write_text(metadata.read_text().replace("tiny", f"&a {'x' * 15_000}{aliases}"))
@@ -176,7 +174,7 @@ def test_unpack_refuses_properties_that_make_instance_yaml_too_large_for_later_c
     assert not Path("made").exists()
 
 
-def test_every_host_gives_the_keys_of_the_image_only_to_a_new_instance(image, run):
+def test_every_host_gives_image_keys_only_to_new_instances(image, run):
     (image / "templates/k.tpl").write_text(
         "{% if config_get('image.os', 'none') != 'tiny' %}{{ config_get() }}{% endif %}\n"
     )
@@ -185,7 +183,7 @@ def test_every_host_gives_the_keys_of_the_image_only_to_a_new_instance(image, ru
     assert run("preview", "image", "--as", "all", "-t", "start")[0] == 5
 
 
-def test_a_pending_trigger_that_the_user_sets_at_creation_is_kept(image, run):
+def test_instance_creation_keeps_a_pending_trigger_that_the_user_has_set(image, run):
     """Observed on Incus 6.0.4: `incus create -c volatile.apply_template=copy`."""
     given = ("-c", "volatile.apply_template=copy")
     _, out, err = run("preview", "image", *given, "--json")
@@ -214,9 +212,7 @@ def test_a_pending_trigger_that_the_user_sets_at_creation_is_kept(image, run):
         (["--as", "incus", "-t", "start"], False),
     ],
 )
-def test_preview_prints_a_note_that_the_pending_trigger_key_may_be_missing_when_start_rules_run(
-    words, noted, image, run
-):
+def test_a_preview_warns_if_start_rules_might_miss_triggers(words, noted, image, run):
     """On incus-debian and lxd-debian, the start pass still sees the key.
 
     For containers, this is recorded in incus_cases_2, n59 and in lxd_cases, 209, and for virtual machines in
@@ -236,7 +232,7 @@ def test_preview_prints_a_note_that_the_pending_trigger_key_may_be_missing_when_
     assert "unknown for" not in run("preview", "image", *words)[2], "the key makes no difference"
 
 
-def test_simulate_prints_a_note_that_the_pending_trigger_key_may_be_missing_when_start_rules_run(image, run):
+def test_a_simulation_warns_if_start_rules_might_miss_triggers(image, run):
     (image / "templates/k.tpl").write_text("{% for k in config sorted %}{{ k }} {% endfor %}\n")
     assert "volatile.apply_template stays set" in run("simulate", "image", "create", "start")[1]
     assert (

@@ -30,7 +30,7 @@ def test_an_early_interrupt_shows_no_traceback(module, tmp_path):
     assert done.returncode in (-2, 130)
 
 
-def test_an_interrupt_that_the_shell_ignores_stays_ignored(tmp_path):
+def test_templater_ignores_an_interrupt_if_the_shell_ignores_it(tmp_path):
     """Shell scripts ignore interrupts in background jobs."""
     (tmp_path / "difflib.py").write_text(INTERRUPT + "get_close_matches = lambda *_, **__: []\n")
     command = f'trap "" INT; exec "{sys.executable}" -m templater previev'
@@ -43,6 +43,6 @@ def test_an_interrupt_that_the_shell_ignores_stays_ignored(tmp_path):
     assert done.returncode == 2
 
 
-def test_the_console_script_and_the_python_module_use_the_same_entry_point():
+def test_console_script_and_python_module_share_an_entry_point():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert set(project["scripts"].values()) == {"templater.__main__:run"}

@@ -109,7 +109,7 @@ def test_an_invalid_limit_is_a_usage_error(image, capsys):
 
 
 @pytest.mark.slow
-def test_the_template_size_limit_applies_to_preview_and_to_hooks(image, capsys):
+def test_the_template_size_limit_applies_to_previews_and_hooks(image, capsys):
     """A template has one size limit, with one name and default, for reading, for compiling and for hooks."""
     (image / "templates/a.tpl").write_text("x" * ((4 << 20) + 1))
     line = ["preview", image, "-t", "create", "--as", "none", "--rootfs", "none", "--limit", "output=6MiB"]
@@ -173,9 +173,7 @@ def slow_files(image, monkeypatch):
 
 
 @pytest.mark.parametrize("command", READS)
-def test_attack_87_a_command_stops_reading_the_files_of_a_root_filesystem_at_the_limit(
-    slow_files, capsys, command
-):
+def test_attack_87_a_command_stops_reading_a_rootfs_after_8_seconds(slow_files, capsys, command):
     """The kernel decompresses many times the size of some files. No processor time limit counts this work."""
     words = [word.replace("IMAGE", str(slow_files)) for word in READS[command]]
     code, output = said(capsys, *words)
@@ -184,6 +182,6 @@ def test_attack_87_a_command_stops_reading_the_files_of_a_root_filesystem_at_the
     assert said(capsys, *words, "--limit", "time=1m")[0] == 0
 
 
-def test_attack_87_simulate_stops_reading_the_files_of_a_root_filesystem_at_the_limit(slow_files, capsys):
+def test_attack_87_the_simulate_command_stops_reading_a_root_filesystem_at_the_limit(slow_files, capsys):
     assert "/etc/b  failed" in said(capsys, "simulate", slow_files, "create", "start")[1]
     assert "failed" not in said(capsys, "simulate", slow_files, "create", "start", "--limit", "time=1m")[1]

@@ -66,9 +66,7 @@ def test_a_diff_of_all_instances_prints_a_line_for_each_instance(several, run):
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_diff_of_all_instances_shows_progress_only_if_its_output_is_not_a_terminal(
-    several, run, monkeypatch, is_terminal
-):
+def test_a_diff_displays_progress_unless_output_is_a_terminal(several, run, monkeypatch, is_terminal):
     seen = []
 
     def recorded(*words, shown):
@@ -81,9 +79,7 @@ def test_a_diff_of_all_instances_shows_progress_only_if_its_output_is_not_a_term
     assert seen == [(("reading", "instances"), not is_terminal)]
 
 
-def test_the_selected_instances_are_shown_even_if_an_instance_outside_the_selection_has_an_error(
-    several, run
-):
+def test_an_error_outside_the_selection_hides_no_selected_instance(several, run):
     code, out, err = run("diff", "incus:", "c*", "status=running", "user.foo=bar", "--exit-code")
     assert (code, out.split()[0], out.count("\n")) == (1, "c1", 1)
     code, out, err = run("diff", "incus:c1", "type=vm")
@@ -106,7 +102,7 @@ def test_an_unknown_filter_is_a_usage_error(several, run):
     assert code == 2 and "unknown key 'foo' in a KEY=VALUE filter" in err
 
 
-def test_a_diff_of_all_instances_as_json_prints_one_object_per_line(several, run):
+def test_a_json_diff_prints_one_line_per_instance(several, run):
     _code, out, _err = run("diff", "incus:", "--json")
     found = [json.loads(line) for line in out.splitlines()]
     assert [each["instance"] for each in found] == ["bad-json", "c1", "gone", "oci", "stopped"]
@@ -121,7 +117,7 @@ def test_a_diff_of_one_instance_prints_a_patch(incus, run):  # noqa: F811
     assert run("diff", "incus:c1", "--exit-code")[0] == 1
 
 
-def test_a_diff_of_one_instance_prints_the_cloud_init_prediction_for_the_next_boot(incus, run):  # noqa: F811
+def test_a_diff_predicts_cloud_init_at_the_next_boot(incus, run):  # noqa: F811
     _, _, err = run("diff", "incus:c1")
     *_, headline, socket, source = err.splitlines()
     said = "cloud-init of unknown version, datasource_list unknown: the next boot reads no data"
@@ -135,24 +131,24 @@ def test_the_as_option_selects_the_predicted_host(incus, run):  # noqa: F811
     assert "# /srv/deep/file: new, 0:0 0644" in out
 
 
-def test_the_as_option_with_the_value_none_shows_the_result_of_templater_itself(incus, run):  # noqa: F811
+def test_the_host_none_gives_the_result_of_templater_itself(incus, run):  # noqa: F811
     code, out, _err = run("diff", "incus:c1", "--as", "none")
     assert code == 0 and "# /srv/deep/file: new, 33:34 0604" in out
 
 
-def test_a_diff_with_a_changed_key_says_that_no_template_reads_the_key(incus, run):  # noqa: F811
+def test_the_diff_command_says_that_no_template_reads_a_changed_key(incus, run):  # noqa: F811
     code, _out, err = run("diff", "incus:c1", "--set", "user.foo=other")
     assert code == 0 and "no template reads 'user.foo'" in err
 
 
 @pytest.mark.parametrize("command", [["preview"], ["explain"], ["diff", "--set", "user.foo=other"]])
-def test_every_command_renders_a_running_instance_as_the_host_of_its_daemon(incus, run, command):  # noqa: F811
+def test_every_command_predicts_the_host_of_the_daemon(incus, run, command):  # noqa: F811
     _code, out, err = run(command[0], "incus:c1", *command[1:], "--json")
     assert "note: predicting incus-debian" in err
     assert set(re.findall(r'"host": "(.*?)"', out)) == {"incus-debian"}
 
 
-def test_a_running_instance_is_compared_with_every_host_except_the_host_of_its_daemon(incus, run):  # noqa: F811
+def test_an_instance_cannot_be_compared_with_its_own_host(incus, run):  # noqa: F811
     code, _out, err = run("diff", "incus:c1", "--against-host", "incus-debian")
     assert code == 2 and "both sides use the host incus-debian" in err
     assert run("diff", "incus:c1", "--against-host", "incus")[0] == 0
@@ -279,7 +275,7 @@ def test_all_instances_of_a_daemon_share_one_limit_on_processor_time(incus, run,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [("diff", "incus:"), ("diff", "incus:c1"), ("preview", "incus:c1")])
-def test_a_command_that_reads_a_long_list_of_profiles_stops_at_the_memory_limit(incus, tmp_path, words):  # noqa: F811
+def test_the_memory_limit_stops_a_command_with_too_many_profiles(incus, tmp_path, words):  # noqa: F811
     empty = "{}," * 330_000
     profiles = ",".join(f'{{"name":"p{n}","config":{{"k":[{empty}{{}}]}}}}' for n in range(60))
     for query in ("recursion=1", "project=default&recursion=1"):
@@ -291,15 +287,13 @@ def test_a_command_that_reads_a_long_list_of_profiles_stops_at_the_memory_limit(
     assert peak < 500
 
 
-def test_the_result_of_a_diff_does_not_depend_on_whether_instances_are_read_in_advance(
-    several, run, monkeypatch
-):
+def test_reading_instances_in_advance_does_not_change_the_diff(several, run, monkeypatch):
     ahead = run("diff", "incus:")
     monkeypatch.setattr(judge_many, "_MOST", 100)
     assert run("diff", "incus:") == ahead
 
 
-def test_reading_in_advance_ends_when_the_daemon_no_longer_answers(incus):  # noqa: F811
+def test_templater_stops_reading_in_advance_if_the_daemon_no_longer_answers(incus):  # noqa: F811
     daemon = open_daemon(parse_address("incus:c1"))
     live = open_instance(daemon)
     live.image.read_templates({name for _, name in live.image.rules() if name})
@@ -327,9 +321,7 @@ def test_a_daemon_answer_with_too_many_header_bytes_is_refused(incus, run):  # n
         (False, (5, []), 5),
     ],
 )
-def test_the_exit_code_and_the_summary_of_an_instance_table_depend_on_its_changes_and_errors(
-    exit_code, found, code, monkeypatch, capsys
-):
+def test_exit_code_and_summary_depend_on_changes_and_errors(exit_code, found, code, monkeypatch, capsys):
     monkeypatch.setattr(verdict_output, "short", lambda found: "nothing")
     address = Address("incus", "r", "web1", "p")
     table = live_diff.Table([address], as_json=False, exit_code=exit_code)
@@ -362,7 +354,7 @@ class Ended(Exception):
     pass
 
 
-def test_a_watch_of_an_instance_connects_again_when_its_event_stream_ends(monkeypatch, capsys):
+def test_a_watch_connects_again_when_its_event_stream_ends(monkeypatch, capsys):
     address, log = Address("incus", "r", "web1", "p"), []
 
     def daemon(name):
@@ -401,7 +393,7 @@ def test_a_watch_of_an_instance_connects_again_when_its_event_stream_ends(monkey
     assert capsys.readouterr().err == "no answer\n"
 
 
-def test_a_watch_of_an_instance_shows_the_diff_only_once_for_a_burst_of_events(monkeypatch, capsys):
+def test_a_burst_of_events_causes_one_diff_in_watch(monkeypatch, capsys):
     address = Address("incus", "r", "web1", "p")
     bursts = iter([["other"], ["a", "b"], ["a"], [], ["c"], []])
     waits, looks, cleared = [], [], []
@@ -440,9 +432,7 @@ def test_a_watch_of_an_instance_shows_the_diff_only_once_for_a_burst_of_events(m
         assert capsys.readouterr().err == "changed: a of p, b of p\nchanged: c of q\n"
 
 
-def test_a_watch_of_an_instance_ends_if_the_first_diff_fails_and_continues_if_a_later_diff_fails(
-    monkeypatch, capsys
-):
+def test_a_watch_ends_only_if_its_first_diff_fails(monkeypatch, capsys):
     def fail(request):
         raise InputError("bad", hint="better")
 

@@ -78,7 +78,7 @@ def test_the_man_page_of_a_group_lists_its_commands(written):
     assert headings[:4] == ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS"] and "COMMANDS" in headings
 
 
-def test_a_help_text_cannot_become_a_troff_command_on_a_man_page():
+def test_a_help_text_cannot_become_a_troff_command():
     assert manual.filled(r"'a' \n .b") == [r"\(aqa\(aq \en .b"]
     assert manual.literal("\\-'^~`\"…") == r"\e\-\(aq\(ha\(ti\(ga\(dq\[u2026]"
     assert manual.filled(".so /etc/passwd") == [r"\&.so /etc/passwd"]
@@ -136,7 +136,7 @@ def test_the_man_program_finds_the_name_line_of_each_page(written, tmp_path):
         assert done.stdout.startswith(f'{path}: "{name} - ')
 
 
-def test_an_option_is_bold_and_its_value_is_italic_on_a_man_page():
+def test_man_pages_have_bold_options_and_italic_values():
     words = {
         "--as,": r"\fB\-\-as\fR,",
         "-h": r"\fB\-h\fR",

@@ -96,14 +96,14 @@ def write(path, text):
     return path
 
 
-def test_a_preview_of_an_image_shows_the_first_start_of_a_new_instance(run, image):
+def test_a_preview_of_an_image_predicts_the_first_start(run, image):
     data, _, err = plan(run, image)
     assert data["triggers"] == ["create", "start"]
     assert "note: assuming a new container 'c1' (see -i and --name)" in err
     assert "note: triggers create,start: the first start of a new instance (see -t)" in err
 
 
-def test_the_pending_trigger_in_an_instance_description_runs_before_the_start_trigger(run, image, tmp_path):
+def test_a_described_pending_trigger_precedes_the_start_trigger(run, image, tmp_path):
     data, _, err = plan(run, image, "-i", write(tmp_path / "web1.yaml", PENDING_COPY))
     assert data["triggers"] == ["copy", "start"]
     assert "note: triggers copy,start: 'copy' is pending in the description (see -t)" in err
@@ -120,9 +120,7 @@ def test_the_pending_trigger_in_an_instance_description_runs_before_the_start_tr
         "name: web1\nconfig: {volatile.base_image: x}\n",
     ],
 )
-def test_a_note_for_an_existing_instance_suggests_to_set_the_trigger_option_to_next(
-    text, run, image, tmp_path
-):
+def test_a_note_for_an_existing_instance_suggests_the_next_trigger_value(text, run, image, tmp_path):
     description = write(tmp_path / "web1.yaml", text)
     data, _, err = plan(run, image, "-i", description)
     assert data["triggers"] == ["create", "start"]
@@ -132,7 +130,7 @@ def test_a_note_for_an_existing_instance_suggests_to_set_the_trigger_option_to_n
     assert "note: triggers start: the next start, with no trigger pending (see -t)" in err
 
 
-def test_the_plan_of_an_instance_directory_begins_with_the_recorded_pending_trigger(run, image):
+def test_a_plan_begins_with_the_recorded_pending_trigger(run, image):
     (image / "instance.yaml").write_text("name: web1\n")
     (image / ".templater").mkdir(mode=0o700)
     for pending, triggers in (("copy", ["copy", "start"]), ("", ["start"])):
@@ -153,7 +151,7 @@ def test_the_diff_of_an_existing_instance_shows_its_next_start(run, image, tmp_p
     assert "+++ b/etc/created" in out
 
 
-def test_the_diff_of_a_list_shows_the_next_start_of_each_existing_instance(run, image, tmp_path):
+def test_a_diff_predicts_the_start_of_each_listed_instance(run, image, tmp_path):
     config = {"volatile.uuid": "36e685d9-9391-470b-bade-7f1555aab98c"}
     instances = [
         {"name": "web1", "config": config},
@@ -184,7 +182,7 @@ def test_an_explicit_trigger_option_causes_no_note_about_triggers(run, image):
     assert "note:" not in err
 
 
-def test_the_trigger_option_with_the_value_all_shows_each_trigger_separately(run, image):
+def test_a_preview_or_diff_for_all_triggers_shows_each_trigger_separately(run, image):
     code, out, err = run("preview", image, "-t", "all")
     assert code == 0
     for path, trigger in (("created", "create"), ("copied", "copy"), ("started", "start")):
@@ -200,13 +198,13 @@ def test_the_trigger_option_with_the_value_all_shows_each_trigger_separately(run
     assert run("preview", image, "-t", "all", "-o", "tree")[0] == 2
 
 
-def test_a_note_for_a_trigger_without_rules_suggests_the_triggers_with_rules(run, image):
+def test_a_trigger_without_rules_causes_a_note_about_others(run, image):
     code, _, err = run("preview", image, "-t", "rename")
     assert code == 0
     assert "note: no rule runs on rename; the rules run on: create, copy, start (see -t)" in err
 
 
-def test_the_plan_for_an_image_directory_compares_with_its_own_root_filesystem(run, image):
+def test_a_plan_reads_the_rootfs_in_an_image_directory(run, image):
     _, actions, err = plan(run, image)
     assert actions == {"/etc/created": "create", "/etc/started": "create", "/etc/shipped": "skip"}
     assert "create_only" not in err
@@ -218,7 +216,7 @@ def test_the_plan_for_an_image_directory_compares_with_its_own_root_filesystem(r
     )
 
 
-def test_a_plan_compares_files_with_the_root_filesystem_of_an_archive_only_on_request(run, archive):
+def test_a_plan_ignores_an_archives_root_filesystem_by_default(run, archive):
     _, actions, err = plan(run, archive)
     assert set(actions.values()) == {"write"}
     assert (
@@ -230,9 +228,7 @@ def test_a_plan_compares_files_with_the_root_filesystem_of_an_archive_only_on_re
     assert "create_only" not in err
 
 
-def test_the_rootfs_option_with_the_value_image_is_an_error_for_an_image_without_a_root_filesystem(
-    run, image, tmp_path
-):
+def test_requesting_a_missing_root_filesystem_is_an_error(run, image, tmp_path):
     shutil.rmtree(image / "rootfs")
     assert run("preview", image, "--rootfs", "image") == (
         2, "", f"note: assuming a new container 'c1' (see -i and --name)\n"
@@ -255,7 +251,7 @@ def test_the_rootfs_option_with_the_value_image_is_an_error_for_an_image_without
 
 
 @as_root
-def test_a_rule_may_set_any_owner_even_if_an_ordinary_user_owns_the_rootfs_of_the_image_directory(run, image):
+def test_a_rule_may_set_owners_in_a_users_rootfs(run, image):
     """Packing the directory gives every file the owner of its rule."""
     (image / "metadata.yaml").write_text(METADATA.replace("when: [create],", "when: [create], uid: 100,", 1))
     shutil.chown(image / "rootfs", 1000, 1000)
@@ -271,7 +267,7 @@ def test_a_hostile_root_filesystem_in_an_image_is_refused(run, image):
     assert "'rootfs' is a symlink, not a directory" in err
 
 
-def test_diff_shows_rules_that_the_host_refuses(run, image):
+def test_diff_shows_a_rule_even_if_the_host_refuses_it(run, image):
     """preview and diff exit with 5 if the host would fail and templater would not."""
     (image / "rootfs/etc/started").symlink_to("/srv/started")
     (image / "rootfs/srv").mkdir()
@@ -283,7 +279,7 @@ def test_diff_shows_rules_that_the_host_refuses(run, image):
     assert run("diff", image, image / "rootfs", "-t", "start", "--as", "none")[0] == 0
 
 
-def test_each_report_names_the_known_differences_between_the_host_and_templater(run, image):
+def test_each_report_mentions_the_known_differences_between_the_host_and_templater(run, image):
     """Each report uses the names in the table of differences."""
     (image / "rootfs/etc/started").symlink_to("/srv/started")
     (image / "rootfs/srv").mkdir()
@@ -311,7 +307,7 @@ def test_notes_about_assumptions_are_printed_on_stderr(run):
     assert "note:" not in out
 
 
-def test_the_as_option_with_the_value_all_shows_a_table_of_files_and_hosts(run, image):
+def test_a_preview_for_all_hosts_is_a_table(run, image):
     code, out, err = run("preview", image, "--as", "all", "-t", "create")
     assert code == 0, err
     assert "/etc/created" in out
@@ -353,9 +349,7 @@ CREATE_ONLY = "create_only rules skip these files if they exist: /etc/shipped"
 
 @pytest.mark.slow
 @FORMS
-def test_every_output_of_preview_has_one_note_that_the_file_of_a_create_only_rule_may_exist(
-    run, archive, image, form, tmp_path
-):
+def test_a_preview_mentions_the_create_only_key_exactly_once(run, archive, image, form, tmp_path):
     code, _, err = run("preview", archive, *form)
     assert code == 0, err
     assert err.count(f"note: {CREATE_ONLY} (--rootfs image shows which files exist)\n") == 1
@@ -367,20 +361,20 @@ def test_every_output_of_preview_has_one_note_that_the_file_of_a_create_only_rul
         assert "create_only" not in run("preview", *words, *form)[2]
 
 
-def test_a_list_of_virtual_machines_needs_no_note_about_create_only_rules(run, archive, tmp_path):
+def test_virtual_machines_cause_no_note_about_create_only_keys(run, archive, tmp_path):
     file = write(tmp_path / "vms.json", '[{"name": "v1", "type": "virtual-machine"}]')
     assert "create_only" not in run("preview", archive, "--instances", file)[2]
 
 
 @FORMS
-def test_preview_prints_the_note_that_no_rule_runs_exactly_once_with_each_output_option(run, image, form):
+def test_each_output_of_preview_says_exactly_once_that_no_rule_runs(run, image, form):
     code, _, err = run("preview", image, "-t", "rename", *form)
     assert code == 0, err
     assert err.count("no rule runs on rename; the rules run on: create, copy, start (see -t)\n") == 1
     assert "no rule runs" not in run("preview", image, "-t", "start", *form)[2]
 
 
-def test_the_note_that_no_rule_runs_counts_the_instances_of_a_list(run, image, listed, tmp_path):
+def test_a_note_tells_how_many_instances_have_no_rule(run, image, listed, tmp_path):
     said = "note: no rule runs on rename; the rules run on: create, copy, start (see -t)\n"
     assert f"4 x (first: c1): {said}" in run("preview", image, "--instances", listed, "-t", "rename")[2]
     (tmp_path / "c2/rootfs").mkdir(parents=True)
@@ -389,7 +383,7 @@ def test_the_note_that_no_rule_runs_counts_the_instances_of_a_list(run, image, l
     assert f"1 x (first: c2): {said}" in err, "the other instances have no plan"
 
 
-def test_the_note_that_no_rule_runs_names_each_trigger_that_was_shown(run, image):
+def test_the_note_about_unused_rules_mentions_each_shown_trigger(run, image):
     (image / "metadata.yaml").write_text("templates: {/etc/a: {when: [boot], template: t.tpl}}\n")
     err = run("preview", image, "-t", "all")[2]
     assert "no rule runs on create,copy,start,rename; the rules run on: none (see -t)\n" in err
@@ -405,14 +399,14 @@ def test_every_output_of_preview_warns_once_of_each_unknown_variable(run, image,
 
 
 @FORMS
-def test_every_output_of_preview_shows_each_mistake_in_the_metadata_only_once(run, image, form):
+def test_every_output_contains_each_metadata_mistake_only_once(run, image, form):
     (image / "metadata.yaml").write_text(METADATA + "nosuch: 1\n")
     code, _, err = run("preview", image, *form)
     assert code == 0, err
     assert err.count("'nosuch'") == 1
 
 
-def test_simulate_has_a_note_that_the_file_of_a_create_only_rule_may_exist(run, archive, image, tmp_path):
+def test_a_simulation_mentions_the_create_only_key(run, archive, image, tmp_path):
     code, out, err = run("simulate", archive, "create", "start", "restart")
     assert code == 0, err
     assert f"note: {CREATE_ONLY} (--rootfs image shows which files exist)\n" in err
@@ -430,7 +424,7 @@ def test_simulate_has_a_note_that_the_file_of_a_create_only_rule_may_exist(run, 
     assert f"note: {CREATE_ONLY} (--rootfs shows which files exist)\n" in err
 
 
-def test_simulate_has_no_note_about_create_only_rules_if_it_knows_which_files_exist(run, archive, image):
+def test_a_simulation_with_known_files_never_mentions_create_only(run, archive, image):
     for words in ([archive, "--rootfs", "image"], [image]):
         code, out, err = run("simulate", *words, "create", "start")
         assert (code, "create_only" in err) == (0, False), err
@@ -440,7 +434,7 @@ def test_simulate_has_no_note_about_create_only_rules_if_it_knows_which_files_ex
     assert "create_only" not in run("simulate", archive, "start", "--vm")[2]
 
 
-def test_simulate_prints_a_note_if_it_does_not_know_the_files_of_an_image_for_a_rebuild(run, archive, image):
+def test_unknown_files_of_a_rebuild_image_cause_a_note(run, archive, image):
     steps = ("create", "start", "stop")
     err = run("simulate", image, *steps, f"rebuild={archive}", "start")[2]
     advice = "if IMAGE in rebuild=IMAGE is a directory with a rootfs, templater knows which files exist"
@@ -458,7 +452,7 @@ def test_an_unknown_command_gets_a_suggestion(run, word, command):
 
 
 @pytest.mark.slow
-def test_apply_keeps_a_file_that_was_changed_by_hand_and_fails_with_exit_code_1(run, image, tmp_path):
+def test_the_keep_modified_option_keeps_a_changed_file(run, image, tmp_path):
     (tmp_path / "root/etc").mkdir(parents=True)
     words = (image, tmp_path / "root", "-t", "create", "--state", tmp_path)
     assert run("apply", *words)[0] == 0
@@ -473,7 +467,7 @@ def test_apply_keeps_a_file_that_was_changed_by_hand_and_fails_with_exit_code_1(
 
 
 @pytest.mark.slow
-def test_status_compares_the_files_with_the_record_and_with_the_next_start(run, image, tmp_path):
+def test_the_status_command_compares_files_with_their_record(run, image, tmp_path):
     (tmp_path / "root/etc").mkdir(parents=True)
     status = ("status", image, "--rootfs", tmp_path / "root", "--state", tmp_path, "-t", "create")
     assert run(*status, "--exit-code")[0] == 1
@@ -498,9 +492,7 @@ def test_status_compares_the_files_with_the_record_and_with_the_next_start(run, 
     assert file["recorded"]["mode"] == "0644" and file["template_changed"] is False
 
 
-def test_apply_uses_the_record_of_an_instance_whose_root_filesystem_is_in_another_directory(
-    run, image, tmp_path
-):
+def test_apply_finds_the_instance_record_for_a_separate_rootfs(run, image, tmp_path):
     """A machine of nspawn is an example.
 
     `apply` did not use its record, so the next start called the written files "changed by hand".
@@ -530,7 +522,7 @@ def test_apply_uses_the_record_of_an_instance_whose_root_filesystem_is_in_anothe
         assert said in run("status", image, "--rootfs", tmp_path / root)[2]
 
 
-def test_apply_ignores_the_record_of_an_instance_that_has_another_root_filesystem(run, image, tmp_path):
+def test_the_apply_command_ignores_the_record_for_another_root_filesystem(run, image, tmp_path):
     state = image / ".templater"
     state.mkdir(mode=0o700)
     (state / "state").write_text("name=web1\n")
@@ -564,7 +556,7 @@ RANGES = "lxc.rootfs.path = dir:ROOTFS\n" + IDS.format("u") + IDS.format("g")
         ("not of LXC\n", 0o640, "", 101000),
     ],
 )  # fmt: skip
-def test_apply_uses_the_id_map_of_a_container_of_lxc(run, image, tmp_path, config, mode, note, uid):
+def test_the_apply_command_uses_the_id_map_of_an_lxc_container(run, image, tmp_path, config, mode, note, uid):
     """An id map can give files to any user of the host. So a ``config`` in an unpacked image is ignored."""
     (image / "metadata.yaml").write_text(
         "templates:\n  /created: {when: [create], template: t.tpl, uid: 1000, gid: 1000}\n"
@@ -586,7 +578,7 @@ def test_apply_uses_the_id_map_of_a_container_of_lxc(run, image, tmp_path, confi
 
 
 @as_root
-def test_if_apply_cannot_restore_a_mounted_file_the_error_names_a_file_with_the_old_content(
+def test_the_error_about_an_unrestored_mounted_file_mentions_a_saved_copy(
     run, image, tmp_path, mounts, monkeypatch
 ):
     """The state directory had the record of the files, but the old content was only in memory."""
@@ -609,7 +601,7 @@ def test_if_apply_cannot_restore_a_mounted_file_the_error_names_a_file_with_the_
     assert (tmp_path / "volume").read_text() != "the old content\n"
 
 
-def test_apply_removes_the_leftovers_of_a_killed_hook_with_the_same_state_directory(run, image, tmp_path):
+def test_the_apply_command_removes_leftovers_of_a_killed_hook(run, image, tmp_path):
     (tmp_path / "root/etc").mkdir(parents=True)
     (tmp_path / ".templater").mkdir(mode=0o700)
     (tmp_path / ".templater/journal").write_text("0123456789ab-1\0/etc")

@@ -69,7 +69,7 @@ def test_a_link_in_place_of_an_instance_description_is_not_followed(directory):
 
 
 @pytest.mark.parametrize("kind", ["container", "virtual-machine"])
-def test_a_note_says_which_instance_is_assumed_if_none_is_given(kind, tmp_path):
+def test_a_note_describes_the_assumed_instance_if_none_is_given(kind, tmp_path):
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1700000000\n")
     image = open_source(tmp_path)
     assert described(type=kind).read(image).notes == (f"assuming a new {kind} 'c1' (see -i and --name)",)
@@ -98,12 +98,12 @@ def test_several_device_options_are_merged():
     assert device_overrides(texts) == (expected, ())
 
 
-def test_a_device_value_with_commas_extends_to_the_end_of_the_option():
+def test_a_device_value_may_contain_commas():
     text = "eth0,ipv4.routes=10.0.0.0/24,10.0.1.0/24"
     assert device_overrides((text,)) == ({"eth0": {"ipv4.routes": "10.0.0.0/24,10.0.1.0/24"}}, ())
 
 
-def test_a_device_value_that_looks_like_a_second_key_causes_a_note():
+def test_a_note_mentions_a_second_key_inside_a_device_value():
     devices, (note,) = device_overrides(("eth0,type=nic,ipv4.address=10.0.0.5",))
     assert devices == {"eth0": {"type": "nic,ipv4.address=10.0.0.5"}}
     assert "to set 'ipv4.address' too, add -d eth0,ipv4.address=" in note
@@ -134,7 +134,7 @@ def test_a_special_trigger_value_cannot_be_combined_with_other_triggers(values):
         split_triggers(values, ("all", "next"))
 
 
-def test_without_trigger_options_the_list_of_triggers_is_empty():
+def test_the_list_of_triggers_is_empty_without_trigger_options():
     assert split_triggers(()) == ()
 
 
@@ -146,7 +146,7 @@ def test_an_empty_trigger_gives_a_usage_error_in_every_command(command, capsys):
     assert "unknown trigger ''" in capsys.readouterr().err
 
 
-def test_the_files_that_describe_an_instance_are_watched():
+def test_the_description_files_of_an_instance_are_watched():
     files = described(file="fleet.json#web", profiles=("p.yaml",), config=("a=@data", "b=c")).files
     assert files == ("fleet.json", "p.yaml", "data")
 

@@ -73,9 +73,7 @@ def test_output_to_a_pipe_has_the_exact_bytes_of_the_file(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["check", "audit"])
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
-def test_findings_are_written_in_utf8_whatever_the_encoding_of_standard_output_is(
-    command, encoding, tmp_path
-):
+def test_findings_are_written_in_utf8_despite_another_output_encoding(command, encoding, tmp_path):
     image = Path(an_image(tmp_path, "{{ x😀 }}\n".encode()))
     (image / "templates/t.tpl").rename(image / "templates/😀.tpl")
     metadata = image / "metadata.yaml"
@@ -140,7 +138,7 @@ def test_plain_text_has_the_default_colour_of_the_terminal(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["a.yaml", "a.json", "a.toml", "a.nix", "a.sh", "a.conf", "a.xml", "a.py"])
-def test_syntax_colours_do_not_change_the_text_and_are_readable_on_every_background(path):
+def test_syntax_colours_do_not_change_the_text(path):
     text = '\n\n# x\n[a]\nb: "c"\n\td = 1  \n<e f="g">@~$\n\n\nlast'
     shown = output.Highlighter().coloured(text, path)
     assert COLOUR.sub(b"", shown.encode()).decode() == text
@@ -178,7 +176,7 @@ def test_slow_syntax_highlighting_stops_at_the_time_limit(path, text, monkeypatc
 
 
 @pytest.mark.parametrize(("line", "count"), [("a: 1\n", 3276), ("a: " + "b" * 997 + "\n", 1)])
-def test_a_long_text_and_a_text_with_a_long_line_are_not_highlighted(line, count, monkeypatch):
+def test_long_texts_and_long_lines_are_not_highlighted(line, count, monkeypatch):
     monkeypatch.setattr(output, "COLOUR_SECONDS", 5)
     text = line * count
     assert COLOUR.search(output.Highlighter().coloured(text, "a.yaml").encode())
@@ -221,7 +219,7 @@ def test_json_output_escapes_control_characters_of_terminals(capsysbinary):
     assert written == '{\n  "a": "é\\u202e\\u009b\\u2028\\n'.encode() + b"\xff" + '😀"\n}\n'.encode()
 
 
-def test_a_system_error_about_a_file_names_the_file(tmp_path):
+def test_a_system_error_about_a_file_begins_with_the_path(tmp_path):
     with pytest.raises(OSError) as named:
         os.listdir(tmp_path / "missing")
     assert system_error(named.value) == f"{tmp_path}/missing: no such file or directory"

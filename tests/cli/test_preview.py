@@ -10,7 +10,7 @@ from templater.model.plan import CREATE, SKIP, Change
 from templater.reporting.plan_text import Block, heading
 
 
-def test_a_styled_preview_shows_contents_only_for_rules_that_write_a_file():
+def test_a_styled_preview_shows_contents_only_for_written_files():
     skipped, created, empty = (
         Change(Rule(path, "a.tpl", ("start",)), "start", path, action)
         for path, action in (("/a", SKIP), ("/b", CREATE), ("/c", CREATE))
@@ -27,7 +27,7 @@ def test_a_styled_preview_shows_contents_only_for_rules_that_write_a_file():
     assert "/c" in third and "(empty)" in third
 
 
-def test_preview_with_the_html_option_prints_the_result_of_each_host_to_standard_error(run, tmp_path):
+def test_the_html_option_writes_host_results_to_standard_error(run, tmp_path):
     (tmp_path / "metadata.yaml").write_text(
         "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /a: {when: [create], when: [start], template: t}\n"
     )

@@ -134,9 +134,7 @@ def test_a_report_is_the_same_with_and_without_a_sandboxed_child(tmp_path, capfd
 
 
 @pytest.mark.slow
-def test_a_sandboxed_audit_in_a_new_process_imports_no_module_after_the_sandbox_starts(
-    tmp_path, capfd, monkeypatch
-):
+def test_no_module_is_imported_after_the_sandbox_begins(tmp_path, capfd, monkeypatch):
     """The other tests run in one process, where some test has imported every module."""
     groups = [paths for paths in archives(tmp_path) if Path(paths[-1]).name in NEED_MODULES]
     assert len(groups) == len(NEED_MODULES)
@@ -163,7 +161,7 @@ def test_a_sandboxed_audit_in_a_new_process_imports_no_module_after_the_sandbox_
     ],
 )
 @pytest.mark.slow
-def test_a_limit_on_the_command_line_applies_to_the_sandboxed_child(limit, work, words, path):
+def test_a_limit_from_the_command_line_applies_to_the_sandboxed_child(limit, work, words, path):
     with pytest.raises(LimitError) as caught:
         read_image(lambda opened: work(), (path,), parse([limit], (COMMAND,)))
     assert words in str(caught.value)
@@ -218,7 +216,7 @@ def test_the_time_limit_of_the_command_ends_the_child(path, monkeypatch, capfd):
     assert not list_children() - before
 
 
-def test_an_error_from_the_child_keeps_its_class_and_position_and_notes_and_hint(path):
+def test_an_error_from_the_child_keeps_class_and_hint(path):
     def work(opened):
         raise RefusedError("no", None, "a hint", ("a note",))
 
@@ -227,7 +225,7 @@ def test_an_error_from_the_child_keeps_its_class_and_position_and_notes_and_hint
     assert caught.value.explain() == "no\na note\nhint: a hint"
 
 
-def test_an_answer_of_the_child_that_is_not_json_is_an_error(path):
+def test_an_answer_of_the_child_without_valid_json_is_an_error(path):
     with pytest.raises(ChildFailure):
         read_image(lambda opened: object(), (path,), Given())
 
@@ -262,7 +260,7 @@ def prepared(packages, *, first="", names="sys.modules"):
 
 
 @pytest.mark.slow
-def test_every_module_that_an_image_reader_imports_late_is_loaded_before_the_sandbox_starts():
+def test_late_imports_of_image_readers_happen_before_the_sandbox_starts():
     wanted = {name for package in PACKAGES for name in late_imports(package)}
     wanted.remove("jsonschema.validators")  # only the helper of validators imports it, outside of the sandbox
     assert len(wanted) > 10
@@ -284,7 +282,7 @@ def all_imports_from(*modules):
 
 
 @pytest.mark.slow
-def test_every_module_that_an_audit_can_import_is_loaded_before_the_sandbox_starts():
+def test_all_possible_imports_of_an_audit_happen_before_the_sandbox_starts():
     checks = [name for name in test_architecture.MODULES if name.startswith("checks.security")]
     wanted = {f"templater.{name}" for name in all_imports_from("checks.audit_report", *checks) if name}
     assert {

@@ -40,7 +40,7 @@ def test_a_listen_address_consists_of_an_optional_host_and_a_port(text, found):
         ("https://a/b?c", None), ("xhttps://a", None), ("https://a b", None), ("https://", None),
     ],
 )  # fmt: skip
-def test_a_public_url_that_clients_would_not_accept_is_refused(text, found):
+def test_a_public_url_invalid_for_clients_is_refused(text, found):
     if found is not None:
         assert serve.public_url(text) == found
         return
@@ -50,7 +50,7 @@ def test_a_public_url_that_clients_would_not_accept_is_refused(text, found):
     assert caught.value.hint == "for example: --url https://images.example.com"
 
 
-def test_reopening_a_renamed_access_log_writes_to_a_new_file_with_the_old_name(tmp_path, capsys):
+def test_reopening_a_renamed_access_log_creates_a_new_file(tmp_path, capsys):
     path = tmp_path / "log"
     log = serve.AccessLog(str(path))
     log.write("one \udcff")
@@ -74,14 +74,14 @@ def test_creating_an_access_log_fails_if_its_file_cannot_be_opened(tmp_path):
     assert caught.value.message.startswith(f"can't write '{tmp_path}/none/log': ")
 
 
-def test_an_access_log_with_the_name_dash_is_written_to_standard_output(capsys):
+def test_an_access_log_named_dash_goes_to_standard_output(capsys):
     log = serve.AccessLog("-")
     log.open()
     log.write("a line")
     assert capsys.readouterr().out == "a line\n"
 
 
-def test_reloading_the_certificate_prints_a_note_about_the_success_or_the_error(capsys):
+def test_reloading_the_certificate_prints_its_success_or_error(capsys):
     asked = []
     certificates = SimpleNamespace(load=lambda *words: asked.append(words))
     serve.reload(certificates, "context", ("a", "b"))
@@ -124,7 +124,7 @@ def stored(monkeypatch):
     return store
 
 
-def test_a_store_refresh_replaces_each_image_for_which_the_server_has_a_newer_version(stored, capsys):
+def test_the_refresh_command_replaces_an_outdated_image(stored, capsys):
     assert main(["store", "refresh"]) == 2
     assert stored.asked == [("images:current", True), ("images:old", True), ("images:failing", True)]
     assert stored.replaced == [("images:old", "hashes")]
@@ -147,7 +147,7 @@ def test_the_refresh_command_reports_the_result_for_one_named_image(name, code, 
     assert capsys.readouterr().err == f"{name}: {said}\n"
 
 
-def test_refreshing_an_image_fails_if_it_takes_longer_than_its_share_of_the_time_limit(monkeypatch):
+def test_an_image_refresh_fails_after_its_share_of_the_time_limit(monkeypatch):
     now, shown = [10.0], []
     monkeypatch.setattr(refresh, "monotonic", lambda: now[0])
     show = refresh._in_time(5.0, lambda *words: shown.append(words))
@@ -172,9 +172,7 @@ def described(name, sha256="a", kind="container", version="v1"):
 
 
 @pytest.mark.parametrize(("limits", "first"), [({}, 6), ({"total": 9, "steps": 5}, 9)])
-def test_reindex_prints_equal_tables_once_and_limits_the_time_for_all_tables_together(
-    limits, first, monkeypatch, capsys
-):
+def test_the_reindex_command_combines_equal_tables(limits, first, monkeypatch, capsys):
     given, asked, now = Given(), [], [100.0]
     given.rendering = limits
 
@@ -239,9 +237,7 @@ def test_an_image_without_templates_or_without_valid_metadata_has_no_table(
 
 
 @pytest.mark.slow
-def test_the_time_limit_for_the_tables_of_reindex_includes_the_processor_time_for_reading_the_images(
-    monkeypatch, capsys
-):
+def test_the_time_limit_of_reindex_includes_reading_images(monkeypatch, capsys):
     """A server could make the command decompress for minutes, because only rendering had a limit."""
 
     @contextmanager

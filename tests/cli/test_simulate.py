@@ -14,19 +14,19 @@ EXAMPLES = [line.split() for line in HELP.splitlines() if line.startswith("  tem
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=" ".join)
-def test_the_examples_in_the_help_of_simulate_succeed(example, tmp_path, monkeypatch):
+def test_the_examples_in_the_help_of_the_simulate_command_succeed(example, tmp_path, monkeypatch):
     shutil.copytree(SAMPLES / "alpine", tmp_path / "image", symlinks=True)
     monkeypatch.chdir(tmp_path)
     assert main(example[1:]) == 0
 
 
-def test_a_simulation_step_without_an_instance_name_applies_to_the_first_instance(capsys):
+def test_a_step_without_name_applies_to_the_first_instance(capsys):
     steps = ["start", "copy=c2", "c2:start", "stop", "rename=c9", "start"]
     assert main(["simulate", str(SAMPLES / "alpine"), *steps]) == 0
     assert "rename=c9\n  c9: rename:" in capsys.readouterr().out
 
 
-def test_the_diff_option_prints_a_patch_below_the_summary_of_each_step(tmp_path, capsys):
+def test_the_diff_option_prints_a_patch_below_each_step(tmp_path, capsys):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/t").write_text("{{ instance.name }}\n")
     (tmp_path / "metadata.yaml").write_text(
@@ -69,7 +69,7 @@ def simulated(run, *words):
     return [(triggers, (contents or [None])[-1]) for triggers, contents in found if triggers]
 
 
-def test_a_step_on_the_command_line_sets_a_key_to_the_content_of_a_file(image, run):
+def test_a_step_can_read_a_value_from_a_file(image, run):
     Path("value").write_text("from the file")
     steps = ("create", "c:user.a=@value", "start", "c:user.a=text", "restart")
     assert simulated(run, image, *steps) == [
@@ -103,9 +103,7 @@ def test_steps_on_the_command_line_add_and_remove_profiles_and_devices(image, ru
         (None, ["create", "start"]),
     ],
 )
-def test_a_simulation_of_an_instance_directory_uses_its_description_and_its_pending_trigger(
-    state, triggers, image, run
-):
+def test_a_simulation_of_an_instance_directory_reads_its_description(state, triggers, image, run):
     shutil.copytree(image, "web9")
     Path("web9/instance.yaml").write_text("name: web9\nconfig: {user.a: described}\n")
     if state is not None:

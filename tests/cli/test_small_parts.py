@@ -32,7 +32,7 @@ from tests.rootfs_builders import as_root
         ((), True, "special privileges xattrs"),
     ],
 )
-def test_unpack_keeps_devices_and_privileges_and_attributes_only_if_its_options_allow_them(
+def test_devices_and_privileges_are_unpacked_only_on_request(
     root, keep, trusted, allowed, monkeypatch, capsys
 ):
     monkeypatch.setattr(unpack.os, "geteuid", lambda: 0 if root else 1000)
@@ -52,13 +52,13 @@ def test_unpack_keeps_devices_and_privileges_and_attributes_only_if_its_options_
         ("broken", [SimpleNamespace(trigger="start", path="/a", error=None)], []),
     ],
 )
-def test_diff_reports_the_error_of_the_start_only_if_no_rule_runs(error, changes, lines, monkeypatch):
+def test_a_diff_contains_the_start_error_without_active_rules(error, changes, lines, monkeypatch):
     monkeypatch.setattr("templater.reporting.plan_text.differences", lambda plan, change: ())
     plan = SimpleNamespace(changes=changes, agent=(), host_error=error, host=SimpleNamespace(name="incus"))
     assert list(diff.complaints(plan)) == lines
 
 
-def test_every_step_of_simulate_except_the_first_has_an_empty_line_above_it(monkeypatch):
+def test_an_empty_line_precedes_every_simulation_step_except_the_first(monkeypatch):
     shown = []
     monkeypatch.setattr(
         simulate,
@@ -69,7 +69,7 @@ def test_every_step_of_simulate_except_the_first_has_an_empty_line_above_it(monk
     assert shown == [("one", True), ("two", False), ("three", False)]
 
 
-def test_watch_names_each_missing_file_for_which_it_waits(tmp_path, monkeypatch, capsys):
+def test_watch_says_that_it_waits_for_each_missing_file(tmp_path, monkeypatch, capsys):
     def interrupt(self):
         raise KeyboardInterrupt
 
@@ -85,9 +85,7 @@ def test_watch_names_each_missing_file_for_which_it_waits(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(("triggers", "count"), [("all", 4), ("create,start", 1)])
-def test_a_diff_that_shows_each_trigger_separately_has_a_heading_for_each_trigger(
-    triggers, count, tmp_path, capsys
-):
+def test_diff_with_separate_triggers_has_a_heading_for_each_trigger(triggers, count, tmp_path, capsys):
     (tmp_path / "image/templates").mkdir(parents=True)
     (tmp_path / "image/templates/t").write_text("x\n")
     (tmp_path / "image/metadata.yaml").write_text('templates: {"/a": {when: [start], template: t}}')
@@ -154,7 +152,7 @@ def edited(source="images:a", **values):
     return edit.edited(replace(STORED, source=source), TEXT.format(**given))
 
 
-def test_an_edit_of_a_stored_image_changes_flags_and_expiry_and_properties():
+def test_a_stored_images_properties_and_flags_can_be_edited():
     found = edited()
     assert (found.auto_update, found.public, found.expires, found.properties) == (True, False, 7, {"a": "b"})
     assert edited("", auto="false").source == ""
@@ -176,7 +174,7 @@ def test_an_edit_of_a_stored_image_changes_flags_and_expiry_and_properties():
         ({"source": ""}, "auto_update requires an image from a server"),
     ],
 )
-def test_an_edit_of_a_stored_image_refuses_values_of_the_wrong_type(values, message):
+def test_an_edit_of_a_stored_image_refuses_wrong_types(values, message):
     with pytest.raises(TemplaterError) as caught:
         edited(**values)
     assert caught.value.message == message
@@ -184,7 +182,7 @@ def test_an_edit_of_a_stored_image_refuses_values_of_the_wrong_type(values, mess
 
 
 @pytest.mark.parametrize("text", ["[]", "public: true", "a: [\n", "a: 2001-99-99"])
-def test_an_edit_of_a_stored_image_refuses_invalid_yaml_and_a_text_with_missing_keys(text):
+def test_an_edit_refuses_invalid_yaml_and_missing_keys(text):
     message = (
         "the new text is not valid YAML: " if text[:3] == "a: " else f"the new text must have the keys {KEYS}"
     )
@@ -205,7 +203,7 @@ FINDING = {"severity": "high", "check": "setuid", "place": "usr/bin/a", "message
         (80, "", ["high      setuid  mmmmmmmmmm  [CVE-1]"]),
     ],
 )
-def test_audit_prints_the_location_and_the_message_of_a_finding_on_one_line_if_both_fit(width, place, lines):
+def test_an_audit_finding_is_on_one_line_if_possible(width, place, lines):
     finding = {**FINDING, "place": place, "advisory": "CVE-1", "hint": "h\n"}
     found = [str(line) for line in audit.findings_in_columns([finding], width)]
     assert found == [*lines, " " * 10 + "hint: h\\n"]
@@ -220,7 +218,7 @@ def test_audit_prints_the_location_and_the_message_of_a_finding_on_one_line_if_b
         ("no-such-program", []), ("'", []),
     ],
 )  # fmt: skip
-def test_the_pager_is_a_program_that_exists_and_is_not_cat(pager, words, monkeypatch):
+def test_the_pager_is_an_existing_program_other_than_cat(pager, words, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: name in ("less", "sh", "cat") and f"/bin/{name}")
     monkeypatch.delenv("PAGER", raising=False)
     if pager is not None:
@@ -236,7 +234,7 @@ def test_the_pager_is_a_program_that_exists_and_is_not_cat(pager, words, monkeyp
         ("plain", True, ("plain", None)),
     ],
 )
-def test_an_image_on_a_server_is_fetched_and_its_notes_are_printed(name, remote, result, monkeypatch, capsys):
+def test_an_image_on_a_server_is_fetched(name, remote, result, monkeypatch, capsys):
     asked = []
 
     def fetch(src, **options):
@@ -261,7 +259,7 @@ def test_a_running_instance_is_refused_as_an_image(monkeypatch):
     assert caught.value.hint == "publish the instance first, or give an image: incus:image/ALIAS"
 
 
-def test_the_state_directory_is_next_to_the_root_filesystem_or_in_the_instance_directory(tmp_path):
+def test_a_state_directory_beside_the_root_filesystem_is_found(tmp_path):
     src, other = tmp_path / "src", tmp_path / "other"
     for folder in (src, other):
         (folder / "rootfs").mkdir(parents=True)
@@ -283,7 +281,7 @@ def test_the_state_directory_is_next_to_the_root_filesystem_or_in_the_instance_d
 
 @as_root
 @pytest.mark.parametrize("make", [os.mkdir, lambda path: path.symlink_to("nowhere")])
-def test_a_state_directory_that_another_user_made_in_a_shared_directory_is_ignored(make, tmp_path, capsys):
+def test_a_foreign_state_directory_in_shared_directories_is_ignored(make, tmp_path, capsys):
     """Every user could make the state directory of a root filesystem in /tmp. Then root's `apply` failed."""
     (tmp_path / "rootfs").mkdir()
     state = tmp_path / STATE_FOLDER
@@ -307,7 +305,7 @@ def test_a_source_without_a_colon_is_never_a_running_instance(src, answer, live,
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_watch_fetches_an_image_on_a_server_but_does_not_fetch_a_running_instance(live, monkeypatch, capsys):
+def test_watch_fetches_an_image_but_not_a_running_instance(live, monkeypatch, capsys):
     def end(request, *_):
         raise UsageError(f"the end of {request.src}")
 

@@ -55,7 +55,7 @@ def shown(monkeypatch, capfd):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_output_to_a_pipe_without_the_rich_library_has_no_terminal_layout(name, monkeypatch, capfd):
+def test_piped_output_without_rich_has_no_terminal_layout(name, monkeypatch, capfd):
     """The sessions in tests/cli/*.txt compare every byte. This test only looks for the terminal layout."""
     monkeypatch.setitem(sys.modules, "templater.cli.styled", None)
     main(words_of(name))
@@ -90,7 +90,7 @@ def test_all_lines_except_file_contents_fit_the_width_of_the_terminal(name, widt
 
 
 @pytest.mark.parametrize("width", [80, 200])
-def test_the_host_table_shows_each_result_next_to_the_hosts_with_this_result(width, shown):
+def test_the_host_table_gives_the_result_of_each_host(width, shown):
     lines = COLOUR.sub("", shown(*words_of("hosts"), width=width)).splitlines()
     if width == 80:
         assert lines[lines.index("── /etc/hostname  on create") + 1] == "   same     every host"
@@ -104,7 +104,7 @@ def test_the_host_table_shows_each_result_next_to_the_hosts_with_this_result(wid
         assert motd[header.index("lxd") :].startswith("differs [1]")
 
 
-def test_the_message_of_a_finding_follows_its_position_on_the_same_or_the_next_line(shown):
+def test_the_message_of_a_finding_follows_its_position(shown):
     message = "tag 'include' reads files  [CVE-2026-33897]"
     wide, narrow = (COLOUR.sub("", shown(*words_of("audit"), width=width)) for width in (300, 80))
     assert f"banned.tpl:1:4: {message}\n" in wide
@@ -119,7 +119,7 @@ def test_patches_of_different_files_are_separated_only_on_a_terminal(shown, capf
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_no_color_variable_keeps_the_layout_and_removes_every_escape_sequence(name, shown):
+def test_the_no_color_variable_removes_every_escape_sequence(name, shown):
     plain = shown(*words_of(name), NO_COLOR="1")
     assert "\x1b" not in plain
     assert plain.splitlines() == COLOUR.sub("", shown(*words_of(name))).splitlines()[
@@ -137,7 +137,7 @@ def test_the_columns_of_file_lists_are_aligned(shown):
     assert len({re.search("update|create", line).start() for line in rules}) == 1
 
 
-def test_the_names_of_files_that_a_later_trigger_leaves_unchanged_are_listed_in_one_line(tmp_path, shown):
+def test_unchanged_files_of_a_later_trigger_are_listed_in_one_line(tmp_path, shown):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "t").write_text("{{ instance.name }}\n")
     rule = "{when: [create, start], template: t}"
@@ -149,7 +149,7 @@ def test_the_names_of_files_that_a_later_trigger_leaves_unchanged_are_listed_in_
     assert "written again" not in text and "not changed on start" not in text
 
 
-def test_a_file_that_a_later_trigger_changes_is_shown_for_that_trigger(tmp_path, shown):
+def test_a_rewritten_file_is_shown_only_for_the_later_trigger(tmp_path, shown):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "t").write_text("on {{ trigger }}\n")
     (tmp_path / "metadata.yaml").write_text("templates:\n  /etc/a: {when: [create, start], template: t}\n")
@@ -176,11 +176,11 @@ def test_files_on_the_config_drive_have_no_warning_colour(shown):
     assert not any(YELLOW in line for line in lines)
 
 
-def test_files_that_the_host_refuses_have_the_warning_colour(shown):
+def test_refused_files_have_the_warning_colour(shown):
     assert f"{YELLOW}! " in shown(*words_of("failures"))
 
 
-def test_image_info_marks_a_property_that_the_daemon_enforces_with_a_yellow_exclamation_mark(tmp_path, shown):
+def test_an_enforced_property_has_a_yellow_exclamation_mark(tmp_path, shown):
     properties = "{os: x, requirements.nesting: 'true'}"
     (tmp_path / "metadata.yaml").write_text(f"architecture: x86_64\nproperties: {properties}\n")
     text = shown("image", "info", tmp_path)
@@ -279,7 +279,7 @@ def test_a_command_ends_only_after_its_pager(tmp_path):
     os.close(child)
 
 
-def test_leaving_the_pager_early_restores_standard_output_and_closes_its_saved_copy(tmp_path, monkeypatch):
+def test_leaving_the_pager_early_restores_standard_output(tmp_path, monkeypatch):
     class Output:
         broken = True
 
@@ -341,7 +341,7 @@ def test_a_command_ends_without_a_message_if_its_pager_ends_early(tmp_path):
         (False, "dumb", "auto", False),
     ],
 )
-def test_output_uses_the_terminal_layout_only_on_a_capable_terminal_or_with_forced_colours(
+def test_terminal_layout_requires_a_capable_terminal_or_forced_colours(
     on_terminal, term, color, layout, monkeypatch
 ):
     for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):

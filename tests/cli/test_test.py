@@ -22,13 +22,13 @@ def images(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_an_image_without_tests_causes_only_a_note_if_another_image_has_tests(run, images):
+def test_an_untested_image_causes_a_note_beside_tested_images(run, images):
     code, out, err = run("test", "a", "b")
     assert code == 0 and out.startswith("a: 1 passed")
     assert err == "note: 'b' has no tests: 'b/tests' does not exist\n"
 
 
-def test_it_is_an_error_if_no_image_has_tests(run, images):
+def test_the_test_command_fails_if_no_image_has_tests(run, images):
     os.makedirs("c")
     code, out, err = run("test", "b", "c")
     assert (code, out) == (2, "")
@@ -37,7 +37,7 @@ def test_it_is_an_error_if_no_image_has_tests(run, images):
     )
 
 
-def test_an_image_without_tests_is_an_error_if_the_min_coverage_option_is_set(run, images):
+def test_an_untested_image_is_an_error_with_min_coverage(run, images):
     code, _out, err = run("test", "a", "b", "--min-coverage", "10")
     assert code == 2
     assert err == (
@@ -46,20 +46,20 @@ def test_an_image_without_tests_is_an_error_if_the_min_coverage_option_is_set(ru
 
 
 @pytest.mark.parametrize(("least", "code"), [("66", 0), ("66.7", 1), ("100", 1)])
-def test_the_exit_code_is_1_if_the_branch_coverage_of_the_tests_is_too_low(run, images, least, code):
+def test_insufficient_branch_coverage_causes_exit_code_1(run, images, least, code):
     found, _out, err = run("test", "a", "--min-coverage", least)
     assert found == code
     assert err == (f"a: the tests reach 66.7 % of the branches, less than {least} %\n" if code else "")
 
 
-def test_a_note_names_a_snapshot_that_no_test_uses(run, images):
+def test_a_note_mentions_an_unused_snapshot(run, images):
     os.makedirs("a/tests/snapshots/one")
     (images / "a/tests/snapshots/one/old.txt").write_text("")
     code, _out, err = run("test", "a")
     assert code == 0 and err == "note: a/tests: no test uses the snapshot 'snapshots/one/old.txt'\n"
 
 
-def test_an_invalid_test_of_one_image_does_not_hide_the_results_of_another_image(run, images):
+def test_an_invalid_test_hides_no_results_of_another_image(run, images):
     os.makedirs("b/tests")
     (images / "b/tests/one.yaml").write_text("tests: [{name: x, nam: x}]\n")
     code, out, err = run("test", "b", "a", "--json")
@@ -82,13 +82,13 @@ def test_an_invalid_test_of_one_image_does_not_hide_the_results_of_another_image
         ("valid: true\n  profiles: [none.yaml]", "4:14: 'a/tests/none.yaml' does not exist"),
     ],
 )
-def test_the_error_about_a_mistake_in_a_test_has_the_position_of_the_mistake(run, images, keys, message):
+def test_the_error_about_an_invalid_test_has_a_position(run, images, keys, message):
     (images / "a/tests/one.yaml").write_text(f"tests:\n- name: one\n  {keys}\n")
     code, out, err = run("test", "a")
     assert (code, out) == (2, "") and err.startswith(f"templater: a/tests/one.yaml:{message}\n")
 
 
-def test_a_test_that_expects_a_valid_file_fails_if_the_file_is_too_large_to_check(run, images):
+def test_a_too_large_file_is_not_accepted_as_valid(run, images):
     (images / "a/templates/t").write_text("x" * (300 << 10))
     (images / "a/tests/one.yaml").write_text("tests:\n- name: one\n  expect: {/etc/a: {valid: true}}\n")
     code, out, _err = run("test", "a")
@@ -98,7 +98,7 @@ def test_a_test_that_expects_a_valid_file_fails_if_the_file_is_too_large_to_chec
     )
 
 
-def test_a_test_case_fails_if_only_the_predicted_host_reports_an_error(run, images):
+def test_a_case_fails_if_only_the_predicted_host_fails(run, images):
     (images / "a/rootfs/etc").mkdir(parents=True)
     (images / "a/rootfs/srv").mkdir()
     (images / "a/rootfs/etc/a").symlink_to("/srv/x")
@@ -110,7 +110,7 @@ def test_a_test_case_fails_if_only_the_predicted_host_reports_an_error(run, imag
     assert "/etc/a: incus: Failed to check template file: statat etc/a: path escapes from parent\n" in out
 
 
-def test_the_update_option_names_each_snapshot_that_it_writes_or_removes(run, images):
+def test_the_update_option_mentions_each_written_or_removed_snapshot(run, images):
     (images / "a/tests/one.yaml").write_text("tests:\n- {name: one, snapshot: true}\n")
     snapshots = images / "a/tests/snapshots/one"
     assert run("test", "a", "--update")[2] == "a: updated snapshots/one/one.txt\n"
@@ -120,7 +120,7 @@ def test_the_update_option_names_each_snapshot_that_it_writes_or_removes(run, im
     assert run("test", "a", "--update")[2] == ""
 
 
-def test_tests_with_exactly_the_required_branch_coverage_pass(run, images):
+def test_tests_pass_with_exactly_the_required_branch_coverage(run, images):
     (images / "a/templates/t").write_text("y\n")
     code, out, err = run("test", "a", "--min-coverage", "100")
     assert (code, err) == (0, "") and "1 of 1 branches" in out

@@ -32,7 +32,7 @@ def test_preview_to_a_folder_writes_every_file_with_its_mode(tmp_path):
     }
 
 
-def test_a_preview_folder_does_not_contain_a_file_that_a_create_only_rule_skips(tmp_path):
+def test_a_preview_folder_lacks_the_files_of_skipped_rules(tmp_path):
     assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / "tree") == 0
     assert sorted(os.listdir(tmp_path / "tree/etc/app")) == ["app.conf", "secret.env"]
 
@@ -61,12 +61,12 @@ def test_two_previews_of_the_same_plan_write_identical_tar_files(tmp_path):
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
 
 
-def test_a_preview_folder_has_the_content_that_the_last_trigger_writes(tmp_path):
+def test_a_preview_folder_has_the_content_of_the_last_trigger(tmp_path):
     preview(PERMISSIONS, "-t", "create,start", "-o", tmp_path / "tree")
     assert "written on start" in (tmp_path / "tree/etc/app/app.conf").read_text()
 
 
-def test_a_preview_folder_of_a_virtual_machine_has_the_files_of_its_config_drive(tmp_path):
+def test_a_preview_folder_has_files_of_the_config_drive(tmp_path):
     preview(SAMPLES / "rocky-vm", "--vm", "-t", "create", "-o", tmp_path / "tree")
     assert {path.name for path in (tmp_path / "tree").iterdir()} == {"hostname.tpl.out", "ifcfg.tpl.out"}
     preview(SAMPLES / "rocky-vm", "--vm", "-t", "create", "-o", tmp_path / "drive.tar")
@@ -74,7 +74,7 @@ def test_a_preview_folder_of_a_virtual_machine_has_the_files_of_its_config_drive
         assert set(drive.getnames()) == {"hostname.tpl.out", "ifcfg.tpl.out"}
 
 
-def test_preview_refuses_to_write_to_a_folder_that_is_not_empty(tmp_path, capfd):
+def test_preview_refuses_a_non_empty_output_folder(tmp_path, capfd):
     (tmp_path / "mine").write_text("mine")
     assert preview(PERMISSIONS, "-o", tmp_path) == 3
     assert "not empty" in capfd.readouterr().err
@@ -82,19 +82,19 @@ def test_preview_refuses_to_write_to_a_folder_that_is_not_empty(tmp_path, capfd)
 
 
 @pytest.mark.parametrize("target", ["file/tree", "nosuch/files.tar"])
-def test_an_output_path_that_cannot_be_written_is_reported(target, tmp_path, capfd):
+def test_an_unwritable_output_path_is_reported(target, tmp_path, capfd):
     (tmp_path / "file").write_text("no folder")
     assert preview(PERMISSIONS, "-o", tmp_path / target) == 6
     assert str(tmp_path / target.split("/")[0]) in capfd.readouterr().err
 
 
-def test_preview_to_a_folder_writes_the_other_files_even_if_one_file_fails(tmp_path):
+def test_preview_folders_contain_valid_files_despite_a_failed_file(tmp_path):
     assert preview(SAMPLES / "broken", "-t", "create", "-o", tmp_path / "tree", "--rootfs", "none") == 5
     assert (tmp_path / "tree/etc/directory").read_text() == "c1\n"
 
 
 @pytest.mark.parametrize("name", ["tree.tar.gz", "tree.tgz", "tree.TAR.XZ", "tree.zip"])
-def test_an_output_name_for_a_compressed_tar_is_refused_without_creating_a_folder(name, tmp_path, capsys):
+def test_an_output_name_for_a_compressed_tar_is_refused(name, tmp_path, capsys):
     assert preview(PERMISSIONS, "-t", "create", "-o", tmp_path / name) == 2
     assert "tree.tar," in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -159,7 +159,7 @@ def assert_hidden(capfd, home, words) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SOURCES)
-def test_no_output_format_of_a_command_contains_the_password_of_the_source_url(name, server, home, capfd):
+def test_no_output_format_contains_the_password_of_the_url(name, server, home, capfd):
     shown = ""
     for chosen in formats(COMMANDS[name]):
         words = [*name.split(), url_of(server, "/image.tar"), *WORDS.get(name, []), *chosen]
@@ -209,7 +209,7 @@ def test_a_malformed_url_is_shown_without_its_password(words, home, capfd):
         assert_hidden(capfd, home, url)
 
 
-def test_a_file_whose_name_resembles_a_url_with_a_password_is_read(home, capfd):
+def test_an_image_path_may_resemble_a_url_with_a_password(home, capfd):
     image = home / "https:" / "me:x@h"
     image.mkdir(parents=True)
     (image / "metadata.yaml").write_bytes(metadata_yaml())
@@ -218,9 +218,7 @@ def test_a_file_whose_name_resembles_a_url_with_a_password_is_read(home, capfd):
 
 
 @pytest.mark.parametrize("words", [[BAD_URLS[0]], ["image", BAD_URLS[0]], ["--nosuch", BAD_URLS[0]]])
-def test_the_error_about_an_unknown_command_hides_the_password_of_a_url_on_the_command_line(
-    words, home, capfd
-):
+def test_the_unknown_command_error_hides_the_password_of_a_url(words, home, capfd):
     assert main(words) == 2
     assert_hidden(capfd, home, words)
 
@@ -228,18 +226,18 @@ def test_the_error_about_an_unknown_command_hides_the_password_of_a_url_on_the_c
 @pytest.mark.parametrize(
     "words", [["verify"], ["verify", "--json"], ["list"], ["list", "--json"], ["list", "--html", "p"]]
 )
-def test_the_commands_about_streams_read_a_protected_stream(words, server, home, capfd):
+def test_commands_for_streams_can_read_a_password_protected_stream(words, server, home, capfd):
     command, *options = words
     assert main(["streams", command, url_of(server, "/tree"), *options]) == 0
     assert_hidden(capfd, home, words)
 
 
-def test_reindex_writes_redirects_and_a_catalog_without_the_password(server, home, capfd):
+def test_the_reindex_command_writes_redirects_and_a_catalog_without_the_password(server, home, capfd):
     assert main(["streams", "reindex", url_of(server, "/tree"), "made", "--redirect", "rules"]) == 0
     assert "me:" not in assert_hidden(capfd, home, "reindex")
 
 
-def test_the_password_of_a_remote_is_only_in_the_file_of_remotes_and_not_in_any_output(server, home, capfd):
+def test_the_password_of_a_remote_is_only_in_the_remotes_file(server, home, capfd):
     assert main(["remote", "add", "ours", url_of(server, "/tree")]) == 0
     assert main(["remote", "list"]) == 0
     assert main(["remote", "list", "--json"]) == 0
@@ -250,7 +248,7 @@ def test_the_password_of_a_remote_is_only_in_the_file_of_remotes_and_not_in_any_
         assert_hidden(capfd, home, words)
 
 
-def test_a_property_whose_value_is_a_url_keeps_the_password_of_the_url(home, capfd):
+def test_a_property_with_a_url_keeps_its_password(home, capfd):
     (home / "image").mkdir()
     (home / "image/metadata.yaml").write_bytes(metadata_yaml())
     url = f"https://{LOGIN}h/x"

@@ -11,9 +11,7 @@ from tests.streams.builders import CREATED, DAY, split_image, squashfs
     ("number", "more"),
     [(10, []), (11, ["… and 1 more problems of the kind 'missing'; --json shows all"])],
 )
-def test_verify_prints_ten_problems_of_each_kind_and_counts_the_remaining_problems(
-    run, tmp_path, number, more
-):
+def test_verify_prints_at_most_ten_problems_of_each_kind(run, tmp_path, number, more):
     tree = Tree(str(tmp_path / "tree"))
     for day in range(number):
         made = split_image(tmp_path / "image", created=CREATED + day * DAY, root=squashfs(day))

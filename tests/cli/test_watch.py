@@ -90,13 +90,13 @@ def test_reading_a_watched_file_is_not_reported_as_a_change(image, watch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", some_fast([".hosts.tpl.swp", "hosts.tpl~", "#hosts.tpl#", "4913"], every=4))
-def test_attack_72_a_scratch_file_of_an_editor_is_not_reported_as_a_change(image, watch, name):
+def test_attack_72_an_editors_scratch_file_is_not_a_change(image, watch, name):
     (image / "templates" / name).write_text("scratch\n")
     assert watch.wait(0.4) == []
 
 
 @pytest.mark.slow
-def test_a_change_of_a_file_that_does_not_belong_to_the_image_is_ignored(image, watch):
+def test_watch_ignores_a_changed_file_unrelated_to_the_image(image, watch):
     (image / "notes.txt").write_text("not ours\n")
     assert watch.wait(0.4) == []
 
@@ -126,7 +126,7 @@ def test_attack_72_a_replaced_folder_is_watched_again(image, watch):
     assert watch.wait(SOON) == [str(templates / "hosts.tpl")]
 
 
-def test_attack_72_the_watch_command_notices_that_a_link_replaced_a_folder(image, watch):
+def test_attack_72_watch_notices_the_replacement_of_a_folder_by_a_link(image, watch):
     (image / "templates").rename(image / "elsewhere")
     (image / "templates").symlink_to("elsewhere")
     assert watch.wait(SOON)
@@ -222,7 +222,7 @@ def test_the_watch_command_first_shows_every_file(small, capfd):
     assert shown.err.endswith("small: 1 passed\n")
 
 
-def test_the_watch_command_shows_only_the_file_whose_template_changed(small, capfd):
+def test_watch_shows_only_the_file_of_the_changed_template(small, capfd):
     image = watched(small)
     looks(image, capfd)
     (small / "templates/motd.tpl").write_text("changed\n")
@@ -231,7 +231,7 @@ def test_the_watch_command_shows_only_the_file_whose_template_changed(small, cap
     assert shown.err == "", "the note on the triggers was said before"
 
 
-def test_a_save_that_changes_no_output_is_reported_in_one_line(small, capfd):
+def test_watch_prints_one_line_after_a_save_without_effect(small, capfd):
     image = watched(small, checked=True, tested=True)
     looks(image, capfd)
     assert looks(image, capfd) == ("", "nothing changed\n")
@@ -239,9 +239,7 @@ def test_a_save_that_changes_no_output_is_reported_in_one_line(small, capfd):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("patched", [False, True])
-def test_watch_does_not_keep_the_texts_of_files_in_memory_for_the_next_comparison(
-    small, tmp_path, capfd, patched
-):
+def test_watch_does_not_keep_texts_of_files_in_memory(small, tmp_path, capfd, patched):
     """An image of 2.4 kB whose files have 200 MiB needed 702 MB, and 1,143 MB after a change."""
     rules = "".join(f"  /x{number}: {{template: x{number}, when: [create]}}\n" for number in range(20))
     (small / "metadata.yaml").write_text(f"architecture: x86_64\ncreation_date: 1\ntemplates:\n{rules}")
@@ -266,7 +264,7 @@ def test_watch_does_not_keep_the_texts_of_files_in_memory_for_the_next_compariso
     assert max(memory) < 26 << 20  # the files as text and as bytes, and one more
 
 
-def test_the_watch_command_names_a_file_that_is_no_longer_written(small, capfd):
+def test_watch_says_that_a_file_is_no_longer_written(small, capfd):
     image = watched(small)
     looks(image, capfd)
     (small / "metadata.yaml").write_text(METADATA.replace("when: [start]", "when: [copy]"))
@@ -275,7 +273,7 @@ def test_the_watch_command_names_a_file_that_is_no_longer_written(small, capfd):
     assert "/etc/motd: no longer written on start\n" in shown.err
 
 
-def test_watch_names_the_files_that_depend_on_a_changed_key(small, tmp_path, capfd):
+def test_watch_says_which_files_use_a_changed_key(small, tmp_path, capfd):
     described = tmp_path / "web1.yaml"
     described.write_text("name: web1\nconfig: {user.motd: one, user.other: one}\n")
     image = watched(small, file=described)
@@ -287,9 +285,7 @@ def test_watch_names_the_files_that_depend_on_a_changed_key(small, tmp_path, cap
     assert "user.motd changed: used by /etc/motd\nuser.other changed: used by no template\n" in shown.err
 
 
-def test_the_note_about_a_changed_key_names_the_files_of_templates_that_might_read_any_key(
-    small, tmp_path, capfd
-):
+def test_a_changed_key_affects_templates_that_read_all_keys(small, tmp_path, capfd):
     described = tmp_path / "web1.yaml"
     (small / "templates/motd.tpl").write_text("{% for key in config %}{{ key }}\n{% endfor %}")
     described.write_text("name: web1\nconfig: {}\n")
@@ -299,7 +295,7 @@ def test_the_note_about_a_changed_key_names_the_files_of_templates_that_might_re
     assert "user.other changed: used by /etc/motd\n" in looks(image, capfd).err
 
 
-def test_only_a_rule_that_depends_on_the_changed_file_is_rendered_again(small, tmp_path, monkeypatch):
+def test_watch_rerenders_only_the_rules_of_a_changed_file(small, tmp_path, monkeypatch):
     rendered = []
     compile = Compiled.compile
 
@@ -339,9 +335,7 @@ def test_the_watch_command_prints_each_update_as_one_line_of_json(small, capfd):
     assert "Grüße" in str(json.loads(shown.out))
 
 
-def test_the_watch_command_reports_a_file_that_no_longer_differs_from_the_root_filesystem(
-    small, tmp_path, capfd
-):
+def test_watch_says_that_a_file_no_longer_differs(small, tmp_path, capfd):
     (tmp_path / "rootfs/etc").mkdir(parents=True)
     image = watched(small, rootfs=tmp_path / "rootfs")
     assert "+hello\n" in looks(image, capfd).out
@@ -351,7 +345,7 @@ def test_the_watch_command_reports_a_file_that_no_longer_differs_from_the_root_f
     assert "/etc/motd: no difference any more\n" in shown.err
 
 
-def test_the_watch_command_shows_a_new_finding_once_and_reports_its_correction(small, capfd):
+def test_watch_prints_a_new_finding_once_and_its_correction(small, capfd):
     image = watched(small, checked=True)
     looks(image, capfd)
     template = small / "templates/hostname.tpl"
@@ -373,7 +367,7 @@ def test_the_watch_command_shows_a_new_finding_once_and_reports_its_correction(s
     assert "nothing changed" in looks(image, capfd).err
 
 
-def test_the_watch_command_names_a_test_when_it_fails_and_when_it_passes_again(small, capfd):
+def test_the_watch_command_reports_that_a_test_fails_or_passes_again(small, capfd):
     image = watched(small, tested=True)
     looks(image, capfd)
     template = small / "templates/motd.tpl"
@@ -543,9 +537,7 @@ class Clock:
 
 
 @pytest.mark.parametrize(("goes_on", "seconds"), [(False, QUIET), (True, PATIENCE)])
-def test_a_burst_of_changes_ends_after_a_pause_or_after_the_longest_allowed_time(
-    goes_on, seconds, image, monkeypatch
-):
+def test_a_burst_ends_after_a_pause_or_maximum_time(goes_on, seconds, image, monkeypatch):
     with Watch([], [str(image)]) as watch:
         clock = Clock(lambda: goes_on and watch.note("later"))
         monkeypatch.setattr(file_watcher, "time", clock)
@@ -572,14 +564,14 @@ def test_the_watch_command_without_a_timeout_waits_until_a_file_changes(image, m
         ("sub/a.tpl", False), ("", True),
     ],
 )  # fmt: skip
-def test_watch_ignores_files_in_other_folders_and_scratch_files_of_editors(name, concerns, tmp_path):
+def test_watch_ignores_scratch_files_and_unwatched_folders(name, concerns, tmp_path):
     named = [str(tmp_path / "named"), str(tmp_path / ".named")]
     with Watch(named, [str(tmp_path / "folder")]) as watch:
         path = os.path.normpath(tmp_path / "folder" / name)
         assert watch.concerns(path) is concerns
 
 
-def test_watch_names_at_most_sixteen_changed_files(image):
+def test_the_watch_command_mentions_at_most_sixteen_changed_files(image):
     with Watch([], [str(image)]) as watch:
         watch.note("")
         for number in range(20):
@@ -588,7 +580,7 @@ def test_watch_names_at_most_sixteen_changed_files(image):
 
 
 @pytest.mark.slow
-def test_a_watched_file_stays_watched_after_a_call_of_follow_that_does_not_list_the_file(tmp_path):
+def test_a_second_call_of_follow_keeps_earlier_files_watched(tmp_path):
     with Watch([]) as watch:
         watch.follow([str(tmp_path / "sub/a"), str(tmp_path / "b")])
         watch.follow([])
@@ -601,5 +593,5 @@ def test_a_watched_file_stays_watched_after_a_call_of_follow_that_does_not_list_
         assert watch.wait(SOON) == [str(tmp_path / "sub/a")]
 
 
-def test_watch_prints_a_summary_after_it_shows_all_files_for_the_first_time(small, capfd):
+def test_watch_ends_its_first_output_with_a_summary(small, capfd):
     assert looks(watched(small), capfd).err.splitlines()[-1] == "c1: create then start: 2 write"

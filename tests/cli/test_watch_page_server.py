@@ -46,7 +46,7 @@ def ask(page, kind="view", **place):
     return asyncio.run(page.ask(kind, json.dumps({"place": place}).encode()))
 
 
-def test_requests_for_findings_go_to_the_check_renderer_and_other_requests_to_the_view_renderer(page):
+def test_requests_for_findings_go_to_the_check_renderer(page):
     page.facts = {"targets": ["a", "b"]}
     assert ask(page, "view", host="lxd") == ask(page, "list") == ask(page, "findings") == (200, b"body")
     first, second = page.views.asked
@@ -73,7 +73,7 @@ def test_a_busy_renderer_refuses_a_request(kind, page):
     assert (status, json.loads(answer)) == (503, {"problem": "too many requests"})
 
 
-def test_the_page_server_reuses_the_findings_for_the_same_hosts_until_a_file_changes(page):
+def test_the_server_reuses_findings_until_a_file_changes(page):
     page.facts = {"findings": [1]}
     ask(page, "findings", host="lxd")
     page.facts = {}
@@ -105,9 +105,7 @@ def test_the_page_server_reuses_the_findings_for_the_same_hosts_until_a_file_cha
     ("version", "count", "kept"),
     [(4, 0, True), (3, 0, False), (5, 0, False), (4, MOST_CHECKED - 1, True), (4, MOST_CHECKED, False)],
 )
-def test_the_page_server_caches_findings_only_for_the_current_version_and_a_limited_number_of_hosts(
-    version, count, kept, page
-):
+def test_the_findings_cache_has_a_limited_size(version, count, kept, page):
     page._findings = {str(number): () for number in range(count)}
     page._remember("hosts", version, Answer({"findings": None}, b""))
     assert ("hosts" in page._findings) is kept
@@ -127,7 +125,7 @@ def test_watch_with_the_web_option_refuses_to_read_from_standard_input(tmp_path)
         assert request.limits.command == {"time": server.SECONDS}
 
 
-def test_the_page_assets_contain_the_files_of_the_page_but_not_report_js():
+def test_the_page_assets_do_not_contain_report_js():
     found = server.assets()
     assert {"page.js", "page.css", "page.html"} & found.keys() and "report.js" not in found
     assert all(isinstance(content, bytes) and content for content in found.values())

@@ -51,7 +51,7 @@ def page():
     return Page(CLOUD)
 
 
-def test_the_response_to_the_page_contains_the_file_list_and_the_open_file_and_the_instance_form(page):
+def test_the_page_response_contains_the_list_and_opened_file(page):
     answer = page.ask(file="/etc/hosts")
     assert answer["place"] == {
         "instance": "web1",
@@ -115,7 +115,7 @@ def test_an_emptied_field_of_the_form_does_not_set_its_key(page):
     )
 
 
-def test_the_page_prefers_a_file_with_a_problem_if_the_request_names_no_known_file(
+def test_the_page_prefers_a_file_with_a_problem(
     page,
 ):
     assert page.ask(file="/nothing")["place"]["file"] == "/etc/hostname"
@@ -124,7 +124,7 @@ def test_the_page_prefers_a_file_with_a_problem_if_the_request_names_no_known_fi
     assert "failed" in broken["file text"]
 
 
-def test_a_comparison_shows_equal_files_once_and_different_files_as_a_patch(page):
+def test_a_comparison_displays_equal_files_only_once(page):
     equal = page.ask(file="/etc/hosts", beside="host:lxd")
     assert "The same on both sides: incus and lxd." in equal["file text"]
     names = page.ask(file="/etc/hosts", beside="trigger:rename")
@@ -133,7 +133,7 @@ def test_a_comparison_shows_equal_files_once_and_different_files_as_a_patch(page
     assert "not written" in names["list text"]
 
 
-def test_a_patch_between_two_instances_removes_lines_of_the_first_and_adds_lines_of_the_second(tmp_path):
+def test_a_patch_leads_from_the_first_instance_to_the_second(tmp_path):
     image = an_image(
         tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": "{{ instance.name }}\n"}
     )
@@ -152,7 +152,7 @@ def test_a_patch_between_two_instances_removes_lines_of_the_first_and_adds_lines
     assert "+three" in edited["file text"], "each instance has its own edits"
 
 
-def test_the_renderer_reads_the_files_again_only_if_their_version_number_changed(tmp_path):
+def test_the_renderer_reads_files_again_after_their_version_changed(tmp_path):
     image = an_image(tmp_path / "image", {"/etc/a": {"when": ["create"], "template": "t"}}, {"t": "old\n"})
     page = Page(image)
     assert "old" in page.ask()["file text"]
@@ -166,7 +166,7 @@ def test_the_renderer_reads_the_files_again_only_if_their_version_number_changed
     assert "problem" in page.ask()
 
 
-def test_the_watched_paths_include_the_targets_in_the_root_filesystem_and_their_directories(tmp_path):
+def test_the_watched_paths_include_targets_and_their_directories(tmp_path):
     image = an_image(tmp_path / "image", {"/srv/a/b": {"when": ["start"], "template": "t"}}, {"t": "x\n"})
     (tmp_path / "rootfs").mkdir()
     page = Page(image, rootfs=str(tmp_path / "rootfs"))
@@ -174,7 +174,7 @@ def test_the_watched_paths_include_the_targets_in_the_root_filesystem_and_their_
     assert page.facts["targets"] == [str(tmp_path / "rootfs" / part) for part in ("srv", "srv/a", "srv/a/b")]
 
 
-def test_each_view_may_read_the_files_of_a_root_filesystem_up_to_the_limit(tmp_path, monkeypatch):
+def test_each_view_has_its_own_limit_for_reading_files(tmp_path, monkeypatch):
     image = an_image(tmp_path / "image", {"/a": {"when": ["start"], "template": "t"}}, {"t": "text"})
     (tmp_path / "rootfs").mkdir()
     (tmp_path / "rootfs/a").write_text("text")
@@ -211,7 +211,7 @@ def test_the_page_shows_the_findings_of_the_check_command():
     assert re.search(r'href="#[^"]*file=%2Fetc%2Ffilter"', answer["findings"])
 
 
-def test_the_page_counts_the_findings_that_it_does_not_show(tmp_path, monkeypatch):
+def test_the_page_shows_the_number_of_hidden_findings(tmp_path, monkeypatch):
     monkeypatch.setattr("templater.cli.watch_page.views.MOST_FINDINGS", 3)
     page = Page(ROOT / "sample-images" / "broken")
     answer = page.ask("findings")
@@ -238,7 +238,7 @@ def test_the_page_shortens_long_files_unless_all_lines_are_requested(tmp_path):
     assert "line 2999" in page.views.answer(json.dumps(question).encode())[1]["file"]
 
 
-def test_the_page_shows_an_error_for_a_template_that_exceeds_a_limit(tmp_path):
+def test_the_page_shows_an_error_if_a_template_exceeds_a_limit(tmp_path):
     rules = {"/etc/a": {"when": ["create"], "template": "t"}}
     image = an_image(tmp_path / "image", rules, {"t": "{% for a in 'aaaaaaaaaa' %}{{ a }}{% endfor %}"})
     assert "more than 3 steps" in Page(image, steps=3).ask()["file text"].replace("\n", " ")
@@ -287,7 +287,7 @@ def test_edits_on_the_page_change_only_a_copy_of_the_instance():
         parse_edits({"name": "a/b"}).apply(given)
 
 
-def test_the_field_of_a_value_is_editable_only_if_the_form_can_show_the_value_unchanged(page):
+def test_a_field_that_would_change_its_value_is_readonly(page):
     answer = page.ask(edits={"web1": {"config": {"user.odd": "a\x1bb", "user.plain": "\n two\n"}}})
     odd = re.search(r"<textarea[^>]*data-key=\"user.odd\"[^>]*>", answer["form"])[0]
     plain = re.search(r"<textarea[^>]*data-key=\"user.plain\"[^>]*>([^<]*)<", answer["form"])
@@ -304,7 +304,7 @@ def test_the_form_shows_a_message_if_an_instance_has_no_profiles(page):
     assert none not in with_one["form text"]
 
 
-def test_the_page_of_an_instance_in_a_list_shows_the_notes_about_that_instance(tmp_path):
+def test_the_page_shows_only_the_notes_of_the_displayed_instances(tmp_path):
     (tmp_path / "all.json").write_text(json.dumps([{"name": "web1", "confi": {}}, {"name": "web2"}]))
     page = Page(CLOUD, str(tmp_path / "all.json"), name=None)
     note = "unknown key 'confi' is ignored"

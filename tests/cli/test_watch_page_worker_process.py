@@ -54,7 +54,7 @@ def workers(monkeypatch):
     return ready, started
 
 
-def test_one_renderer_process_answers_all_requests_until_the_process_ends(workers):
+def test_a_new_renderer_process_starts_only_after_the_previous_process_ended(workers):
     ready, started = workers
 
     async def run():
@@ -79,7 +79,7 @@ def test_one_renderer_process_answers_all_requests_until_the_process_ends(worker
 
 
 @pytest.mark.parametrize("answer", [b"", b"\0\0\0\5{}", (worker_process.LARGEST + 1).to_bytes(4)])
-def test_a_renderer_process_is_killed_after_an_incomplete_or_too_large_answer(answer, workers):
+def test_a_renderer_is_killed_after_an_invalid_answer(answer, workers):
     async def run():
         process = Process(answer)
         workers[0].append(process)
@@ -91,7 +91,7 @@ def test_a_renderer_process_is_killed_after_an_incomplete_or_too_large_answer(an
     assert found == failure(ended)
 
 
-def test_a_renderer_process_that_takes_too_long_is_killed(workers, monkeypatch):
+def test_a_slow_renderer_process_is_killed(workers, monkeypatch):
     monkeypatch.setattr(worker_process, "GRACE", 0.01)
 
     async def run():
@@ -104,7 +104,7 @@ def test_a_renderer_process_that_takes_too_long_is_killed(workers, monkeypatch):
     assert (process.killed, found) == (1, failure("rendering the page took longer than 0 seconds"))
 
 
-def test_the_renderer_may_send_its_answer_some_seconds_after_the_time_limit(workers, monkeypatch):
+def test_the_renderer_may_answer_shortly_after_the_time_limit(workers, monkeypatch):
     monkeypatch.setattr(worker_process, "GRACE", 5.0)
 
     async def run():
@@ -122,7 +122,7 @@ def test_the_renderer_may_send_its_answer_some_seconds_after_the_time_limit(work
     assert asyncio.run(run()).body == b"x"
 
 
-def test_the_number_of_requests_that_wait_for_the_renderer_is_limited(workers):
+def test_the_number_of_waiting_renderer_requests_is_limited(workers):
     async def run():
         worker = Renderer("", None, 5.0)
         worker._waiting = worker_process.WAITING
@@ -136,14 +136,14 @@ def test_the_number_of_requests_that_wait_for_the_renderer_is_limited(workers):
     asyncio.run(run())
 
 
-def test_the_renderer_imports_modules_from_the_same_places_as_the_page_server():
+def test_the_renderer_and_server_have_the_same_import_path():
     words = command()
     assert (words[0], words[1], words[-len(sys.path) :]) == (sys.executable, "-I", sys.path)
     code = "import sys; sys.path[:] = sys.argv[1:]; from templater.cli.watch_page.worker_loop import main; sys.exit(main())"
     assert words[-len(sys.path) - 2 : -len(sys.path)] == ["-c", code]
 
 
-def test_the_renderer_process_answers_each_request_until_its_input_ends(tmp_path, monkeypatch, capfd):
+def test_the_renderer_answers_each_request_until_its_input_ends(tmp_path, monkeypatch, capfd):
     class Answering:
         def __init__(self, *job):
             self.job = job

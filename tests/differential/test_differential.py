@@ -32,7 +32,7 @@ def oracle() -> Iterator[Oracle]:
 
 
 @pytest.mark.parametrize("profile", EXAMPLES)
-def test_templater_and_pongo2_render_random_templates_to_equal_text_or_both_fail(oracle, profile):
+def test_templater_and_pongo2_agree_on_random_templates(oracle, profile):
     run = Run(oracle, "v4", profile)
     run.examples(seed=2024, start=0, count=EXAMPLES[profile])
     smallest = [shrunk(oracle, example, rounds=300).request() for example in run.different[:3]]
@@ -40,7 +40,7 @@ def test_templater_and_pongo2_render_random_templates_to_equal_text_or_both_fail
     assert run.counts["parsed"] > run.counts["examples"] / 2
 
 
-def test_the_for_loop_in_the_hint_about_subscripts_prints_the_same_value_as_a_subscript(oracle):
+def test_the_suggested_for_loop_prints_the_same_value_as_the_subscript(oracle):
     template = '{% for k, v in m %}{% if k == "ipv4.address" %}{{ v }}{% endif %}{% endfor %}'
     context = {"m": {"ipv4.address": "10.0.0.5", "name": "eth0"}}
     request = {"template": template, "context": context, "mode": "plain", "dialect": "v4", "options": {}}
@@ -61,7 +61,7 @@ def examples(draw: st.DrawFn) -> Example:
 
 @settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(example=examples())
-def test_templates_from_hypothesis_render_the_same_or_fail_in_both_templater_and_pongo2(oracle, example):
+def test_templater_and_pongo2_agree_on_hypothesis_templates(oracle, example):
     request = example.request()
     (answer,) = oracle.ask([request])
     assert agree(ours(request), theirs(answer)) or is_random(oracle, request)
@@ -81,7 +81,7 @@ def test_the_program_with_the_real_pongo2_restarts_after_a_crash(oracle):
     assert answers[2]["panic"]
 
 
-def test_the_program_that_runs_the_real_pongo2_still_answers_after_a_template_hangs(oracle):
+def test_the_real_pongo2_program_still_answers_after_a_hanging_template(oracle):
     hang = {"template": "{% comment %}{% endcomment x %}", "context": {}, "mode": "plain"}
     (answer,) = oracle.ask([hang])
     assert answer["phase"] == "hang"
@@ -89,7 +89,7 @@ def test_the_program_that_runs_the_real_pongo2_still_answers_after_a_template_ha
     assert answer["output"] == "fine"
 
 
-def test_a_template_that_hangs_pongo2_is_counted_separately_from_differences(oracle, monkeypatch):
+def test_a_pongo2_hang_does_not_count_as_a_difference(oracle, monkeypatch):
     """pongo2's filter join searches each character of a string from the start."""
     monkeypatch.setattr(compare, "THEIR_PATIENCE", 2)
     slow = Example(seeded("0/0"))
@@ -112,7 +112,7 @@ def test_a_limit_error_is_counted_separately_from_differences(oracle, monkeypatc
     assert not run.different
 
 
-def test_a_different_order_of_go_map_keys_does_not_count_as_a_difference(oracle):
+def test_the_order_of_go_map_keys_is_ignored(oracle):
     request = {
         "template": "{% for k in m %}{{ k }}{% endfor %}",
         "context": {"m": {"a": 1, "b": 2}},
@@ -128,7 +128,7 @@ def test_recorded_random_choices_produce_the_same_example_again():
         assert again.request() == example.request()
 
 
-def test_random_templates_contain_subscripts_only_in_dialects_that_support_subscripts():
+def test_random_templates_contain_subscripts_only_if_the_dialect_supports_them():
     subscripts = Counter()
     for dialect in ("v4", "v6"):
         for i in range(100):
@@ -141,7 +141,7 @@ def test_random_templates_contain_subscripts_only_in_dialects_that_support_subsc
     assert subscripts["v6"] > 20
 
 
-def test_a_difference_from_pongo2_is_found_and_reduced_to_a_small_template(oracle, monkeypatch):
+def test_differences_from_pongo2_are_reduced_to_small_templates(oracle, monkeypatch):
     """The test changes templater: the filter upper turns b into X."""
     from templater.pongo2.filters import text
 

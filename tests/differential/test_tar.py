@@ -79,7 +79,7 @@ def without_slash(members: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes
         (b"d".ljust(131, b"\0") + MALFORMED, b"", "tar: Archive contains '0zzzzzzzzzz ' where numeric time_t value expected", [b"d/f"]),
     ],
 )  # fmt: skip
-def test_a_star_header_that_gnu_tar_and_go_read_differently_is_refused(
+def test_star_headers_are_refused_if_tar_and_go_disagree(
     tmp_path, oracle, prefix, trailer, by_gnu_tar, by_go
 ):
     path = tmp_path / "i.tar"
@@ -102,7 +102,7 @@ def test_a_star_header_that_gnu_tar_and_go_read_differently_is_refused(
         (bytes(512) + b"x", "unexpected EOF"),
     ],
 )  # fmt: skip
-def test_an_end_mark_that_go_does_not_accept_is_refused(tmp_path, oracle, end, by_go):
+def test_an_end_mark_is_refused_if_the_go_library_refuses_it(tmp_path, oracle, end, by_go):
     """GNU tar only warns. The daemons read a metadata tarball to its end with Go."""
     path = tmp_path / "i.tar"
     path.write_bytes(header(b"f") + end)
@@ -114,7 +114,7 @@ def test_an_end_mark_that_go_does_not_accept_is_refused(tmp_path, oracle, end, b
 @pytest.mark.parametrize(
     "name", [b"metadata.yaml", b"./metadata.yaml", b"rootfs/a", b"./rootfs/a", b"rootfs.img", b"a"]
 )
-def test_a_global_header_that_go_returns_as_a_member_of_the_image_is_refused(tmp_path, oracle, name):
+def test_global_headers_named_like_an_image_member_are_refused(tmp_path, oracle, name):
     """The import of LXD fails with the error: Cannot read non-regular file "metadata.yaml"."""
     path = tmp_path / "i.tar"
     path.write_bytes(header(name, 13, b"g") + padded(b"13 comment=x\n") + header(b"f") + bytes(1024))
@@ -123,7 +123,7 @@ def test_a_global_header_that_go_returns_as_a_member_of_the_image_is_refused(tmp
     assert read_by_templater(path) == ([(b"f", b"")] if name == b"a" else None)
 
 
-def test_go_and_templater_read_the_same_members_of_a_random_archive_that_templater_accepts(tmp_path, oracle):
+def test_templater_and_go_read_equal_members_from_random_archives(tmp_path, oracle):
     choose, compared = random.Random(20261201), 0
     path = tmp_path / "i.tar"
     for _ in range(ARCHIVES):

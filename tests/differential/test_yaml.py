@@ -130,7 +130,7 @@ def excused(text: bytes, go: dict, mine: dict, rules: str) -> bool:
     return any(re.search(pattern, ({"text": text} | mine).get(where, "")) for where, pattern, _ in reasons)
 
 
-def test_templater_and_the_yaml_libraries_of_the_go_language_agree_on_damaged_texts(oracle):
+def test_templater_and_the_go_parsers_agree_on_damaged_texts(oracle):
     pick = random.Random(os.environ.get("TEMPLATER_SEED", "metadata"))
     begin = list(seeds())
     texts = [mutated(pick.choice(begin), pick, begin) for _ in range(TEXTS)]
@@ -171,7 +171,7 @@ def meaning(answer: dict) -> _Meaning:
     )
 
 
-def test_the_yaml_libraries_of_the_go_language_find_only_the_intended_change_in_edited_texts(oracle):
+def test_go_parsers_find_only_intended_changes_in_edited_texts(oracle):
     """A library is compared on the samples, corpus texts and recordings that it can read before the edit.
 
     Every third edit is compared: there are 7,500, and each edit is of a kind that many texts have.

@@ -49,9 +49,7 @@ def judged(options: tuple[str, ...], faults: tuple[str, ...], capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
-def test_attack_70_a_kill_at_any_system_call_leaves_each_file_completely_old_or_completely_new(
-    options, capsys
-):
+def test_attack_70_a_kill_at_any_system_call_leaves_no_partial_file(options, capsys):
     judged(options, (KILL,), capsys)
 
 
@@ -61,7 +59,7 @@ def test_attack_71_a_full_disk_at_any_system_call_leaves_every_file_unchanged(op
 
 
 @pytest.mark.parametrize("options", WAYS, ids=" ".join)
-def test_the_fault_tests_list_every_system_call_that_apply_uses(options):
+def test_the_fault_tests_include_every_system_call_of_the_apply_command(options):
     """A new kind of system call in an apply has to be added to one of the lists."""
     require(options)
     with Bench(options) as bench:

@@ -150,9 +150,7 @@ def image(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("old", [False, True], ids=["new", "over an old one"])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("way", ["nameless", "hidden"])
-def test_an_interrupted_build_leaves_no_partial_image_and_the_next_run_cleans_up(
-    builder, image, form, way, old
-):
+def test_an_interrupted_build_leaves_no_partial_image(builder, image, form, way, old):
     if form == "squashfs" and shutil.which("mksquashfs") is None:
         pytest.skip("NOT RUN: needs mksquashfs")
 

@@ -22,7 +22,7 @@ def test_every_fuzz_seed_raises_only_templater_errors(name: str) -> None:
         one(seed[: len(seed) // 3] + b"\0" + seed[len(seed) // 3 :])
 
 
-def test_a_truncated_json_state_gives_an_input_error_even_if_the_json_module_is_not_loaded() -> None:
+def test_a_truncated_json_state_gives_an_input_error() -> None:
     """Found by fuzzing: without json.decoder loaded, the C scanner fails without an exception."""
     code = (
         "import sys; from templater.hooks import json_input; from templater.model.errors import InputError\n"

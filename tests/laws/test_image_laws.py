@@ -166,7 +166,7 @@ def slowest(makers: list[Make], n: int = 500, count: int = 2) -> list[Make]:
 
 
 @pytest.mark.parametrize("found", [*all_checks("security")], ids=lambda found: found.id)
-def test_every_audit_check_takes_linear_time_in_the_size_of_the_image(found: Check) -> None:
+def test_every_audit_check_takes_linear_time(found: Check) -> None:
     for subject in slowest([checking(found, make) for make in IMAGES.values()]):
         check(subject, start=500, largest=16_000)
 
@@ -188,7 +188,7 @@ CONFIGURATIONS: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("make", AUTHORED.values(), ids=AUTHORED)
-def test_every_check_for_authors_takes_linear_time_in_the_size_of_the_template(
+def test_every_check_for_authors_takes_linear_time(
     make: Callable[[int], AuthoredImage],
 ) -> None:
     make = cache(make)
@@ -201,7 +201,7 @@ def test_every_check_for_authors_takes_linear_time_in_the_size_of_the_template(
 
 
 @pytest.mark.parametrize("make", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-def test_reading_a_configuration_takes_linear_time_in_the_size_of_the_text(
+def test_reading_a_configuration_takes_linear_time(
     make: Callable[[int], str],
 ) -> None:
     check(
@@ -280,7 +280,7 @@ def reading(reader: str, members: Callable[[int], list[bytes]], folder: Path) ->
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_every_archive_reader_takes_linear_time_in_the_size_of_the_archive(reader: str) -> None:
+def test_every_archive_reader_takes_linear_time(reader: str) -> None:
     with tempfile.TemporaryDirectory(prefix="laws") as name:
         makers = [reading(reader, make, Path(name) / kind) for kind, make in MEMBERS.items()]
         for subject in slowest(makers, 500):
@@ -367,7 +367,7 @@ EDITS: dict[str, Callable[[Source], object]] = {
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_every_metadata_edit_takes_linear_time_in_the_size_of_the_text(name: str) -> None:
+def test_every_metadata_edit_takes_linear_time(name: str) -> None:
     def editing(make: Callable[[int], str]) -> Make:
         def subject(n: int) -> Action:
             source = Source("metadata.yaml", FACTS + make(n))
@@ -408,7 +408,7 @@ OTHERS = {
 }  # fmt: skip
 
 
-def test_the_measurement_fails_for_a_check_that_takes_quadratic_time() -> None:
+def test_the_measurement_fails_for_a_check_with_quadratic_time() -> None:
     """This test shows that the tests in this file can fail."""
     pairs = Check(
         "pairs", "info", "", "", lambda found: [None for a in found.names for b in found.names if a is b][:0]

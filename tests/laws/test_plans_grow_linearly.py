@@ -250,7 +250,7 @@ def test_rendering_takes_linear_time_in_the_number_of_rules() -> None:
     assert_linear(run, make, 500)
 
 
-def test_predicting_a_start_stops_at_the_time_limit() -> None:
+def test_the_prediction_of_a_start_ends_at_the_time_limit() -> None:
     plan, rootfs = plan_without_prediction(many(100), "incus", vm=False, known=True, fails=False)
     limits = Limits(total=1e-9).begun()
     with pytest.raises(LimitError, match="longer than"):

@@ -56,7 +56,7 @@ def values_above_empty_lines(n):
         rows_of((value("c1", NAME),), (value("create", TRIGGER),)),
     ],
 )
-def test_the_time_to_explain_a_file_grows_in_proportion_to_its_lines(subject):
+def test_explaining_a_file_takes_linear_time(subject):
     check(subject, start=500, largest=32_000)
 
 
@@ -65,7 +65,7 @@ READS = ["config.get", 'config.get("user.a")', "config.user.a", "instance.nmae",
 
 @pytest.mark.slow
 @pytest.mark.parametrize("read", READS)
-def test_the_time_to_find_unknown_names_grows_in_proportion_to_the_template(read):
+def test_finding_unknown_names_takes_linear_time(read):
     def warnings(n):
         reads = parsed_reads(Source("t", f"{{{{ {read} }}}}" * n + "x" * 1000 * n), "v6")
         return lambda: unknown_names(reads, "v6")
@@ -82,7 +82,7 @@ def test_the_time_to_find_unknown_names_grows_in_proportion_to_the_template(read
 @pytest.mark.slow
 @pytest.mark.parametrize("character", ["x", "\u0a0a"])
 @pytest.mark.parametrize("newline", ["", "\n"])
-def test_the_time_to_show_excerpts_at_many_positions_grows_in_proportion_to_the_text(character, newline):
+def test_excerpts_at_many_positions_take_linear_time(character, newline):
     def places(n):
         source = Source("t", (character * 199 + (newline or character)) * n)
         return lambda: [
@@ -94,7 +94,7 @@ def test_the_time_to_show_excerpts_at_many_positions_grows_in_proportion_to_the_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("character", ["x", "\u0a0a"])
-def test_the_time_to_find_the_origins_of_rendered_lines_grows_in_proportion_to_the_template(character):
+def test_finding_origins_of_rendered_lines_takes_linear_time(character):
     def lines(n):
         source = Source("t", character * 200 * n)
         pieces = [Piece("a", Site(len(source.text) - 1, VALUE), (), ())] * n
@@ -111,7 +111,7 @@ def image_of_one_template(n):
 
 
 @pytest.mark.slow
-def test_the_time_to_check_rules_with_the_same_template_grows_in_proportion_to_their_number():
+def test_checking_many_rules_of_one_template_takes_linear_time():
     def used(n):
         made = image_of_one_template(n)
         return lambda: [made.source(rule) for rules in made.used.values() for rule in rules]
@@ -125,7 +125,7 @@ def test_the_time_to_check_rules_with_the_same_template_grows_in_proportion_to_t
 
 
 @pytest.mark.slow
-def test_the_time_to_explain_many_files_of_one_template_grows_in_proportion_to_the_files():
+def test_explaining_many_files_of_one_template_takes_linear_time():
     def explanations(n):
         made = image_of_one_template(n)
         instance, options = Instance("c1"), RenderOptions(INCUS, clock=1.0, seed=1)
@@ -137,7 +137,7 @@ def test_the_time_to_explain_many_files_of_one_template_grows_in_proportion_to_t
 
 
 @pytest.mark.slow
-def test_the_time_to_search_image_texts_for_secrets_grows_in_proportion_to_the_texts_and_the_secrets():
+def test_searching_image_texts_for_secrets_takes_linear_time():
     def redactions(n):
         lines = (
             "a" * 64 + "b" + f"{number:024b}".translate({48: "a", 49: "b"}) + "a" * 8
@@ -165,7 +165,7 @@ def deeper_files(n):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("paths", [many_files, deep_files, deeper_files])
-def test_the_time_to_show_files_as_a_tree_grows_in_proportion_to_their_paths(paths):
+def test_displaying_files_as_a_tree_takes_linear_time(paths):
     def trees(n):
         changes = (Change(Rule(path, "t", ("create",)), "create", path, WRITE) for path in paths(n))
         plan = Plan(Metadata(), Instance("c1"), INCUS, ("create",), tuple(changes))
@@ -182,7 +182,7 @@ def test_files_in_a_thousand_nested_directories_are_shown_as_a_tree():
     assert (len(leaves), leaves[-1].name) == (1999, "a/f")
 
 
-def test_a_tree_with_one_very_long_path_is_not_padded_to_the_width_of_this_path():
+def test_a_very_long_path_does_not_widen_other_lines():
     changes = (Change(Rule(path, "t"), "create", path, WRITE) for path in ("/b", "/" + "a" * 1000))
     lines = tree_text(
         list(tree(Plan(Metadata(), Instance("c1"), INCUS, ("create",), tuple(changes))))
@@ -191,7 +191,7 @@ def test_a_tree_with_one_very_long_path_is_not_padded_to_the_width_of_this_path(
     assert lines[1].index("write") == 102
 
 
-def test_the_time_to_find_the_profile_that_sets_each_key_grows_in_proportion_to_the_profiles():
+def test_searching_for_the_profile_of_each_key_takes_linear_time():
     def origins(n):
         profiles = tuple(
             Profile(f"p{number}", {f"user.{number}": "x"}, {f"d{number}": {"type": "nic"}})
@@ -211,7 +211,7 @@ def test_the_time_to_find_the_profile_that_sets_each_key_grows_in_proportion_to_
     check(origins, start=250, largest=8000)
 
 
-def test_the_time_to_find_the_rule_field_that_causes_a_difference_grows_in_proportion_to_the_rules():
+def test_searching_for_the_rule_field_behind_a_difference_takes_linear_time():
     def fields(n):
         changes = [Change(Rule(f"/{number}", "t"), "create", f"/{number}", WRITE) for number in range(n)]
         metadata = Metadata(rules=tuple(change.rule for change in changes))

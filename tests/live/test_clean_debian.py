@@ -103,7 +103,7 @@ def words(environ: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("install", [install_zipapp, install_wheel, install_package])
-def test_templater_works_on_a_new_debian_system_and_renders_a_starting_container(install, debian, wanted):
+def test_templater_works_on_a_new_debian_system(install, debian, wanted):
     """The Debian package is installed last, so its dependencies can't affect the zipapp and the wheel."""
     installation = install(debian)
     folder = FOLDER / install.__name__

@@ -27,7 +27,7 @@ def booted() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_cloud_init_on_a_real_boot_does_what_templater_predicts(name: str, booted: Path, folder: Path):
+def test_cloud_init_behaves_as_predicted_on_a_real_boot(name: str, booted: Path, folder: Path):
     case = CASES[name]
     seen, files = boots(case, folder / "guest", booted)
 

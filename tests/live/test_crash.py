@@ -102,7 +102,7 @@ def wait_for_writing(folder: Path, process: subprocess.Popen) -> None:
         time.sleep(0.0002)
 
 
-def test_a_killed_hook_leaves_each_file_old_or_new_and_the_next_hook_completes_the_work(folder: Path, calm):
+def test_a_killed_hook_leaves_no_partial_file(folder: Path, calm):
     fresh, wanted, seconds = calm
     chance = random.Random(4)
     ended = {"before": 0, "between": 0, "after": 0}

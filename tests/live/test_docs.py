@@ -88,9 +88,7 @@ def stage(folder: Path) -> Iterator[Live]:
 
 
 @pytest.mark.parametrize("page", NEEDS)
-def test_the_docs_show_the_real_output_of_terminal_sessions_with_a_daemon(
-    page: str, stage: Live, update: bool
-):
+def test_the_docs_contain_real_sessions_with_a_daemon(page: str, stage: Live, update: bool):
     need(*NEEDS[page])
     if page != "incus":
         replayed(DOCS / f"{page}.md", stage, update)
@@ -123,7 +121,7 @@ def images(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.mark.parametrize("page", WITH_IMAGES)
-def test_the_docs_show_the_real_output_of_terminal_sessions_with_an_image_server(
+def test_the_docs_contain_real_sessions_with_an_image_server(
     page: str, stage: Live, update: bool, images: tuple[str, Path], certificates: Path, trusting_incus: Incus
 ):
     """During this test, the remote `images` of Incus and templater is a local server."""

@@ -181,7 +181,7 @@ def test_a_built_image_starts_in_incus_with_the_previewed_files(incus, work, for
         assert os.getxattr(rootfs / "etc/passwd", "user.note") == b"kept"
 
 
-def test_incus_imports_an_edited_image_as_a_new_image_and_renders_the_edited_template(incus, work):
+def test_incus_renders_the_edited_template_of_an_edited_image(incus, work):
     (file,) = stored(work, layout="unified", compression="xz")
     (work / "new.tpl").write_text("edited for {{ instance.name }}\n")
     old, _, new = templater("image", "set-property", file, "os=edited").stdout.partition(" -> ")
@@ -207,7 +207,7 @@ def test_incus_imports_an_edited_image_as_a_new_image_and_renders_the_edited_tem
     ],
     ids=lambda form: "-".join(form.values()),
 )
-def test_incus_imports_an_image_that_templater_repacked_after_an_incus_export(incus, work, form):
+def test_incus_imports_an_exported_image_after_repacking(incus, work, form):
     files = stored(work, **form)
     incus("image", "import", *files, "--alias", "x")
     out = work / "exported"
@@ -291,9 +291,7 @@ def test_a_container_from_an_edited_incus_export_has_the_previewed_files(incus, 
 
 @pytest.mark.parametrize("again", AGAIN, ids=lambda words: "-".join(words[1::2]))
 @pytest.mark.parametrize("compression", ["gzip", "xz", "zstd", "none"])
-def test_a_container_starts_from_a_repacked_image_that_incus_published(
-    incus, work, tmp_path, compression, again
-):
+def test_incus_can_start_a_repacked_image_of_incus_publish(incus, work, tmp_path, compression, again):
     (file,) = stored(work, layout="unified", compression="gzip")
     incus("image", "import", file, "--alias", "base")
     incus("create", "base", "p1", "-c", "user.foo=bar")
@@ -322,7 +320,7 @@ def test_a_container_starts_from_a_repacked_image_that_incus_published(
     assert started(incus, "again", "p2") == expected_of(Path(published), "p2", "published")
 
 
-def test_an_incus_container_starts_from_an_image_that_templater_published(incus, work):
+def test_incus_can_start_an_image_of_templater_publish(incus, work):
     contents = open_contents(str(work / "image"))
     unpack(contents, contents.parts(), str(work / "web1"), policy=TRUSTED)
     (work / "web1/rootfs/etc/motd").write_text("ours\n")
@@ -367,7 +365,7 @@ def test_a_container_starts_from_an_image_of_each_preset(incus, work, preset):
     assert {path: content or "" for path, (_, content) in found.items()} == promised
 
 
-def test_incus_and_unpack_restore_acls_only_from_extended_attributes(incus, work, tmp_path):
+def test_incus_and_the_unpack_command_restore_acls_only_from_extended_attributes(incus, work, tmp_path):
     need("setfacl", "tar")
     folder = tmp_path / "image"
     make_image(folder, METADATA, TEMPLATES)
@@ -386,7 +384,7 @@ def test_incus_and_unpack_restore_acls_only_from_extended_attributes(incus, work
             assert file.stat().st_mode & 0o777 == 0o664
 
 
-def test_incus_cannot_create_an_instance_of_an_archive_with_a_refused_member(incus, tmp_path):
+def test_incus_cannot_create_an_instance_of_a_refused_archive(incus, tmp_path):
     refused = {**UNPACKED, **DOTTED, **UNPACKED_BY_INCUS}
     accepted = {**ACCEPTED, **SKIPPED_BY_INCUS, **ODDLY_WRITTEN}
     for number, (name, members) in enumerate({**refused, **accepted}.items()):
@@ -397,7 +395,7 @@ def test_incus_cannot_create_an_instance_of_an_archive_with_a_refused_member(inc
             incus("init", f"image{number}", f"c{number}")
 
 
-def test_incus_does_not_import_an_uncompressed_archive_whose_format_it_does_not_recognise(incus, tmp_path):
+def test_incus_does_not_import_an_uncompressed_archive_of_unknown_format(incus, tmp_path):
     archive(tmp_path / "v7.tar", ROOTFS)
     old = Path(without_magic(tmp_path / "v7.tar"))
     odd = [like_a_compressed_file(tmp_path / f"{start}.tar", start) for start in ("BZ", "a7zXZ")]
@@ -412,7 +410,7 @@ def test_incus_does_not_import_an_uncompressed_archive_whose_format_it_does_not_
     incus.fails("image", "import", metadata, without_magic(tmp_path / "root.tar"))
 
 
-def test_incus_does_not_import_an_archive_whose_names_or_dates_are_refused(incus, tmp_path):
+def test_incus_does_not_import_an_archive_with_invalid_names_or_dates(incus, tmp_path):
     for number, (members, metadata, _) in enumerate(NOT_IMPORTED):
         incus.fails("image", "import", archive(tmp_path / f"{number}.tar", members, metadata))
     for field in ("creation_date", "expiry_date"):
@@ -425,7 +423,7 @@ def test_incus_does_not_import_an_archive_whose_names_or_dates_are_refused(incus
             (incus if accepted else incus.fails)("image", "import", image)
 
 
-def test_the_database_of_incus_cuts_a_property_at_a_nul(incus, tmp_path):
+def test_the_database_of_incus_truncates_a_property_at_a_nul_character(incus, tmp_path):
     facts = FACTS + b'properties: {a: "x\\0y", "os\\0b": Evil}\n'
     incus("image", "import", archive(tmp_path / "image.tar", ROOTFS, facts=facts), "--alias", "nul")
     incus("init", "nul", "c1")

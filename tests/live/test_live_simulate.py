@@ -107,9 +107,7 @@ def followed(
 
 
 @pytest.mark.parametrize("name", LIVES)
-def test_a_simulation_of_a_complete_instance_lifecycle_gives_the_files_of_the_real_daemon(
-    incus: Incus, name: str
-) -> None:
+def test_a_simulated_lifecycle_gives_the_files_of_the_daemon(incus: Incus, name: str) -> None:
     earlier, steps = LIVES[name]
     incus("create", "t", name, "-c", "user.foo=bar")
     for words in earlier:

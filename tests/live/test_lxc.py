@@ -95,7 +95,7 @@ def lxc(folder: Path) -> Iterator[Lxc]:
         lxc.close()
 
 
-def test_a_hook_renders_a_directory_based_lxc_container_before_its_first_start(lxc: Lxc):
+def test_a_new_container_is_rendered_before_its_first_start(lxc: Lxc):
     folder = lxc.create("c1", settings="lxc.hook.version = 1\n")
     lxc.start("c1")
     assert lxc.seen("c1") == born("c1")
@@ -119,7 +119,7 @@ def test_a_second_start_runs_only_the_start_trigger(lxc: Lxc):
     assert lxc.cat("c1", "/etc/birth") == "born by create as c1 of ?\n"
 
 
-def test_a_guest_that_reboots_itself_runs_the_start_trigger_again(lxc: Lxc):
+def test_a_reboot_from_inside_a_guest_runs_the_start_trigger_again(lxc: Lxc):
     folder = lxc.create("c1")
     lxc.start("c1")
     (folder / "instance.yaml").write_text("name: c1\nconfig:\n  user.foo: rebooted\n")
@@ -151,7 +151,7 @@ def test_files_on_an_idmapped_mount_have_container_ids(lxc: Lxc):
     assert os.stat(folder / "rootfs/srv/new/deep/file").st_uid == 33
 
 
-def test_an_id_map_that_contradicts_the_root_filesystem_is_refused(lxc: Lxc):
+def test_an_id_map_is_refused_if_it_contradicts_the_root_filesystem(lxc: Lxc):
     settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
     folder = lxc.create("c1", settings=settings)
     assert lxc.start("c1", code=None).returncode != 0
@@ -160,7 +160,7 @@ def test_an_id_map_that_contradicts_the_root_filesystem_is_refused(lxc: Lxc):
 
 
 @pytest.mark.parametrize("stage", ["pre-start", "mount"])
-def test_an_overlay_can_be_rendered_in_the_pre_start_hook_or_in_the_mount_hook(lxc: Lxc, stage: str):
+def test_pre_start_and_mount_hooks_can_render_an_overlay(lxc: Lxc, stage: str):
     line = hook_line("lxc", "--stage", stage)
     stages = ("pre-start", "mount", "clone") if stage == "mount" else ("pre-start", "clone")
     lxc.create("base", hooks="".join(f"lxc.hook.{name} = {line}\n" for name in stages))
@@ -203,7 +203,7 @@ def test_a_rename_is_distinguished_from_a_copy(lxc: Lxc):
 
 
 @pytest.mark.parametrize(("words", "text"), [((), "c2"), (("-R",), "c2"), (("-K",), "c1\n")])
-def test_the_hostname_that_lxc_writes_into_a_copy_does_not_count_as_changed_by_hand(lxc: Lxc, words, text):
+def test_hostnames_written_by_lxc_are_not_manual_changes(lxc: Lxc, words, text):
     """A hook with --keep-modified took the hostname for a change by hand.
 
     So the first start of each copy failed.
@@ -242,7 +242,7 @@ def test_restoring_an_lxc_snapshot_restores_its_pending_trigger(lxc: Lxc):
     assert lxc.cat("c1", "/etc/templated") == "c1 start bar\n"
 
 
-def test_a_restored_snapshot_of_a_never_started_container_runs_the_create_trigger(lxc: Lxc):
+def test_a_snapshot_before_first_start_keeps_the_create_trigger(lxc: Lxc):
     lxc.create("c1")
     lxc.command("lxc-snapshot", "c1")
     lxc.start("c1")
@@ -276,7 +276,7 @@ def test_a_failing_template_stops_the_start_and_reports_the_reason(lxc: Lxc):
     assert lxc.seen("c1") == born("c1"), "the creation was still owed"
 
 
-def test_the_keep_going_option_lets_a_container_start_despite_a_template_error(lxc: Lxc):
+def test_the_keep_going_option_tolerates_a_template_error(lxc: Lxc):
     hooks = f"lxc.hook.pre-start = {hook_line('lxc', '--on-error', 'keep-going')}\n"
     folder = lxc.create("c1", hooks=hooks, templates={})
     lxc.start("c1")
@@ -293,7 +293,7 @@ def test_a_hook_renders_an_ephemeral_copy_of_a_container(lxc: Lxc):
 
 
 @pytest.mark.parametrize("options", [(), ("--stage", "mount")])
-def test_an_ephemeral_copy_on_a_tmpfs_is_rendered_only_by_a_mount_hook(lxc: Lxc, options: tuple[str, ...]):
+def test_only_a_mount_hook_renders_a_copy_on_tmpfs(lxc: Lxc, options: tuple[str, ...]):
     """LXC mounts the tmpfs after the pre-start hook.
 
     The tmpfs hid the hook's files, and the start did not fail.
@@ -311,9 +311,7 @@ def test_an_ephemeral_copy_on_a_tmpfs_is_rendered_only_by_a_mount_hook(lxc: Lxc,
 
 
 @pytest.mark.parametrize("options", [(), ("--stage", "mount")])
-def test_a_volume_that_a_pre_mount_hook_mounts_is_rendered_only_by_a_mount_hook(
-    lxc: Lxc, options: tuple[str, ...]
-):
+def test_only_a_mount_hook_renders_volumes_mounted_at_start(lxc: Lxc, options: tuple[str, ...]):
     """A pre-start hook wrote files below the mount point, and the container started without these files."""
     line = hook_line("lxc", *options)
     volume, script = make_rootfs(lxc.path / "volume"), lxc.path / "decrypt"
@@ -330,7 +328,7 @@ def test_a_volume_that_a_pre_mount_hook_mounts_is_rendered_only_by_a_mount_hook(
         assert "templater: lxc.hook.pre-mount runs after the pre-start hook, and may hide files" in log
 
 
-def test_an_unprivileged_container_does_not_start_if_its_mount_hook_writes_no_files(lxc: Lxc):
+def test_an_unprivileged_container_cannot_start_without_rendered_files(lxc: Lxc):
     settings = f"lxc.idmap = u 0 {BASE} 65536\nlxc.idmap = g 0 {BASE} 65536\n"
     folder = lxc.create("c1", settings=settings, hooks=f"lxc.hook.mount = {hook_line('lxc')}\n")
     shift(folder / "rootfs", BASE)
@@ -339,7 +337,7 @@ def test_an_unprivileged_container_does_not_start_if_its_mount_hook_writes_no_fi
     assert not (folder / "rootfs/etc/birth").exists()
 
 
-def test_an_overlay_with_a_missing_upper_layer_is_rendered_at_pre_start(lxc: Lxc):
+def test_a_pre_start_hook_renders_overlays_without_upper_layer(lxc: Lxc):
     """A container has a pre-start hook and a mount hook. Each hook left the rendering to the other hook."""
     hooks = "".join(f"lxc.hook.{name} = {hook_line('lxc')}\n" for name in ("pre-start", "mount"))
     folder = lxc.path / "c1"
@@ -373,7 +371,7 @@ def test_a_hook_renders_an_overlay_of_an_unprivileged_container(lxc: Lxc):
     }
 
 
-def test_a_hook_sees_the_directories_that_an_unprivileged_container_has_replaced_in_its_overlay(lxc: Lxc):
+def test_a_hook_sees_replaced_directories_in_an_unprivileged_overlay(lxc: Lxc):
     """A hook that ignored the option userxattr saw deleted files as existing files.
 
     Deleted files came back.
@@ -399,7 +397,7 @@ def test_a_hook_sees_the_directories_that_an_unprivileged_container_has_replaced
     assert sorted(found.stdout.split()) == ["/srv/a/new/file", "/srv/b/file"]
 
 
-def test_an_unprivileged_container_starts_even_if_its_overlay_work_directory_has_leftovers(lxc: Lxc):
+def test_leftovers_in_the_work_directory_do_not_prevent_starting(lxc: Lxc):
     """The kernel leaves a whiteout in the work directory.
 
     After a crash of the host, the work directory also has other files.
@@ -422,7 +420,7 @@ def test_an_unprivileged_container_starts_even_if_its_overlay_work_directory_has
 
 
 @pytest.mark.parametrize("kind", ["loop", "nbd", "zfs", "lvm", "rbd"])
-def test_attack_68_a_start_reports_a_root_filesystem_that_only_lxc_can_mount(
+def test_attack_68_the_hook_refuses_an_unsupported_root_filesystem_type(
     lxc: Lxc, kind: str, monkeypatch: pytest.MonkeyPatch
 ):
     """LXC itself fails later if it can't mount the root filesystem.

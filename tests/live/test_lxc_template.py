@@ -45,7 +45,7 @@ def create(lxc: Lxc, settings: str, *words: str, code: int | None = 0):
 
 
 @pytest.mark.parametrize("settings", ["", MAP], ids=["root", "mapped"])
-def test_lxc_create_makes_a_container_from_an_image_and_the_container_starts(lxc: Lxc, settings: str):
+def test_a_container_from_the_lxc_create_command_can_start(lxc: Lxc, settings: str):
     image = make_directory(lxc.path / "image", "default")
     (image / "templates/hostname.tpl").write_text("{{ instance.name }} {{ config_get('user.role', '') }}\n")
     templater("image", "build", str(image), "-o", str(lxc.path / "image.tar.gz"))
@@ -59,7 +59,7 @@ def test_lxc_create_makes_a_container_from_an_image_and_the_container_starts(lxc
 
 
 @pytest.mark.parametrize("words", [(), ("--unknown",), ("/absent.tar",)])
-def test_a_failed_lxc_create_leaves_no_container(lxc: Lxc, words):
+def test_a_failed_lxc_create_command_leaves_no_container(lxc: Lxc, words):
     assert create(lxc, "", *words, code=None).returncode != 0
     assert not (lxc.path / "web1").exists()
 
@@ -75,7 +75,7 @@ def templated_files(lxc: Lxc) -> dict[str, str]:
 
 @pytest.mark.parametrize("settings", ["", MAP], ids=["root", "mapped"])
 @pytest.mark.parametrize("source", SOURCES)
-def test_lxc_create_makes_a_container_from_an_image_on_a_server(
+def test_the_lxc_create_command_makes_a_container_from_an_image_on_a_server(
     lxc: Lxc, image_tree, certificates, tmp_path, monkeypatch, settings, source
 ):
     """The container has the same templated files as a preview of the image."""
@@ -111,7 +111,7 @@ def by_name(python: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("settings", ["", MAP], ids=["root", "mapped"])
-def test_lxc_create_finds_the_installed_template_script_by_its_name(
+def test_lxc_create_finds_the_installed_template_by_its_name(
     lxc: Lxc, image_tree, certificates, tmp_path, monkeypatch, settings
 ):
     shutil.copy(certificates / "ca.pem", lxc.path / "ca.pem")
@@ -255,9 +255,7 @@ def test_an_ordinary_user_creates_and_starts_a_container_from_a_server(
     lxc.stop("web1")
 
 
-def test_the_triggers_run_if_an_ordinary_user_copies_or_renames_an_lxc_container(
-    user_lxc: UserLxc, image_tree
-):
+def test_copying_or_renaming_by_an_ordinary_user_activates_triggers(user_lxc: UserLxc, image_tree):
     lxc, folder = user_lxc, user_lxc.path
     image = make_directory(folder / "image", "default")
     templater("image", "build", str(image), "-o", str(folder / "image.tar.gz"))
@@ -276,9 +274,7 @@ def test_the_triggers_run_if_an_ordinary_user_copies_or_renames_an_lxc_container
     )
 
 
-def test_a_hook_line_without_the_owner_option_is_refused_until_the_hook_is_installed_again(
-    user_lxc: UserLxc, image_tree
-):
+def test_a_hook_line_without_the_owner_option_is_refused(user_lxc: UserLxc, image_tree):
     """Older versions of templater wrote hook lines without --owner, and guessed the owner from the id map."""
     lxc, folder = user_lxc, user_lxc.path
     image = make_directory(folder / "image", "default")

@@ -257,7 +257,7 @@ def said(made: Made) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_the_next_start_writes_the_files_that_the_diff_command_predicts(
+def test_the_next_start_writes_the_files_predicted_by_the_diff_command(
     made: Made, said: dict[str, dict[str, Any]], state: str
 ) -> None:
     if state in made.left_out:
@@ -288,7 +288,7 @@ def test_the_next_start_writes_the_files_that_the_diff_command_predicts(
         )
 
 
-def test_every_command_for_a_running_instance_sends_only_get_and_head_requests(made: Made) -> None:
+def test_every_command_sends_only_get_and_head_requests(made: Made) -> None:
     name, family = "running", made.daemon.name
     commands: dict[str, list[str]] = {
         "preview": [], "diff": [], "explain": [], "check": [], "simulate": ["c:user.foo=x", "restart"],
@@ -304,7 +304,7 @@ def test_every_command_for_a_running_instance_sends_only_get_and_head_requests(m
     assert events and {event.action for event in events} <= READING
 
 
-def test_an_instance_that_vanishes_is_reported_on_one_line_and_does_not_hide_other_instances(
+def test_a_vanished_instance_does_not_hide_other_instances(
     made: Made,
 ) -> None:
     made.client("doomed", "create" if made.daemon.name == "incus" else "init", "t", "doomed")
@@ -373,7 +373,7 @@ def test_diff_with_a_restricted_certificate_uses_the_project_of_the_certificate(
     assert one.returncode == 0 and "incus start there:in-p2-stopped --project p2" not in one.stderr
 
 
-def test_a_client_with_a_restricted_certificate_gets_a_one_line_error_for_another_project(
+def test_a_restricted_client_gets_an_error_for_another_project(
     restricted: dict[str, str],
 ) -> None:
     for words in (
@@ -385,7 +385,7 @@ def test_a_client_with_a_restricted_certificate_gets_a_one_line_error_for_anothe
         assert "does not have permission" in answer.stderr and "Traceback" not in answer.stderr
 
 
-def test_the_client_never_parses_the_name_of_a_remote_as_an_option(restricted: dict[str, str]) -> None:
+def test_the_name_of_a_remote_never_becomes_an_option(restricted: dict[str, str]) -> None:
     for name in ("-x", "--force-local"):
         answer = through(restricted, "diff", f"incus:{name}:c1")
         assert answer.returncode == 2 and f"can't connect to the remote '{name}': " in answer.stderr

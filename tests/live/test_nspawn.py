@@ -54,7 +54,7 @@ def nspawn(rootfs: Path, *options: str, words: list[str] | None = None) -> subpr
     )  # fmt: skip
 
 
-def test_the_hook_line_renders_before_the_container_starts(folder: Path):
+def test_the_hook_line_renders_the_files_before_the_container_starts(folder: Path):
     rootfs = machine(folder)
     hook(folder)
     assert shown(nspawn(rootfs).stdout) == born("m1")
@@ -70,7 +70,7 @@ def test_a_hook_for_a_mapped_machine_writes_files_with_container_ids(folder: Pat
     assert shown(answer.stdout) == born("m1")
 
 
-def test_a_hook_uses_the_owner_of_the_directory_to_detect_ids_that_nspawn_shifted(folder: Path):
+def test_a_hook_detects_shifted_ids_of_nspawn_by_the_directory_owner(folder: Path):
     rootfs = machine(folder)
     users = (f"--private-users={BASE}:65536", "--private-users-ownership=chown")
     nspawn(rootfs, *users, words=["/bin/true"])
@@ -113,7 +113,7 @@ journalctl -u systemd-nspawn@m1 --no-pager -o cat
 """
 
 
-def test_the_installed_systemd_drop_in_file_renders_before_the_machine_starts(folder: Path):
+def test_an_installed_systemd_drop_in_renders_the_files(folder: Path):
     """systemd starts the unit systemd-nspawn@m1 with the drop-in that `hook install` writes."""
     need("systemd-nspawn", "machinectl")
     if not Path("/usr/lib/systemd/systemd").exists():

@@ -82,7 +82,7 @@ def bundle(request: pytest.FixtureRequest, folder: Path) -> Iterator[Bundle]:
     yield Bundle(request.param, folder)
 
 
-def test_a_hook_renders_a_bundle_that_contains_an_image(bundle: Bundle):
+def test_a_hook_renders_a_bundle_with_an_image(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install()
     assert bundle.seen() == born("c1")
@@ -111,7 +111,7 @@ def test_a_trigger_annotation_replaces_the_default_triggers(bundle: Bundle):
     assert seen["/etc/existing"] == ("33:34 604", "old content\n")
 
 
-def test_an_annotation_cannot_use_a_source_that_the_hook_line_does_not_allow(bundle: Bundle, folder: Path):
+def test_an_annotation_cannot_select_an_image_without_permission(bundle: Bundle, folder: Path):
     make_image(folder / "image")
     bundle.install()
     bundle.edit(annotations={"org.templater.source": str(folder / "image")})
@@ -154,7 +154,7 @@ def namespace() -> Iterator[str]:
         yield f"/proc/{pid}/ns/user"
 
 
-def test_files_of_a_container_that_joins_a_user_namespace_have_mapped_owners(bundle: Bundle, namespace: str):
+def test_files_in_a_joined_user_namespace_have_mapped_owners(bundle: Bundle, namespace: str):
     make_image(bundle.path, instance=INSTANCE)
     shift(bundle.path / "rootfs", BASE)
     namespaces = [each for each in bundle.config()["linux"]["namespaces"] if each["type"] != "cgroup"]
@@ -173,15 +173,13 @@ def test_a_hook_renders_a_container_with_a_read_only_root(bundle: Bundle):
     assert bundle.seen() == born("c1")
 
 
-def test_a_hook_in_the_create_container_stage_writes_the_files_of_the_first_start(bundle: Bundle):
+def test_a_hook_in_the_create_container_stage_writes_files(bundle: Bundle):
     make_image(bundle.path, instance=INSTANCE)
     bundle.install("--in-place", stage="createContainer")
     assert bundle.seen() == born("c1")
 
 
-def test_attack_104_a_hook_does_not_change_a_file_that_is_hidden_by_a_mount_of_the_operator(
-    bundle: Bundle, folder: Path
-):
+def test_attack_104_a_hook_does_not_change_files_below_a_mount(bundle: Bundle, folder: Path):
     """The hook replaced the file below the operator's mount. The kernel then removed this mount."""
     make_image(bundle.path, instance=INSTANCE)
     (folder / "own").write_text("of the operator\n")

@@ -93,7 +93,7 @@ def test_a_restart_runs_only_the_start_trigger(podman: Podman):
     assert podman("exec", "x1", "cat", "/etc/birth").stdout == "born by create as c1 of ?\n"
 
 
-def test_annotations_that_name_the_directory_of_another_instance_are_refused(podman: Podman):
+def test_annotations_with_the_directory_of_another_instance_are_refused(podman: Podman):
     """The hook runs as root. Older versions of podman pass the annotations of an image to the hook."""
     victim = podman.path / "instances/web1"
     make_image(victim, instance="name: web1\nconfig:\n  user.foo: hunter2\n")
@@ -144,7 +144,7 @@ def test_the_in_place_option_allows_writing_a_bind_mounted_file(podman: Podman):
 
 
 @pytest.mark.parametrize("option", ["-v={}/volume:/etc/app", "--tmpfs=/etc/app"])
-def test_a_file_that_a_volume_would_hide_is_refused_or_written_into_the_volume(podman: Podman, option: str):
+def test_a_file_below_a_volume_is_refused_by_default(podman: Podman, option: str):
     (podman.path / "volume").mkdir()
     make_image(podman.path / "image", MOUNTED.format(name="app/conf"), NAME)
     podman.install("--log", str(podman.path / "log"))
@@ -157,7 +157,7 @@ def test_a_file_that_a_volume_would_hide_is_refused_or_written_into_the_volume(p
     assert podman.run("--rm", option, *annotation(podman), words=words).stdout == "10.0.0.1 c1\n"
 
 
-def test_podman_keeps_the_rendered_etc_hosts_if_the_no_hosts_option_is_set(podman: Podman):
+def test_the_no_hosts_option_preserves_the_rendered_etc_hosts(podman: Podman):
     """Without --no-hosts, podman mounts another file over /etc/hosts.
 
     podman writes the mounted file after every hook.
@@ -175,7 +175,7 @@ def test_a_bind_mounted_file_is_refused_without_the_in_place_option(podman: Podm
     assert "mount" in (podman.path / "log").read_text()
 
 
-def test_apply_on_a_running_container_keeps_its_mounts(podman: Podman):
+def test_the_apply_command_keeps_the_mounts_of_a_running_container(podman: Podman):
     """podman mounts a file over /etc/hostname. The kernel removes the mount if the file below it is replaced."""
     make_image(podman.path / "image", MOUNTED.format(name="hostname"), NAME)
     podman.run("-d", "--name", "x1", "--hostname", "h1", words=["/bin/sleep", "1000"])

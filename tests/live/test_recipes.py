@@ -58,7 +58,7 @@ def recipe(page: str, **changes: str) -> str:
     return f"set -eu\n{script}"
 
 
-def test_the_recipe_for_podman_makes_a_container_from_an_image_on_a_server(folder: Path, environment):
+def test_the_podman_recipe_makes_a_container_from_an_image(folder: Path, environment):
     need("podman", "crun")
     quoted = " ".join(f"'{word}'" for word in CG2)
     (folder / "bin/podman").write_text(PODMAN.format(cg2=quoted, folder=folder))
@@ -81,7 +81,7 @@ def test_the_recipe_for_podman_makes_a_container_from_an_image_on_a_server(folde
         shutil.rmtree(folder / "root", ignore_errors=True)
 
 
-def test_the_recipe_for_nspawn_makes_a_machine_from_an_image_on_a_server(folder: Path, environment):
+def test_the_nspawn_recipe_makes_a_machine_from_an_image(folder: Path, environment):
     """This test runs no systemd.
 
     test_nspawn.py tests that systemd runs the drop-in before the machine starts.

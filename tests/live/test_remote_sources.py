@@ -60,9 +60,7 @@ def preview(src: str, environment: dict[str, str], code: int | None = 0) -> str:
 
 
 @pytest.mark.parametrize("alias", ["one", "two"])
-def test_an_image_in_the_local_daemon_has_the_same_preview_as_its_directory(
-    daemon, images, environment, alias
-):
+def test_an_image_has_the_same_preview_as_its_directory(daemon, images, environment, alias):
     there = preview(f"{daemon.name}:image/tiny/{alias}", environment)
     assert "web1" in there
     here = preview(str(images[alias]), environment).replace("overwrite", "write")
@@ -71,9 +69,7 @@ def test_an_image_in_the_local_daemon_has_the_same_preview_as_its_directory(
     )  # the directory has a root filesystem to compare with
 
 
-def test_preview_of_an_image_in_the_local_daemon_reads_only_its_metadata(
-    daemon, images, environment, tmp_path
-):
+def test_a_preview_of_a_daemons_image_reads_only_metadata(daemon, images, environment, tmp_path):
     preview(f"{daemon.name}:image/tiny/two", environment)
     (file,) = (tmp_path / ".local/share/templater/store/files").iterdir()
     assert file.stat().st_size < 100_000
@@ -106,26 +102,24 @@ def add_to_client(daemon: Daemon, address: str, environment: dict[str, str], *wo
     run(daemon.client, "remote", "add", "there", url, "--accept-certificate", *words, env=environment)
 
 
-def test_a_public_image_can_be_read_over_https_but_a_private_image_cannot(
-    daemon, images, address, environment
-):
+def test_anonymous_clients_can_read_only_public_images(daemon, images, address, environment):
     add_remote(address, environment, "--certificate", str(daemon.folder / "server.crt"))
     assert preview("host:tiny/two", environment) == preview(f"{daemon.name}:image/tiny/two", environment)
     assert "has no image 'tiny/one' that this user may see" in preview("host:tiny/one", environment, code=2)
 
 
-def test_a_certificate_that_is_not_trusted_gives_one_clear_error(images, address, environment):
+def test_an_untrusted_certificate_gives_one_clear_error(images, address, environment):
     add_remote(address, environment)
     assert "certificate is not trusted" in preview("host:tiny/two", environment, code=2)
 
 
-def test_templater_reads_the_remotes_that_the_real_client_saved(daemon, images, address, environment):
+def test_templater_reads_the_saved_remotes_of_the_real_client(daemon, images, address, environment):
     """`incus remote add` saves the address and the certificate of the remote. templater reads both."""
     add_to_client(daemon, address, environment, "--public")
     assert preview("there:tiny/two", environment) == preview(f"{daemon.name}:image/tiny/two", environment)
 
 
-def test_a_private_image_can_be_read_with_the_certificate_of_the_client(daemon, images, address, environment):
+def test_a_client_certificate_gives_access_to_private_images(daemon, images, address, environment):
     if daemon.name == "incus":
         token = daemon("config", "trust", "add", "tester").splitlines()[-1]
         add_to_client(daemon, address, environment, "--token", token)

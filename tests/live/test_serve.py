@@ -89,7 +89,7 @@ def public(client: Client, server: Server) -> Client:
 
 @pytest.mark.parametrize("program", ["incus", "lxc"])
 @pytest.mark.parametrize("protocol", ["simplestreams", "public"])
-def test_a_client_lists_and_exports_every_image(
+def test_a_client_can_list_and_export_every_image(
     server, image_tree, certificates, tmp_path, program, protocol
 ):
     need_programs(program)
@@ -162,7 +162,7 @@ def test_the_daemon_copies_and_starts_every_container_image(
 
 
 @pytest.mark.parametrize("protocol", ["simplestreams", "public"])
-def test_the_daemon_launches_a_container_from_a_remote_image_that_was_not_copied_before(
+def test_the_daemon_launches_a_container_directly_from_a_remote_image(
     image_tree, served, trusting_daemon, protocol
 ):
     daemon, name = trusting_daemon, f"direct-{protocol}"
@@ -182,9 +182,7 @@ def test_the_daemon_copies_the_virtual_machine_image(served, trusting_daemon, pr
     daemon("image", "delete", alias)
 
 
-def test_the_daemon_imports_a_unified_image_whose_url_is_in_the_response_headers(
-    image_tree, server, trusting_daemon
-):
+def test_the_daemon_imports_images_from_urls_in_response_headers(image_tree, server, trusting_daemon):
     daemon = trusting_daemon
     daemon("image", "import", f"{server.url}/tiny/1/unified", "--alias", "imported")
     (image,) = (each for each in list_stream(LocalStream(image_tree)) if each.variant == "unified")
@@ -209,9 +207,7 @@ def test_a_client_needs_only_the_generated_certificate_for_a_public_remote(
     )
 
 
-def test_a_client_trusts_a_simplestreams_server_whose_certificate_is_in_ssl_cert_file(
-    image_tree, certificates, tmp_path
-):
+def test_a_client_trusts_the_server_through_ssl_cert_file(image_tree, certificates, tmp_path):
     with templater_serve(image_tree.path, XDG_CONFIG_HOME=str(tmp_path)) as server:
         client = Client(tmp_path / "home", certificates)
         client.environment["SSL_CERT_FILE"] = str(tmp_path / "templater/serve/127.0.0.1.crt")

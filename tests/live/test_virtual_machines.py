@@ -89,7 +89,7 @@ def planned(plan: dict[str, Any]) -> dict[str, tuple[str, int]]:
     ],
     indirect=["daemon"],
 )
-def test_the_next_start_of_a_virtual_machine_and_its_agent_write_the_previewed_files(
+def test_a_virtual_machine_and_its_agent_write_previewed_files(
     daemon: VmHost, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = state
@@ -147,7 +147,7 @@ def test_the_next_start_of_a_virtual_machine_and_its_agent_write_the_previewed_f
     assert written == {f"/etc/{output.removesuffix('.tpl.out')}" for output in after}
 
 
-def test_a_virtual_machine_loses_its_pending_trigger_if_the_start_fails_after_the_trigger_ran(
+def test_a_pending_trigger_is_lost_if_qemu_cannot_start(
     daemon: VmHost,
 ) -> None:
     """The failed start writes the files of the lost trigger to the config drive.
@@ -165,7 +165,7 @@ def test_a_virtual_machine_loses_its_pending_trigger_if_the_start_fails_after_th
 
 
 @pytest.mark.parametrize(("template", "lost"), [("create.tpl", False), ("start.tpl", True)])
-def test_the_pending_trigger_of_a_virtual_machine_stays_pending_only_if_a_template_of_that_trigger_fails(
+def test_a_pending_trigger_survives_only_if_its_template_fails(
     daemon: VmHost, template: str, lost: bool
 ) -> None:
     name = f"failing-{template[:-4]}"
@@ -180,7 +180,7 @@ def test_the_pending_trigger_of_a_virtual_machine_stays_pending_only_if_a_templa
 
 
 @pytest.mark.parametrize("host", DAEMONS)
-def test_a_panic_in_a_template_of_a_virtual_machine_ends_the_daemon(host: str, folder: Path) -> None:
+def test_a_panic_in_a_vm_template_ends_the_daemon(host: str, folder: Path) -> None:
     need_vms(DAEMONS[host])
     daemon = DAEMONS[host](folder)
     try:

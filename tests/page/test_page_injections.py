@@ -73,7 +73,7 @@ def test_the_page_runs_no_script_from_its_address(serve, browser, image, field):
     assert not is_owned(page)
 
 
-def test_the_page_runs_no_script_from_edits_or_from_names_of_changed_files(serve, browser, image, expect):
+def test_the_page_executes_no_script_from_edits_or_filenames(serve, browser, image, expect):
     page = browser.open(serve(image), bypass_csp=True)
     page.locator('#list a[data-path$="meta-data"]').click()
     field = page.locator('textarea[data-key="user.meta-data"]')
@@ -106,7 +106,7 @@ def test_each_script_payload_runs_in_the_page_if_escaping_is_off(serve, browser,
     browser.problems.clear()
 
 
-def test_the_content_security_policy_stops_a_script_that_was_not_escaped(serve, browser, image):
+def test_the_content_security_policy_stops_an_unescaped_script(serve, browser, image):
     page = browser.open(serve(image))
     stopped = page.evaluate(
         """text => {

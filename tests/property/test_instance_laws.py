@@ -54,7 +54,7 @@ def seen(instance) -> dict:
 
 
 @given(facts)
-def test_an_instance_has_the_same_values_in_json_and_in_yaml_and_in_a_list_of_instances(described):
+def test_an_instance_has_the_same_values_in_every_format(described):
     wanted = {"architecture": "x86_64", "ephemeral": False, "config": {}, "devices": {}} | described
     text = json.dumps(described, ensure_ascii=False)
     assert seen(read_instance(Source("x.json", text))) == wanted

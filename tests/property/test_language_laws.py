@@ -66,7 +66,7 @@ def is_no_token(gap: str) -> bool:
 
 @unhurried
 @given(texts | data, dialects, st.sampled_from(["incus", "plain"]))
-def test_any_text_compiles_or_raises_an_error_with_a_position_inside_the_text(text, dialect, mode):
+def test_any_text_compiles_or_raises_an_error_with_position(text, dialect, mode):
     source = Source("t", text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     try:
         pongo2.compile(source, dialect, mode=mode)

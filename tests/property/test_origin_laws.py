@@ -128,7 +128,7 @@ CLOUD_IMAGES = pytest.mark.parametrize("image", ["debian-cloud", "ubuntu-2016"])
 @CLOUD_IMAGES
 @settings(deadline=None, max_examples=5)
 @given(config=cloud_configs())
-def test_removing_a_key_that_the_explanation_names_changes_the_output_of_a_cloud_init_image(image, config):
+def test_removing_an_explained_key_changes_the_cloud_init_output(image, config):
     """Removing the origin of a value changes the output, and removing a key that is not named does not.
 
     A condition may name a key whose removal changes nothing, such as ``user.network_mode`` with a value that
@@ -141,7 +141,7 @@ def test_removing_a_key_that_the_explanation_names_changes_the_output_of_a_cloud
 @pytest.mark.law
 @settings(deadline=None, max_examples=EXAMPLES // 2)
 @given(config=cloud_configs())
-def test_removing_a_key_that_the_explanation_names_changes_the_output_of_cloud_init_images(image, config):
+def test_removing_an_explained_key_changes_output_in_many_examples(image, config):
     check_cloud_init(image, config)
 
 
@@ -237,7 +237,7 @@ def check_any_template(text, config):
 @example("{% for k, v in config %}\n{% endfor %}", {"default": {}, "web": {}, "local": {"user.a": ""}})
 @settings(deadline=None, max_examples=15)
 @given(texts, configs)
-def test_the_text_is_unchanged_after_the_removal_of_a_key_that_explain_does_not_name(text, config):
+def test_removal_of_an_unexplained_key_does_not_change_the_text(text, config):
     check_any_template(text, config)
 
 
@@ -245,8 +245,6 @@ def test_the_text_is_unchanged_after_the_removal_of_a_key_that_explain_does_not_
 @pytest.mark.law
 @settings(deadline=None, max_examples=EXAMPLES)
 @given(text=texts, config=configs)
-def test_removing_a_key_that_the_explanation_does_not_name_leaves_the_rendered_text_unchanged(
-    quarter, text, config
-):
+def test_removing_unexplained_keys_leaves_random_texts_unchanged(quarter, text, config):
     """The four tests run on all processors."""
     check_any_template(text, config)

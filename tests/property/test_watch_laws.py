@@ -215,7 +215,7 @@ def outcome(inputs, memo=None):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
-def test_a_cached_rendering_equals_a_new_rendering_after_random_changes_of_inputs(seed):
+def test_cached_and_new_renderings_are_equal_after_random_changes(seed):
     choose = random.Random(seed)
     inputs, memo = {name: values[0] for name, values in INPUTS.items()}, Memo()
     for number in range(200):

@@ -19,7 +19,7 @@ def test_time_limits_are_parsed(text, value):
 
 
 @pytest.mark.parametrize(("text", "value"), [("7", 7), ("20k", 20_000), ("3M", 3_000_000), ("1g", 10**9)])
-def test_number_limits_are_parsed(text, value):
+def test_a_numeric_limit_is_parsed_to_its_value(text, value):
     assert parse([f"steps={text}"]).for_rendering().steps == value
 
 
@@ -58,7 +58,7 @@ def test_an_unknown_limit_is_refused_with_a_list_of_limits():
     assert "time, template-time, steps" in caught.value.hint
 
 
-def test_a_limit_that_has_no_effect_in_a_command_is_refused():
+def test_a_command_refuses_a_limit_without_an_effect():
     with pytest.raises(UsageError) as caught:
         parse(["steps=5"], (IMAGE,))
     assert "members" in caught.value.hint
@@ -73,7 +73,7 @@ def test_a_limit_without_a_value_is_refused():
     assert "template=4096" in caught.value.hint
 
 
-def test_limits_that_the_user_does_not_set_keep_their_defaults():
+def test_a_limit_has_its_default_value_without_a_limit_option():
     given = Given()
     limits = given.for_rendering(60, 120)
     ours = Limits(seconds=60, total=120)

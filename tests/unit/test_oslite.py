@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="hooks run on Linux")
 PATHS = st.text(alphabet="//..ab\udcff \0", max_size=12)
 
 
-def test_the_time_of_creation_is_the_same_for_a_path_and_for_a_descriptor(tmp_path):
+def test_path_and_descriptor_give_the_same_time_of_creation(tmp_path):
     (tmp_path / "file").touch()
     found = subprocess.run(
         ["stat", "-c", "%.9W", tmp_path / "file"], capture_output=True, text=True, check=True
@@ -56,7 +56,7 @@ def test_path_queries_give_the_same_results_as_in_the_os_module(path):
     assert oslite.fsencode(path) == os.fsencode(path)
 
 
-def test_exists_isdir_and_islink_give_the_same_results_as_the_os_module(tmp_path):
+def test_exists_and_isdir_and_islink_agree_with_os_module(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "dangling").symlink_to("nowhere")
     for name in ("", "file", "dangling", "nothing"):
@@ -66,7 +66,7 @@ def test_exists_isdir_and_islink_give_the_same_results_as_the_os_module(tmp_path
         assert oslite.islink(path) == os.path.islink(path)
 
 
-def test_the_limit_on_processor_time_is_the_hard_limit_of_the_process(tmp_path):
+def test_processor_limit_is_the_hard_limit_of_the_process(tmp_path):
     import resource
 
     code = "from templater.oslite import processor_limit; print(processor_limit())"
@@ -100,7 +100,7 @@ print(time.tzname[0])
 """
 
 
-def test_the_environment_can_be_read_although_the_os_module_is_not_loaded():
+def test_environment_can_be_read_without_loading_the_os_module():
     environ = {"ONE": "caf\udce9=1", "TZ": "XYZ-3"}
     answer = subprocess.run(
         [sys.executable, "-I", "-S", "-c", BARE], env=environ, capture_output=True, text=True, check=False
@@ -109,7 +109,7 @@ def test_the_environment_can_be_read_although_the_os_module_is_not_loaded():
     assert answer.stdout.strip() != "XYZ"
 
 
-def test_the_environment_comes_from_the_os_module_if_that_module_is_loaded(monkeypatch):
+def test_environment_comes_from_os_module_if_it_is_loaded(monkeypatch):
     monkeypatch.setenv("TEMPLATER_TEST", "yes")
     assert oslite.variable("TEMPLATER_TEST") == oslite.environment()["TEMPLATER_TEST"] == "yes"
     oslite.forget("TEMPLATER_TEST")

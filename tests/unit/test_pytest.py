@@ -82,7 +82,7 @@ def test_the_pytest_plugin_does_nothing_in_an_unrelated_project(tmp_path):
         ("none/tests/a.yaml", None),
     ],
 )
-def test_the_pytest_plugin_collects_only_yaml_files_in_the_tests_folder_of_an_image_or_definition(
+def test_the_pytest_plugin_collects_only_yaml_tests_of_images_and_definitions(
     name, source, tmp_path, monkeypatch
 ):
     for folder in ("image", "definitions", "none"):
@@ -97,7 +97,7 @@ def test_the_pytest_plugin_collects_only_yaml_files_in_the_tests_folder_of_an_im
     assert found == (None if source is None else (path, str(tmp_path / source)))
 
 
-def test_the_pytest_plugin_counts_lines_from_zero_in_the_position_of_a_case(tmp_path):
+def test_the_line_numbers_of_the_pytest_plugin_begin_at_zero(tmp_path):
     path = an_image(tmp_path / "image", PASSES + FAILS.removeprefix("tests:\n"))
     cases = read_cases(Folder(str(path / "tests")))
     item = SimpleNamespace(path=path, name="a name")
@@ -121,7 +121,7 @@ def collected(tmp_path, request, monkeypatch):
     return collect
 
 
-def test_pytest_reports_a_passing_case_and_the_failures_of_a_failing_case(collected):
+def test_pytest_reports_the_failures_of_a_failing_case(collected):
     file = collected(PASSES + FAILS.removeprefix("tests:\n"))
     *passing, failing = file.collect()
     assert [item.name for item in passing] == ["passes [host=incus]", "passes [host=lxd]"]
@@ -144,14 +144,14 @@ def test_pytest_reports_a_passing_case_and_the_failures_of_a_failing_case(collec
         assert file.session_of_image is None
 
 
-def test_a_test_file_with_a_mistake_is_an_error_of_the_collection(collected):
+def test_pytest_reports_mistake_in_file_as_collection_error(collected):
     file = collected("tests:\n- {nam: x}\n")
     with pytest.raises(file.CollectError) as caught:
         list(file.collect())
     assert "unknown key 'nam'" in str(caught.value)
 
 
-def test_a_case_that_cannot_run_fails_with_the_reason(collected):
+def test_a_case_fails_with_the_reason_if_it_cannot_run(collected):
     file = collected(PASSES)
     item = next(file.collect())
     (file.path.parent.parent / "metadata.yaml").write_text("[")

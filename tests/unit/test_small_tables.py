@@ -15,7 +15,7 @@ ALONE = "bz2 gz lz4 lzma zst"
 @pytest.mark.parametrize(
     "name", [f"a/i.{end}" for end in (*OTHER.split(), *OTHER.upper().split(), *ALONE.split())]
 )
-def test_an_image_name_with_an_extension_that_does_not_belong_to_a_tarball_is_refused(name):
+def test_an_image_name_with_a_non_tarball_extension_is_refused(name):
     with pytest.raises(UsageError) as caught:
         refuse_extension(name)
     message = f"'{name}' has the extension of another kind of file, but an image is a tarball"
@@ -44,7 +44,7 @@ def test_publishing_drops_the_properties_about_the_build_of_the_base_image():
         ({}, False),
     ],
 )
-def test_cloud_init_counts_as_not_run_if_its_folder_contains_no_state(folders, fresh):
+def test_cloud_init_has_never_run_if_its_folder_contains_no_state(folders, fresh):
     assert _never_ran(folders.get) is fresh
 
 

@@ -83,7 +83,7 @@ def test_an_ubuntu_image_without_its_hostname_template_is_reported(image):
     assert found(image(fixed)) == []
 
 
-def test_the_invalid_key_ipv4_in_a_version_1_network_configuration_is_found(image):
+def test_invalid_ipv4_key_in_a_network_configuration_is_found(image):
     """lxd 5273: cloud-init rejects ``ipv4: true``, which the documentation of LXD recommended."""
     names = ("user-data", "meta-data", "network-config")
     path = image(
@@ -136,7 +136,7 @@ def test_an_ignored_finding_is_suppressed_and_counted(image, files):
     assert {each["check"] for each in report["findings"]} <= {"unused-ignore"}
 
 
-def test_an_unused_ignore_entry_about_a_validator_is_reported_only_if_the_validator_ran(image):
+def test_unused_ignore_entry_is_reported_if_its_validator_ran(image):
     files = {
         "metadata.yaml": rules("/usr/bin/a: {when: [create], template: t}"),
         "templates/t": "{# templater: ignore shell #}#!/bin/sh\n",
@@ -160,7 +160,7 @@ def test_an_unused_ignore_entry_about_a_validator_is_reported_only_if_the_valida
         ),
     ],
 )
-def test_an_ignore_entry_that_matches_no_finding_is_a_warning(image, files, place):
+def test_an_ignore_entry_without_a_matching_finding_is_a_warning(image, files, place):
     assert found(image(MISTAKE | files)) == [("warning", "unused-ignore", place)]
 
 
@@ -188,7 +188,7 @@ def test_a_mistake_in_templater_toml_is_an_error_with_its_position(image, text, 
     assert caught.value.span.place == f"{path}/templater.toml:{place}"
 
 
-def test_the_hint_about_an_unknown_key_of_templater_toml_lists_the_known_keys(image):
+def test_hint_about_an_unknown_key_mentions_the_known_keys(image):
     with pytest.raises(InputError) as caught:
         check_report(image(MISTAKE | {"templater.toml": "x = 1\n"}), hosts=(), trusted=True)
     assert caught.value.message == "unknown key 'x'"
@@ -215,7 +215,7 @@ def test_templater_toml_can_have_exactly_1_mib(image):
         ('[[ignore]]\nid = "rename"\n[[ignore]]\nid = 1\n', "id"), ("[ignore]\n", "ignore"),
     ],
 )  # fmt: skip
-def test_the_error_about_templater_toml_marks_the_whole_key(image, text, marked):
+def test_the_error_about_templater_toml_points_at_the_whole_key(image, text, marked):
     with pytest.raises(InputError) as caught:
         check_report(image(MISTAKE | {"templater.toml": text}), hosts=(), trusted=True)
     assert caught.value.span.text == marked
@@ -240,7 +240,7 @@ def test_templater_toml_can_set_the_hosts_and_instances_and_severities(image):
     assert "'web1'" not in report["findings"][0]["message"]
 
 
-def test_the_instances_in_templater_toml_are_checked_in_addition_to_the_built_in_instances(image):
+def test_configured_instances_are_checked_besides_the_built_in_instances(image):
     path = image(
         {
             "metadata.yaml": rules(
@@ -275,7 +275,7 @@ def archive(path: str, target) -> str:
     return str(target)
 
 
-def test_templater_toml_in_an_archive_is_ignored_unless_an_option_allows_it(image, tmp_path, capsys):
+def test_templater_toml_in_an_archive_is_ignored_by_default(image, tmp_path, capsys):
     path = image(MISTAKE | {"templater.toml": '[[ignore]]\nid = "unknown-field"\n'})
     packed = archive(path, tmp_path / "image.tar")
     assert main(["check", packed]) == 1
@@ -286,7 +286,7 @@ def test_templater_toml_in_an_archive_is_ignored_unless_an_option_allows_it(imag
 
 @pytest.mark.parametrize("packed", [False, True], ids=["directory", "archive"])
 @pytest.mark.slow
-def test_the_text_and_json_reports_name_each_validator_that_did_not_run(
+def test_the_reports_in_text_and_json_mention_each_missing_validator(
     image, tmp_path, monkeypatch, capsys, packed
 ):
     (tmp_path / "empty").mkdir()
@@ -373,7 +373,7 @@ def test_the_check_command_stays_within_its_limits_for_a_hostile_template(image,
 
 
 @pytest.mark.slow
-def test_the_check_command_checks_thousands_of_rules_for_one_template_within_its_limits(image):
+def test_thousands_of_rules_are_checked_within_the_limits(image):
     entries = [f"/etc/{n}.service: {{when: [create], template: t}}" for n in range(3000)]
     text = "{{ instance.name }} a b\n" * 30 + "{{ 1 }}{{ 2 }} x = y\n" * 2000
     path = image(
@@ -388,7 +388,7 @@ def test_the_check_command_checks_thousands_of_rules_for_one_template_within_its
 
 
 @pytest.mark.slow
-def test_the_check_command_stays_within_its_limits_while_it_validates_many_scripts(image, monkeypatch):
+def test_many_scripts_are_validated_within_the_limits(image, monkeypatch):
     monkeypatch.setattr(runner, "SECONDS", 3.0)
     files = {f"templates/t{n}": f"#!/bin/sh\n: {n}\n" for n in range(1000)}
     entries = [f"/bin/{n}: {{when: [create], template: t{n}}}" for n in range(1000)]
@@ -401,7 +401,7 @@ def test_the_check_command_stays_within_its_limits_while_it_validates_many_scrip
     assert "because all validators together take longer than 3 s" in note
 
 
-def test_the_check_command_imports_a_validator_module_only_for_files_that_the_module_checks(image):
+def test_validator_module_is_imported_only_if_it_is_needed(image):
     code = (
         "import sys\nfrom templater.cli.run_command_line import main\n"
         f"main(['check', {image(MISTAKE)!r}])\n"
@@ -459,7 +459,7 @@ def test_the_instances_in_templater_toml_cannot_be_read_from_an_archive(image, t
     assert check_report(packed, hosts=())["findings"]
 
 
-def test_the_error_about_a_missing_instance_says_that_templater_toml_names_the_file(image):
+def test_the_error_about_a_missing_instance_file_mentions_templater_toml(image):
     path = image(MISTAKE | {"templater.toml": 'instances = ["tests/web1.yaml"]\n'})
     with pytest.raises(InputError) as caught:
         check_report(path, hosts=(), trusted=True)
@@ -468,7 +468,7 @@ def test_the_error_about_a_missing_instance_says_that_templater_toml_names_the_f
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_a_misspelt_key_is_not_corrected_in_metadata_that_is_encoded_in_utf_16(image, tmp_path, encoding):
+def test_a_misspelt_key_in_utf_16_metadata_is_not_corrected(image, tmp_path, encoding):
     path = image(MISTAKE)
     text = rules("/etc/motd: {when: [create], template: t, create-only: true}")
     (tmp_path / "image/metadata.yaml").write_bytes(text.encode(encoding))

@@ -25,7 +25,7 @@ REPORT = EMPTY | {
 }
 
 
-def test_each_finding_is_a_failed_junit_case_and_an_image_without_findings_is_one_passed_case():
+def test_junit_report_has_one_failed_case_for_each_finding():
     root = ElementTree.fromstring(junit([REPORT, EMPTY]))
     suites = root.findall("testsuite")
     assert [suite.get("name") for suite in suites] == ["./i", "j\\x1b"]
@@ -63,7 +63,7 @@ def test_a_summary_counts_hidden_and_ignored_findings():
     assert summary(EMPTY) == "j\x1b: nothing found"
 
 
-def test_an_image_that_cannot_be_read_is_an_error_in_a_junit_report():
+def test_an_unreadable_image_is_an_error_in_a_junit_report():
     root = ElementTree.fromstring(junit([EMPTY | {"error": "a <b> is missing"}]))
     suite = root.find("testsuite")
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("1", "0", "1")
@@ -72,7 +72,7 @@ def test_an_image_that_cannot_be_read_is_an_error_in_a_junit_report():
     assert case.find("error").get("message") == "a <b> is missing"
 
 
-def test_the_summary_names_the_validators_that_did_not_validate_all_files():
+def test_the_summary_says_which_validators_did_not_validate_all_files():
     assert summary(EMPTY | {"image": "j", "not_validated": ["netplan", "visudo"]}) == (
         "j: nothing found; netplan, visudo did not validate all files"
     )

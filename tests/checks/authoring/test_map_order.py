@@ -15,7 +15,7 @@ from tests.checks.authoring.authoring_builders import file, findings
         ("c in config_get('user.a', '')", False), ("c in config|make_list", False), ("c in 'a' + 'b'", False),
     ],
 )  # fmt: skip
-def test_a_loop_has_a_random_order_only_if_it_reads_a_whole_map_and_is_not_sorted(loop, is_random):
+def test_only_unsorted_loops_over_whole_maps_have_random_order(loop, is_random):
     text = f"{{% for {loop} %}}x{{% endfor %}}\n"
     found = [check for _, check, _ in findings(file("/etc/a", text)) if check == "map-order"]
     assert found == ["map-order"] * is_random

@@ -374,9 +374,7 @@ def script(content: str, **fields) -> AuthoredImage:
         ("#!/bin/zsh", "Debian", []), ("#!/bin/bashx", "Debian", []), ("#!/bin/sh\r", "Debian", []), ("sh", "Debian", []),
     ],
 )  # fmt: skip
-def test_the_first_line_of_a_script_and_the_os_of_the_image_decide_which_shells_check_the_script(
-    line, os, shells, monkeypatch
-):
+def test_the_first_line_and_image_os_choose_the_shells(line, os, shells, monkeypatch):
     asked = []
     monkeypatch.setattr(
         shell, "validated", lambda image, name, file, kind: asked.append((name, kind)) or [(1, "bad")]
@@ -425,9 +423,7 @@ def name(case) -> str:
 
 
 @pytest.mark.parametrize(("id", "level", "place", "wrong", "right"), CASES, ids=list(map(name, CASES)))
-def test_a_mistake_is_found_at_its_position_and_is_not_found_in_the_corrected_text(
-    id, level, place, wrong, right
-):
+def test_mistake_is_found_until_the_text_is_corrected(id, level, place, wrong, right):
     assert (level, id, place) in findings(wrong)
     assert id not in {found[1] for found in findings(right)}
 
@@ -469,9 +465,7 @@ def installed(validator: str) -> bool:
         for number, case in enumerate(VALIDATED)
     ],
 )
-def test_a_validator_finds_a_mistake_at_the_right_position_and_accepts_the_corrected_file(
-    validator, id, level, place, wrong, right
-):
+def test_validator_finds_a_mistake_at_the_right_position(validator, id, level, place, wrong, right):
     if not installed(validator):
         pytest.skip(f"NOT RUN: {validator} is not installed, or cannot be confined")
     found = findings(wrong)
@@ -493,7 +487,7 @@ def test_a_validator_finds_a_mistake_at_the_right_position_and_accepts_the_corre
         ("copy", "template: {when: [rename, create]}", "template.when: [create, copy, rename]"),
     ],
 )
-def test_the_hint_about_missing_triggers_in_a_definition_lists_all_triggers_to_set(id, template, hint):
+def test_hint_about_missing_triggers_mentions_every_trigger(id, template, hint):
     entry = "- {generator: hostname, path: /etc/hostname, %s}"
     (found,) = [each for each in audit(build(entry % template), "authoring") if each.check == id]
     assert found.hint == f"set {hint}"
@@ -521,7 +515,7 @@ DHCP = "  ethernets:\n    eth0:\n      dhcp4: %s\n"
         'true\n      addresses: [{{ config_get("user.net", "10.0.0.5/24") }}]',
     ],
 )
-def test_an_example_value_that_netplan_rejects_causes_no_finding(value):
+def test_an_example_value_causes_no_finding_if_netplan_rejects_it(value):
     if not installed("netplan"):
         pytest.skip("NOT RUN: netplan is not installed, or cannot be confined")
     assert {found[0] for found in findings(plan(DHCP % value))} <= {"info"}
@@ -529,7 +523,7 @@ def test_an_example_value_that_netplan_rejects_causes_no_finding(value):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("key", "meant"), [("ipv4", "dhcp4"), ("adresses", "addresses")])
-def test_the_message_of_netplan_about_an_unknown_key_suggests_the_right_key(key, meant):
+def test_netplan_message_about_unknown_key_suggests_the_right_key(key, meant):
     if not installed("netplan"):
         pytest.skip("NOT RUN: netplan is not installed, or cannot be confined")
     (found,) = audit(plan(f"  ethernets:\n    eth0:\n      {key}: true\n"), "authoring")
@@ -544,7 +538,7 @@ def test_the_message_of_netplan_about_an_unknown_key_suggests_the_right_key(key,
         {"names": ["rootfs/usr/lib/x86_64-linux-gnu/libnss_myhostname.so.2"]},
     ],
 )
-def test_an_image_needs_no_hosts_file_if_the_system_resolves_its_own_host_name(fields):
+def test_hosts_file_is_optional_if_the_hostname_is_resolved(fields):
     rule = "/etc/hostname: {when: [create], template: t}"
     assert "no-hosts" in {found[1] for found in findings(image(rule))}
     assert "no-hosts" not in {found[1] for found in findings(image(rule, **fields))}
@@ -561,9 +555,7 @@ def test_an_image_needs_no_hosts_file_if_the_system_resolves_its_own_host_name(f
         ('config_get("user.a", "") != ""', "incus"),
     ],
 )
-def test_a_mistake_is_found_even_if_it_appears_in_the_output_for_only_one_trigger_or_host_or_instance(
-    condition, hosts
-):
+def test_mistake_is_found_even_for_only_one_trigger(condition, hosts):
     template = f"{{% if {condition} %}}bad name{{% else %}}127.0.0.1 a{{% endif %}}\n"
     rule = "/etc/hosts: {when: [create, copy, start], template: t}"
     assert ("error", "hosts") in {found[:2] for found in findings(image(rule, t=template, hosts=hosts))}
@@ -581,21 +573,19 @@ def test_a_mistake_is_found_even_if_it_appears_in_the_output_for_only_one_trigge
         ("config-key", "/etc/motd", '{{ config_get("color", "") }}{{ config_get("color", "") }}\n'),
     ],
 )
-def test_a_mistake_in_the_output_for_several_triggers_and_hosts_is_reported_as_one_finding(
-    id, path, template
-):
+def test_mistake_for_several_triggers_and_hosts_is_one_finding(id, path, template):
     rule = f"{path}: {{when: [create, copy, start], template: t}}"
     found = [check for _, check, _ in findings(image(rule, t=template, hosts="incus,lxd"))]
     assert found.count(id) == 1
 
 
-def test_an_error_of_a_template_that_two_rules_use_is_reported_as_one_finding():
+def test_template_error_is_one_finding_even_for_two_rules():
     rules = [f"/etc/{name}: {{when: [create, start], template: t}}" for name in "ab"]
     found = [check for _, check, _ in findings(image(*rules, t='{{ config_get("user.a") }}\n'))]
     assert found.count("render") == 1
 
 
-def test_a_mistake_in_a_default_value_of_a_rule_is_reported_at_its_position_in_metadata_yaml():
+def test_mistake_in_a_default_value_has_a_position():
     """Many images keep the default user-data in ``properties``."""
     rule = "/etc/hosts: {when: [create], template: t, properties: {default: 'bad name'}}"
     template = '{{ config_get("user.hosts", properties.default) }}\n'
@@ -604,7 +594,7 @@ def test_a_mistake_in_a_default_value_of_a_rule_is_reported_at_its_position_in_m
     assert ("error", "hosts", f"{M}4:42") in findings(image(twice, t=template))
 
 
-def test_a_mistake_is_found_even_if_its_line_appears_only_with_an_example_value():
+def test_mistake_is_found_if_an_example_value_reveals_it():
     template = (
         '{% if config_get("user.a", "") %}127.0.0.1 a\nlocalhost {{ config_get("user.a", "") }}\n{% endif %}'
     )
@@ -612,12 +602,12 @@ def test_a_mistake_is_found_even_if_its_line_appears_only_with_an_example_value(
 
 
 @pytest.mark.parametrize("path", ["/etc/hosts", "/etc/fstab", "/etc/resolv.conf"])
-def test_an_example_value_that_fills_a_whole_line_causes_no_warning(path):
+def test_an_example_value_as_a_whole_line_causes_no_warning(path):
     template = '# more\n{{ config_get("user.more", "") }}\n'
     assert {found[0] for found in findings(file(path, template))} <= {"info"}
 
 
-def test_a_finding_that_depends_on_an_example_value_names_the_key_of_the_value():
+def test_finding_mentions_the_key_of_its_example_value():
     image = file(
         "/etc/hosts", '{% if config_get("user.a", "") %}{{ config_get("user.a", "") }} web1\n{% endif %}'
     )
@@ -660,9 +650,7 @@ def first_only(text: str) -> list[tuple[int, str]]:
         (f"{{{{ {VALUE} }}}}\nname\n", first_only, "error"),
     ],
 )
-def test_a_finding_has_level_info_if_the_validator_accepts_the_file_with_another_example_value(
-    template, mistakes, level
-):
+def test_finding_is_info_if_another_example_value_is_valid(template, mistakes, level):
     image = with_validator("/etc/sudoers.d/a", template, mistakes)
     assert [found[0] for found in findings(image) if found[1] == "sudoers"] == [level]
 
@@ -674,11 +662,11 @@ def test_a_file_is_checked_up_to_a_maximum_length(largest, is_found, monkeypatch
 
 
 @pytest.mark.parametrize("text", ["null\n", "~\n", "---\n", "# nothing\n"])
-def test_a_yaml_file_without_contents_is_accepted_in_place_of_a_mapping(text):
+def test_an_empty_yaml_document_is_accepted_in_place_of_a_mapping(text):
     assert "netplan" not in {found[1] for found in findings(file(PLAN, text))}
 
 
-def test_a_yaml_file_that_nests_too_deeply_gives_a_finding_at_its_first_line():
+def test_too_deeply_nested_yaml_file_gives_a_finding():
     image = file(PLAN, "network:\n  version: 2\n  a: " + "[" * 70 + "]" * 70 + "\n")
     messages = [found.message for found in audit(image, "authoring") if found.check == "netplan"]
     assert messages == [f"'{PLAN}', line 1: nested more than 64 levels deep"]
@@ -687,12 +675,12 @@ def test_a_yaml_file_that_nests_too_deeply_gives_a_finding_at_its_first_line():
 @pytest.mark.parametrize(
     "text", ["#cloud-boothook\n", "#PART-handler\n", "\n#!/bin/sh\n", "\x1f\x8b\x08", "# nothing\n", " \n"]
 )
-def test_user_data_that_cloud_init_accepts_is_not_reported_as_ignored(text):
+def test_accepted_user_data_is_not_reported_as_ignored(text):
     found = audit(seed("user-data", text), "authoring")
     assert not [each for each in found if each.check == "first-line" and "ignores" in each.message]
 
 
-def test_a_user_data_template_that_prints_only_one_value_has_no_finding_about_its_first_line():
+def test_one_value_as_user_data_needs_no_first_line():
     template = '{{ config_get("user.first_boot", "") }}\n'
     assert "first-line" not in {found[1] for found in findings(seed("user-data", template))}
 
@@ -723,11 +711,11 @@ DNS = "/etc/motd: {when: [create], template: t, properties: {dns1: a}}"
         ("config-dots", text("{{ config.user.a }}"), 'dots are part of a configuration key: write config_get("user.a", "")'),
     ],
 )  # fmt: skip
-def test_the_hint_about_a_mistake_names_the_correction(id, image, hint):
+def test_the_hint_about_a_mistake_mentions_the_correction(id, image, hint):
     assert {found.hint for found in audit(image, "authoring") if found.check == id} == {hint}
 
 
-def test_a_render_error_that_depends_on_an_example_value_causes_no_finding():
+def test_render_error_from_an_example_value_is_only_info():
     image = text('{% if config_get("user.n", "") == "value" %}{{ config_get("user.n") }}{% endif %}')
     assert [found[0] for found in findings(image) if found[1] == "render"] == ["info"]
 
@@ -741,7 +729,7 @@ def test_an_instance_from_the_command_line_replaces_the_built_in_instances():
     assert ("error", "hostname") not in {found[:2] for found in findings(file("/etc/hostname", template))}
 
 
-def test_a_finding_can_quote_a_value_of_the_instance_from_the_command_line():
+def test_finding_can_quote_a_value_from_the_command_line():
     given = Instance("web1", config={"user.password": "hunter2"})
     template = '{{ config_get("user.password", "") }} web1\n'
     found = audit(file("/etc/hosts", template, instances=[given]), "authoring")
@@ -755,7 +743,7 @@ READ = 'config_get("user.note", "")'
     ("path", "line"),
     [("/etc/a.yaml", "note: %s"), ("/etc/a.json", '{"note": %s}'), ("/etc/a.toml", "note = %s")],
 )
-def test_following_the_hint_about_quotes_corrects_the_file(path, line):
+def test_the_file_is_correct_after_following_the_hint_about_quotes(path, line):
     unquoted = file(path, line % f'"{{{{ {READ} }}}}"' + "\n")
     (finding,) = audit(unquoted, "authoring")
     assert finding.severity.level == "info"
@@ -774,14 +762,14 @@ def test_following_the_hint_about_quotes_corrects_the_file(path, line):
         ("cloud-config", seed("user-data", f"#cloud-config\nhostname: {{{{ {READ} }}}}\n")),
     ],
 )
-def test_a_value_without_quotes_is_found_in_each_type_of_yaml_file(id, image):
+def test_unquoted_value_is_found_in_each_type_of_yaml(id, image):
     found = [each for each in audit(image, "authoring") if each.check == id]
     assert any(
         "a value with quotes or colons breaks the file: invalid YAML" in each.message for each in found
     )
 
 
-def test_the_hint_of_the_host_syntax_check_suggests_a_loop_that_works_on_every_host():
+def test_host_syntax_hint_suggests_a_loop_for_every_host():
     wrong = text('{{ devices.eth0["ipv4.address"] }}', hosts="incus,incus-debian")
     (found,) = (each for each in audit(wrong, "authoring") if each.check == "host-syntax")
     assert found.message.endswith("every start fails on incus-debian")
@@ -796,11 +784,11 @@ def test_the_hint_of_the_host_syntax_check_suggests_a_loop_that_works_on_every_h
         ("user.motd", "value"),
     ],
 )  # fmt: skip
-def test_an_example_value_has_the_format_that_the_name_of_its_key_suggests(key, value):
+def test_format_of_an_example_value_fits_the_key_name(key, value):
     assert invented_value(key) == value
 
 
-def test_a_text_is_located_in_the_source_only_if_it_occurs_exactly_once():
+def test_text_is_located_only_if_it_occurs_exactly_once():
     source = Source("t", "one two one three")
     whole = source.span(0, len(source.text))
     found = _only("three", whole)
@@ -818,7 +806,7 @@ def test_a_text_is_located_in_the_source_only_if_it_occurs_exactly_once():
         ("{{ properties.a }}{{ properties[trigger] }}", False),
     ],
 )
-def test_no_property_is_reported_as_unread_if_the_template_might_read_any_property(template, found):
+def test_possibly_read_property_is_not_reported_as_unread(template, found):
     image = rule("when: [create], template: t, properties: {a: x, othr: y}", t=template + "\n")
     assert ("unread-property" in {check for _, check, _ in findings(image)}) == found
 
@@ -828,7 +816,7 @@ def of_checks(image: AuthoredImage, *ids: str) -> list[tuple[str, str, str]]:
     return [(each.check, each.place, each.message) for each in audit(image, "authoring") if each.check in ids]
 
 
-def test_a_template_that_cannot_be_read_gives_only_a_finding_of_the_check_unreadable():
+def test_an_unreadable_template_gives_only_an_unreadable_finding():
     image_ = image(
         HOSTNAME, "/etc/b: {when: [create], template: u}", templates={"t": "x", "u": "{{ 1/0 }}\n"}
     )
@@ -856,9 +844,7 @@ def test_a_template_that_cannot_be_read_gives_only_a_finding_of_the_check_unread
         ("properties: {date: 2024-01-01}\n", "3:20", "but yaml.v4 reads '2024-01-01' as a date"),
     ],
 )
-def test_a_metadata_file_that_only_incus_7_rejects_is_unreadable_if_incus_7_is_a_chosen_host(
-    more, place, message
-):
+def test_metadata_is_unreadable_if_only_incus_7_rejects_it(more, place, message):
     """The expected errors are those in the recordings in tests/hosts and tests/metadata_cases."""
     scanned = an_image(FACTS + more, {"t": ""})
     for names in (["incus"], ["lxd", "incus", "incus-6.0"]):
@@ -868,7 +854,7 @@ def test_a_metadata_file_that_only_incus_7_rejects_is_unreadable_if_incus_7_is_a
     assert not of_checks(authored(scanned, (HOSTS["lxd"], HOSTS["incus-6.0"]), ()), "unreadable")
 
 
-def test_a_metadata_file_that_every_host_rejects_is_reported_only_once():
+def test_metadata_file_rejected_by_every_host_is_reported_once():
     error = MetadataError("invalid YAML")
     assert len(of_checks(text("a", errors=[error]), "unreadable")) == 1
 
@@ -883,7 +869,7 @@ NEEDS_SKIPPED = below_dev(Name("rootfs/b", Entry(FILE), hard_link="rootfs/dev/a"
 BELOW_SKIPPED = below_dev(Name("rootfs/dev/a/b", Entry(FILE), skipped=True))
 
 
-def test_a_hard_link_to_a_member_below_dev_is_refused_on_the_hosts_of_incus_only():
+def test_only_incus_refuses_a_hard_link_into_dev():
     """Incus passes ``--exclude=rootfs/dev/*`` to GNU tar. LXD does so only in a user namespace."""
     incus, lxd = HOSTS["incus"], HOSTS["lxd"]
     for hosts in ((incus,), (HOSTS["incus-debian"],), (lxd, incus)):
@@ -906,7 +892,7 @@ def test_only_lxd_refuses_a_member_below_a_file_in_dev():
     assert not of_checks(authored(BELOW_SKIPPED, (incus,), ()), "refused-member")
 
 
-def test_a_member_below_a_link_in_dev_is_refused_only_on_lxd_because_incus_skips_the_link():
+def test_only_lxd_refuses_members_below_a_link_in_dev():
     """Incus unpacks ``rootfs/./dev/b``, and makes the directory ``rootfs/dev/b`` for ``rootfs/./dev/b/c``."""
     kept = Name("rootfs/dev/b/c", Entry(FILE))
     link = Name("rootfs/dev/b", Entry(SYMLINK, target="/etc"), skipped=True)
@@ -915,7 +901,7 @@ def test_a_member_below_a_link_in_dev_is_refused_only_on_lxd_because_incus_skips
         assert [name for name, each in images.items() if of_checks(each, "refused-member")] == hosts
 
 
-def test_an_archive_without_links_to_members_below_dev_is_not_examined_twice(monkeypatch):
+def test_archive_without_links_into_dev_is_not_examined_twice(monkeypatch):
     trees = []
     monkeypatch.setattr(unpack_refusals, "UnpackedTree", lambda: trees.append(1) or UnpackedTree())
     assert not of_checks(authored(below_dev(), (INCUS,), ()), "refused-member")
@@ -934,7 +920,7 @@ def test_an_incomplete_image_has_no_finding_about_missing_templates():
         ("/etc/f/x", (a_folder("rootfs/etc"), "rootfs/etc/f"), "'/etc/f' is a file, not a directory"),
     ],
 )
-def test_a_target_whose_path_cannot_be_followed_is_reported_as_a_refused_link(path, names, message):
+def test_target_that_cannot_be_followed_is_a_refused_link(path, names, message):
     found = of_checks(image(f"{path}: {{when: [create], template: t}}", names=names), "refused-link")
     assert found == [("refused-link", "image/metadata.yaml:4:3", f"'{path}': {message}")]
 
@@ -955,7 +941,7 @@ def test_a_target_whose_path_cannot_be_followed_is_reported_as_a_refused_link(pa
         ("/srv/n//y/", (), "a slash after '/srv/n/y', which does not exist"),
     ],
 )
-def test_a_name_after_a_link_is_looked_up_at_the_target_of_the_link(path, names, problem):
+def test_name_after_a_link_is_resolved_at_its_target(path, names, problem):
     """The model of Incus 7 in ``templater.prediction`` gives the same results."""
     made = [a_folder(f"rootfs/{name}") for name in ("a", "srv", "srv/deep")]
     for name in names:
@@ -968,7 +954,7 @@ def test_a_name_after_a_link_is_looked_up_at_the_target_of_the_link(path, names,
     assert found == ([("refused-link", "image/metadata.yaml:4:3", message)] if problem else [])
 
 
-def test_the_number_of_directories_and_links_on_the_paths_of_all_rules_together_is_limited(monkeypatch):
+def test_paths_of_all_rules_have_one_common_step_limit(monkeypatch):
     """For each ``..``, the check followed the whole path again, with a new limit."""
     monkeypatch.setattr(follow_links, "MAX_STEPS", 1000)
     names = (a_folder("rootfs/a"), a_link("rootfs/l", "a/../" * 300 + "a"))
@@ -979,7 +965,7 @@ def test_the_number_of_directories_and_links_on_the_paths_of_all_rules_together_
     assert [message for _, _, message in found] == [f"not checked completely: {problem}"]
 
 
-def test_a_yaml_file_is_checked_only_up_to_a_limited_number_of_parser_events(monkeypatch):
+def test_yaml_is_checked_only_up_to_an_event_limit(monkeypatch):
     wrong = file("/etc/a.yaml", "[1, 2, 3\n")
     assert of_checks(wrong, "yaml")
     monkeypatch.setattr("templater.checks.authoring.yaml.MAX_EVENTS", 5)  # the sixth event is the last number
@@ -988,7 +974,7 @@ def test_a_yaml_file_is_checked_only_up_to_a_limited_number_of_parser_events(mon
     assert not of_checks(wrong, "yaml")
 
 
-def test_the_attribute_named_validated_is_true_for_exactly_the_checks_that_need_a_validator():
+def test_exactly_the_checks_with_a_validator_are_marked_as_validated():
     """Without its validator, a check can miss a finding that the author ignores.
 
     So templater does not report that the ignore entry is unused.
@@ -1005,7 +991,7 @@ def test_the_attribute_named_validated_is_true_for_exactly_the_checks_that_need_
     }
 
 
-def test_a_mode_is_corrected_only_if_it_has_exactly_one_plausible_meaning():
+def test_mode_is_corrected_only_if_its_meaning_is_unambiguous():
     read = {
         "420": "0644", "644": "0644", "0644": "0644", "493": "0755", "600": "0600", "4755": "04755",
         "4095": "07777", "7777": "07777", "rw-r--r--": "0644", "r--------": "0400",
@@ -1018,7 +1004,7 @@ def test_a_mode_is_corrected_only_if_it_has_exactly_one_plausible_meaning():
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_the_correction_of_a_metadata_key_ignores_case_and_dashes_and_fixes_one_typo(key):
+def test_metadata_key_with_other_case_or_dashes_is_corrected(key):
     assert (
         corrected(key) == corrected(key.upper().replace("_", "-")) == corrected(f"{key[0]}q{key[1:]}") == key
     )
@@ -1028,7 +1014,7 @@ def test_the_correction_of_a_metadata_key_ignores_case_and_dashes_and_fixes_one_
 @pytest.mark.parametrize(
     ("mode", "readable"), [("0604", True), ("0644", True), ("0603", False), ("0640", False), ("x", True)]
 )
-def test_a_file_counts_as_readable_by_all_users_if_its_mode_lets_others_read_it(mode, readable):
+def test_mode_decides_whether_all_users_can_read_a_file(mode, readable):
     found = image(f'/etc/a: {{when: [create], template: t, mode: "{mode}"}}')
     assert found.can_read(found.rules[0]) is readable
 
@@ -1049,7 +1035,7 @@ def test_an_existing_file_keeps_its_mode_when_a_rule_writes_it(kept, given, read
         assert [(each.hint, each.fix) for each in found if each.check == check] == [(hint, None)] * readable
 
 
-def test_the_fix_for_a_readable_cloud_init_seed_changes_only_the_rule_that_makes_the_seed_readable():
+def test_readable_seed_file_is_fixed_only_in_responsible_rule():
     rules = [
         f"{slash}{SEED}/user-data: {{when: [create], template: t, mode: '{mode}'}}"
         for slash, mode in (("", "0600"), ("/", "0644"))
@@ -1058,7 +1044,7 @@ def test_the_fix_for_a_readable_cloud_init_seed_changes_only_the_rule_that_makes
     assert [each.fix and each.fix.fields for each in found] == [None, {"mode": "0600"}]
 
 
-def test_an_image_whose_templates_read_no_keys_is_rendered_for_one_instance():
+def test_image_is_rendered_once_if_templates_read_no_keys():
     assert [probe.config for probe in file("/etc/motd", "x").probes] == [{}]
     assert [probe.config for probe in file("/etc/motd", '{{ config_get("user.a", "") }}').probes] == [
         {},
@@ -1097,12 +1083,12 @@ def test_the_findings_about_unused_ignore_comments_are_limited(monkeypatch):
         ("e1f2g", ["e{{ x }}f{{ y }}g"]), ("e1g2f", []), ("e1fg", ["e{{ x }}f{{ y }}g"]), ("1", []), ("plain", []),
     ],
 )  # fmt: skip
-def test_a_rendered_line_is_matched_with_template_lines_that_have_the_same_literal_texts(text, lines):
+def test_rendered_line_is_traced_to_matching_template_lines(text, lines):
     source = Source("t", "plain\na={{ x }}b\n  c {{ y }} d  \n{{ z }}\ne{{ x }}f{{ y }}g")
     assert [span.text for span in _lines_that_give(source, text)] == lines
 
 
-def test_a_long_rendered_text_is_shortened_but_its_last_character_is_kept(monkeypatch):
+def test_shortened_rendered_text_keeps_its_last_character(monkeypatch):
     monkeypatch.setattr("templater.checks.rendered_files.LARGEST", 4)
     assert [kept_text(text) for text in (b"abcd", b"abc\n", b"abcde\n", b"abc\xff")] == [
         "abcd",
@@ -1118,7 +1104,7 @@ def test_each_id_of_an_ignore_comment_has_its_own_span():
     assert spans == ["mode", "rename", "yaml"]
 
 
-def test_an_ignore_entry_for_one_target_hides_only_the_findings_about_this_target():
+def test_an_ignore_entry_hides_only_findings_about_its_target():
     rules = [f"/etc/{name}: {{when: [create, copi], template: t}}" for name in ("a", "b")]
     at = Source("image/templater.toml", "x").span(0, 1)
     judged = judge(image(*rules), Configuration(ignores=(Ignore("unknown-when", "/etc/a", at),)))
@@ -1130,7 +1116,7 @@ def test_an_ignore_entry_for_one_target_hides_only_the_findings_about_this_targe
     ("default", "value"),
     [("true", "false"), ("No", "yes"), ("ON", "off"), ("off", "on"), ("1.5", "1.5"), ("a", "value")],
 )
-def test_the_example_value_of_a_key_with_a_boolean_default_is_the_opposite_of_the_default(default, value):
+def test_example_value_is_the_opposite_of_a_boolean_default(default, value):
     assert invented_value("user.x", default) == value
 
 
@@ -1150,7 +1136,7 @@ def test_the_example_value_of_a_key_with_a_boolean_default_is_the_opposite_of_th
         ("/etc/a.yml", "yaml"),
     ],
 )
-def test_the_target_path_determines_the_file_type_that_the_checks_assume(path, kind):
+def test_the_checks_derive_the_file_type_from_the_target_path(path, kind):
     assert kind_of(path) == kind
 
 
@@ -1166,11 +1152,11 @@ def test_the_target_path_determines_the_file_type_that_the_checks_assume(path, k
         ('{{ config["user.b"]|default:"7" }}{{ config["user.a"] }}', "value"),
     ],
 )
-def test_the_example_value_of_a_key_depends_on_a_literal_default_in_a_template(template, value):
+def test_example_value_depends_on_literal_default_in_template(template, value):
     assert file("/etc/motd", template).value_of("user.a") == value
 
 
-def test_a_finding_mentions_invented_values_if_no_configuration_value_explains_the_mistake():
+def test_finding_mentions_invented_values_without_a_configured_cause():
     image_ = file("/etc/a.json", '{{ config_get("user.a", "") }}\n')
     (probe,) = [each for each in image_.files if each.invented]
     nothing = replace(probe, instance=Instance("c1"))
@@ -1179,21 +1165,21 @@ def test_a_finding_mentions_invented_values_if_no_configuration_value_explains_t
 
 
 @pytest.mark.parametrize(("key", "value"), [("user.name", "value"), ("user.port", "8080")])
-def test_a_finding_names_the_configuration_key_and_value_on_the_line_of_the_mistake(key, value):
+def test_finding_mentions_the_key_and_value_on_its_line(key, value):
     other = {"user.name": "user.port", "user.port": "user.name"}[key]
     template = f'10.0.0.1 {{{{ config_get("{other}", "") }}}}\n{{{{ config_get("{key}", "") }}}} b\n'
     said = [found.message for found in audit(file("/etc/hosts", template), "authoring")]
     assert f"'/etc/hosts', line 2: if '{key}' is '{value}': '{value}' is not an IP address" in said
 
 
-def test_a_configuration_value_of_several_lines_is_not_named_as_the_cause_of_a_mistake():
+def test_multiline_value_is_not_named_as_cause_of_mistake():
     image_ = file("/etc/a.json", '{{ config_get("user.a", "") }}\n')
     (probe,) = [each for each in image_.files if each.invented]
     several = replace(probe, instance=Instance("c1", config={"user.a": "one\ntwo"}))
     assert condition_text(image_, several, 1) == "with invented values"
 
 
-def test_a_mistake_in_every_virtual_machine_is_found_even_if_containers_have_it_only_with_an_invented_value():
+def test_mistake_in_all_virtual_machines_is_found_despite_containers():
     condition = '{% if instance.type == "virtual-machine" or config_get("user.a", "") %}'
     for text, found in (
         (condition + "\n#!/bin/sh\n{% endif %}", ["first-line"]),
@@ -1210,7 +1196,7 @@ def test_a_mistake_in_every_virtual_machine_is_found_even_if_containers_have_it_
         ("first", "First"), ("last", "Last"), ("length", None),
     ],
 )  # fmt: skip
-def test_a_jinja_loop_field_is_corrected_to_the_forloop_field_with_the_same_meaning(field, meant):
+def test_jinja_loop_field_is_corrected_to_equivalent_forloop_field(field, meant):
     text = f"{{% for k in devices sorted %}}{{{{ loop.{field} }}}}\n{{% endfor %}}"
     (found,) = [each for each in audit(file("/etc/motd", text), "authoring") if each.check == "jinja"]
     assert found.hint == f"write forloop.{meant or 'Counter'}"

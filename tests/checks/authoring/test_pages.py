@@ -42,7 +42,7 @@ def index() -> str:
     )
 
 
-def test_the_documentation_index_lists_every_check(update):
+def test_the_documentation_index_contains_every_check(update):
     path = PAGES / "README.md"
     if update:
         path.write_text(index())
@@ -50,7 +50,7 @@ def test_the_documentation_index_lists_every_check(update):
 
 
 @pytest.mark.slow
-def test_the_rule_option_prints_the_table_of_all_checks_if_its_value_is_list():
+def test_check_table_is_printed_if_rule_option_is_list():
     said = run_templater(["check", "--rule", "list"]).stdout
     printed = [line.split(maxsplit=2) for line in said.splitlines() if line and not line.endswith(":")]
     cells = [line.strip("| ").split(" | ") for line in index().splitlines() if line.startswith("| ")]
@@ -59,11 +59,11 @@ def test_the_rule_option_prints_the_table_of_all_checks_if_its_value_is_list():
     assert len({id for id, *_ in printed}) > 70
 
 
-def test_check_ids_are_the_names_of_the_check_files():
+def test_each_check_id_is_the_name_of_its_check_file():
     names = {path.stem for path in (PAGES.parents[1] / "templater/checks/authoring").glob("*.py")}
     assert names - {"__init__"} == {check.id.replace("-", "_") for check in CHECKS}
 
 
 @pytest.mark.slow
-def test_the_rule_option_with_a_check_id_prints_the_page_of_the_check():
+def test_rule_option_with_a_check_id_prints_its_page():
     assert run_templater(["check", "--rule", "line-break"]).stdout == (PAGES / "line-break.md").read_text()

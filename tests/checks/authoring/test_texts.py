@@ -23,7 +23,7 @@ def mistakes(check: str, text: str) -> list[str]:
     return [f"  {line}: {': '.join(reversed(words))}" for line, *words in found]
 
 
-def test_the_mistakes_that_the_checks_find_in_each_sample_text_are_as_recorded(update):
+def test_each_sample_text_has_exactly_its_recorded_mistakes(update):
     check, found = "", []
     for line in TEXTS.read_text().splitlines():
         if line.startswith('"'):

@@ -14,7 +14,7 @@ def observations(count):
     return list(check_image.run(image(f"/etc/motd: {{when: [{', '.join(['strat'] * count)}], template: t}}")))
 
 
-def test_all_findings_about_unknown_triggers_of_a_rule_share_one_correction():
+def test_one_correction_covers_all_findings_about_unknown_triggers_of_a_rule():
     found = observations(MAX_TRIGGERS)
     assert len(found) == MAX_TRIGGERS
     assert found[0].fix is not None
@@ -27,7 +27,7 @@ def test_a_list_with_too_many_unknown_triggers_gets_no_correction(count):
     assert [each.fix for each in observations(count)] == [None] * count
 
 
-def test_a_report_says_that_not_all_mistakes_of_metadata_yaml_are_counted():
+def test_report_says_that_some_mistakes_are_not_counted():
     """The report counted 300 more mistakes, but the file had thousands."""
     many = image(f"/etc/motd: {{when: [{', '.join(['strat'] * 501)}], template: t}}")
     assert [each.message for each in run_check(check_image, many)][200:] == [

@@ -64,7 +64,7 @@ def one_by_one(data, image=WEB, triggers=("create", "start")):
         yield plan_data(plan(open_image(image), instance, triggers=triggers, host=INCUS))
 
 
-def test_a_configuration_value_that_looks_like_a_placeholder_is_rendered_unchanged(tmp_path):
+def test_a_configuration_value_similar_to_a_placeholder_is_rendered_unchanged(tmp_path):
     """A reused plan is JSON with such placeholders in place of the contents."""
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a.tpl").write_text('{{ config_get("user.text", "") }}\0001\0')
@@ -100,7 +100,7 @@ def test_an_instance_list_gives_the_same_plans_as_individual_instances(image):
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_forty_instances_that_differ_only_in_file_contents_need_at_most_four_plans(image, monkeypatch):
+def test_forty_instances_with_different_file_contents_need_at_most_four_plans(image, monkeypatch):
     planned = []
     real = Fleet._plan
     monkeypatch.setattr(Fleet, "_plan", lambda self, *a: planned.append(1) or real(self, *a))
@@ -110,9 +110,7 @@ def test_forty_instances_that_differ_only_in_file_contents_need_at_most_four_pla
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "new\n", "{{ instance.name }}\n"])
-def test_a_plan_is_reused_for_other_instances_even_if_a_target_file_already_exists(
-    content, tmp_path, monkeypatch
-):
+def test_a_plan_is_reused_even_if_target_files_exist(content, tmp_path, monkeypatch):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "t").write_text(content)
     rules = "".join(f"  /etc/{name}: {{when: [create], template: t}}\n" for name in ("equal", "old", "new"))
@@ -150,14 +148,14 @@ def test_an_instance_list_gives_the_same_errors_as_individual_instances(tmp_path
 
 
 @pytest.mark.slow
-def test_the_results_of_an_instance_list_do_not_depend_on_the_cache_size(tmp_path, monkeypatch):
+def test_the_cache_size_does_not_affect_the_results(tmp_path, monkeypatch):
     monkeypatch.setattr(plan_instances, "MOST_EXAMPLES", 2)
     data = json.dumps([an_instance(n, name="w" * (1 + n % 5)) for n in range(20)]).encode()
     assert plans(data) == list(one_by_one(data))
 
 
 @pytest.mark.parametrize("ascii", [True, False])
-def test_unusual_names_and_contents_give_the_same_results_for_a_list_as_for_individual_instances(ascii):
+def test_list_and_individual_results_agree_on_unusual_names(ascii):
     values = ["\udc80", '\x00"\\', "é\u2028", "</script>", "\udcff", "😀", "plain", "\udc80", ""]
     names = ["a", "-", "é", "a.b", 'x"y', "a" * 200, "b", "c", "d"]
     instances = [an_instance(0, name=name) for name in names]
@@ -180,7 +178,7 @@ templates:
 
 
 @pytest.mark.parametrize("kind", ["container", "virtual-machine"])
-def test_two_rules_for_one_file_give_the_same_results_for_a_list_as_for_individual_instances(tmp_path, kind):
+def test_list_and_individual_results_agree_for_two_competing_rules(tmp_path, kind):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "trigger.tpl").write_text('{{ config_get("user.x", trigger) }}')
     (tmp_path / "templates" / "name.tpl").write_text("{{ instance.name }}")
@@ -196,7 +194,7 @@ def test_two_rules_for_one_file_give_the_same_results_for_a_list_as_for_individu
         assert len({tuple(change["action"] for change in one["changes"]) for one in found}) > 1
 
 
-def test_every_instance_before_an_invalid_instance_of_a_list_has_a_result():
+def test_every_instance_before_an_invalid_instance_has_a_result():
     instances = json.loads(a_list(120))
     instances[97]["config"] = instances[97]["expanded_config"] = [1]
     found = fleet_of().results(stream_instances(io.BytesIO(json.dumps(instances).encode()).read, "all.json"))
@@ -218,9 +216,7 @@ def test_config_and_device_options_override_the_values_of_every_instance(tmp_pat
 
 @pytest.mark.parametrize("rootfs", [[], ["--rootfs", "none"], ["--rootfs", "image"]])
 @pytest.mark.parametrize("triggers", [[], ["-t", "next"], ["-t", "start"]])
-def test_the_preview_of_an_instance_list_equals_the_previews_of_individual_instances(
-    rootfs, triggers, tmp_path, capfd
-):
+def test_list_and_individual_previews_are_equal(rootfs, triggers, tmp_path, capfd):
     """Each instance has its own triggers and notes.
 
     The image's root filesystem has a file that one instance would write.
@@ -301,7 +297,7 @@ def test_diff_continues_after_instances_without_a_root_filesystem(tmp_path, capf
     assert capfd.readouterr().err.endswith("3 of 5 would change, 1 skipped (virtual machine)\n")
 
 
-def test_diff_inserts_each_instance_name_into_the_path_pattern_of_the_root_filesystem(tmp_path, capfd):
+def test_diff_inserts_each_instance_name_into_the_path_pattern(tmp_path, capfd):
     for number in range(2):
         (tmp_path / f"web{number}" / "rootfs" / "etc").mkdir(parents=True)
     (tmp_path / "web0" / "rootfs" / "etc" / "hostname").write_text("web0\n")
@@ -320,7 +316,7 @@ COMMAND = [sys.executable, "-m", "templater", "preview", WEB, "--json", "--insta
 
 
 @pytest.mark.slow
-def test_the_command_reads_a_list_of_instances_from_a_pipe_and_from_a_file(tmp_path):
+def test_a_piped_instance_list_gives_same_output_as_file(tmp_path):
     data = a_list(600)
     (tmp_path / "all.json").write_bytes(data)
     piped = subprocess.run([*COMMAND, "-"], input=data, cwd=ROOT, capture_output=True, check=False)
@@ -330,7 +326,7 @@ def test_the_command_reads_a_list_of_instances_from_a_pipe_and_from_a_file(tmp_p
 
 
 @pytest.mark.slow
-def test_a_command_with_an_instance_list_ends_when_the_reader_closes_the_pipe(tmp_path):
+def test_a_command_ends_after_the_reader_closes_the_pipe(tmp_path):
     (tmp_path / "all.json").write_bytes(a_list(5000))
     command = subprocess.Popen(
         [*COMMAND, tmp_path / "all.json"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -375,7 +371,7 @@ def test_options_for_one_instance_are_refused_with_the_instances_option(argument
     assert main(["preview", WEB, "--instances", str(tmp_path / "all.json"), *arguments]) == 2
 
 
-def test_the_error_of_the_instances_option_suggests_the_i_option_for_one_instance(tmp_path, capfd):
+def test_an_error_suggests_option_i_for_one_instance(tmp_path, capfd):
     file = tmp_path / "all.json"
     file.write_bytes(a_list(2))
     assert main(["preview", WEB, "--instances", f"{file}#web1"]) == 2
@@ -386,7 +382,7 @@ def test_the_error_of_the_instances_option_suggests_the_i_option_for_one_instanc
     assert main(["preview", WEB, "--instances", f"{file}#web1"]) == 0
 
 
-def test_preview_of_an_instance_list_exits_with_the_code_of_a_failing_instance(tmp_path, capfd):
+def test_preview_exits_with_the_code_of_a_failing_instance(tmp_path, capfd):
     (tmp_path / "all.json").write_bytes(a_list(2))
     assert (
         main(["preview", str(SAMPLES / "broken"), "--instances", str(tmp_path / "all.json"), "-t", "create"])
@@ -407,7 +403,7 @@ print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0], file=s
 
 
 @pytest.mark.slow
-def test_memory_use_does_not_grow_with_the_length_of_the_instance_list(tmp_path):
+def test_peak_memory_does_not_grow_with_more_instances(tmp_path):
     peaks = []
     for count in (16_000, 48_000):
         file = tmp_path / f"{count}.json"

@@ -90,7 +90,7 @@ def changes_user_data(case: dict) -> bool:
 
 
 @pytest.mark.parametrize("name", [name for name, case in RECORDED.items() if changes_user_data(case)])
-def test_the_cloud_init_prediction_says_whether_the_guest_reads_new_user_data(name):
+def test_prediction_says_whether_the_guest_reads_new_user_data(name):
     case = RECORDED[name]
     found, ran = prediction(case), case["boots"][-1]["ran"]
     assert ("bootcmd two" in ran) == found.reads, found
@@ -104,7 +104,7 @@ def test_the_version_and_the_datasources_of_each_recorded_guest_are_read():
         assert guest.sources is not None and guest.sources[-1] == "None", name
 
 
-def test_without_guest_facts_templater_assumes_that_the_last_boot_used_the_old_seed():
+def test_templater_assumes_the_old_seed_without_guest_facts():
     case = RECORDED["user-data, same instance-id"]
     before, after = map(seed, case["seeds"])
     found = judge(before, after)
@@ -112,13 +112,13 @@ def test_without_guest_facts_templater_assumes_that_the_last_boot_used_the_old_s
     assert found.version == "" and found.sources is None
 
 
-def test_cloud_init_in_an_incus_guest_ignores_user_data_if_there_is_no_seed():
+def test_an_incus_guest_ignores_user_data_without_a_seed():
     found = judge(seed({}), seed({}), Guest(sources=("NoCloud", "LXD", "None")), Daemon("incus"))
     assert found.datasource == "None"
     assert [reason.rule for reason in found.reasons] == ["the-datasource-lxd", "choice-of-the-datasource"]
 
 
-def test_cloud_init_in_a_guest_of_lxd_runs_again_if_lxd_changes_the_instance_id():
+def test_a_guest_reads_user_data_after_new_instance_id():
     guest = Guest(True, last_id="a", last_source="LXD", earlier=frozenset("a"))
     same = judge(seed({}), seed({}), guest, Daemon("lxd", "a", has_socket=True))
     new = judge(seed({}), seed({}), guest, Daemon("lxd", "b", has_socket=True))
@@ -126,7 +126,7 @@ def test_cloud_init_in_a_guest_of_lxd_runs_again_if_lxd_changes_the_instance_id(
     assert (new.datasource, new.reads, new.per_instance, new.network) == ("LXD", True, True, True)
 
 
-def test_the_prediction_is_unknown_if_the_guest_may_or_may_not_have_the_lxd_socket():
+def test_prediction_is_unknown_if_the_lxd_socket_is_uncertain():
     found = judge(seed({}), seed({}), Guest(), Daemon("lxd", "a", has_socket=None))
     assert (found.datasource, found.reads, found.per_instance, found.network) == ("", None, None, None)
 
@@ -143,7 +143,7 @@ def test_damaged_cloud_init_seeds_and_settings_still_give_a_prediction(data):
     ("most", "data"),
     [(facts_of_guest.MAX_SETTINGS, b""), (4, b"#" * (facts_of_guest.MAX_SETTINGS_TOTAL // 4))],
 )
-def test_templater_reads_no_facts_of_a_guest_with_too_many_cloud_init_settings(most, data):
+def test_a_guest_with_too_many_settings_gives_no_facts(most, data):
     names = [f"{number}.cfg" for number in range(most + 1)]
     files = {f"/etc/cloud/cloud.cfg.d/{name}": data for name in names}
     files["/var/lib/cloud/data/instance-id"] = b"i-1"
@@ -169,7 +169,7 @@ def test_each_cloud_init_settings_file_is_parsed_once(monkeypatch):
     assert parsed == ["2", "1", "0"]
 
 
-def test_every_reason_of_a_prediction_names_a_section_of_the_cloud_init_page():
+def test_every_reason_has_a_section_in_the_documentation():
     page = (Path(__file__).parents[3] / "docs/cloud-init.md").read_text()
     sections = {line[3:].lower().replace(" ", "-") for line in page.splitlines() if line.startswith("## ")}
     used = {reason.rule for case in RECORDED.values() for reason in prediction(case).reasons}
@@ -177,7 +177,7 @@ def test_every_reason_of_a_prediction_names_a_section_of_the_cloud_init_page():
 
 
 @pytest.mark.slow
-def test_the_state_of_the_last_boot_is_read_from_a_directory_but_is_unknown_for_an_archive(tmp_path):
+def test_the_last_boot_is_unknown_for_an_archive(tmp_path):
     """templater reads only the targets of rules from an archive, so the state of the last boot is unknown there."""
     image = shutil.copytree(ROOT / "sample-images/debian-cloud", tmp_path / "image", symlinks=True)
     for path, text in {
@@ -213,7 +213,7 @@ def test_the_state_of_the_last_boot_is_read_from_a_directory_but_is_unknown_for_
 
 @pytest.mark.parametrize("folder", ["var/lib/cloud/instances", "etc/cloud/cloud.cfg.d"])
 @pytest.mark.parametrize(("number", "is_known"), [(5, True), (6, False)])
-def test_the_facts_about_a_guest_are_unknown_if_a_directory_of_cloud_init_has_too_many_names(
+def test_guest_facts_are_unknown_if_directory_is_too_large(
     tmp_path, monkeypatch, capfd, folder, number, is_known
 ):
     """The user of a container could give a directory millions of names, which filled the memory of ``diff``."""
@@ -265,7 +265,7 @@ DAEMONS = {
 }
 
 
-def test_the_cloud_init_predictions_for_all_combinations_of_seed_and_guest_and_daemon_are_as_recorded(update):
+def test_all_cloud_init_predictions_are_as_recorded(update):
     recorded = Path(__file__).with_name("predictions.txt")
     blocks: dict[str, list[str]] = {}
     for (guest_name, guest), (seed_name, files), (daemon_name, daemon) in product(
@@ -288,7 +288,7 @@ def test_the_cloud_init_predictions_for_all_combinations_of_seed_and_guest_and_d
         (INCUS, None, False), (INCUS, "true", False), (NONE, None, None), (NONE, "false", None),
     ],
 )  # fmt: skip
-def test_lxd_serves_the_metadata_socket_if_it_is_enabled_and_incus_never_serves_it(host, devlxd, served):
+def test_lxd_serves_an_enabled_metadata_socket_but_incus_never_serves_it(host, devlxd, served):
     config = {"volatile.cloud-init.instance-id": "id"} | (
         {} if devlxd is None else {"security.devlxd": devlxd}
     )

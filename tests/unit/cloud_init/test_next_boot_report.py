@@ -34,7 +34,7 @@ MAY = (
         ("None", "", False, False, False, "the next boot reads no data"),
     ],
 )
-def test_the_headline_says_which_cloud_init_data_the_next_boot_reads(
+def test_the_headline_shows_the_cloud_init_data_for_the_next_boot(
     source, instance, reads, modules, network, said
 ):
     verdict = Verdict(source, instance, reads, modules, network, (Reason("why", "rule"),))
@@ -42,7 +42,7 @@ def test_the_headline_says_which_cloud_init_data_the_next_boot_reads(
     assert list(lines_of(verdict)) == [headline, "  why (docs/cloud-init.md#rule)"]
 
 
-def test_the_headline_names_the_cloud_init_version_and_the_datasources():
+def test_the_headline_contains_the_cloud_init_version_and_the_datasources():
     verdict = Verdict("", "", False, False, False, (), "25.2", ("NoCloud", "None"))
     assert list(lines_of(verdict)) == [
         "cloud-init 25.2, datasource_list NoCloud, None: the next boot reads no data"

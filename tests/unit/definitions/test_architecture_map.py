@@ -49,7 +49,7 @@ def definition(name, family="incus", architectures=()):
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_an_architecture_map_gives_each_architecture_the_name_that_the_distribution_uses(name):
+def test_an_architecture_map_contains_the_architecture_names_of_the_distribution(name):
     """A name that is missing in the map stays as the definition writes it."""
     expected = dict(zip(NAMES, MAPS[name].split(), strict=True))
     for architecture, mapped in expected.items():
@@ -61,7 +61,7 @@ def test_an_architecture_map_gives_each_architecture_the_name_that_the_distribut
         assert mapped_architecture(definition(name), alias) == wanted
 
 
-def test_architecture_names_in_a_definition_are_used_in_place_of_an_architecture_map():
+def test_a_definition_can_replace_the_architecture_map():
     own = definition(" ", architectures={"x86_64": "pc"})
     assert [mapped_architecture(own, each) for each in ("x86_64", "i686")] == ["pc", "i686"]
     assert architectures_named(own, "pc") == "x86_64"
@@ -69,7 +69,7 @@ def test_architecture_names_in_a_definition_are_used_in_place_of_an_architecture
     assert architectures_named(own, "none") == ""
 
 
-def test_an_architecture_name_that_only_newer_releases_know_is_accepted():
+def test_architecture_names_from_newer_releases_are_accepted():
     assert mapped_architecture(definition("debian"), "x86_64_v3") == "x86_64_v3"
     with pytest.raises(InputError) as caught:
         mapped_architecture(definition("debian"), "x86-64")

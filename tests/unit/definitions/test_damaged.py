@@ -43,7 +43,7 @@ def damaged(random: random.Random) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_a_damaged_definition_either_builds_or_gives_an_error_with_a_position(seed):
+def test_every_error_about_a_damaged_definition_has_a_position(seed):
     source, builds, errors = random.Random(seed), 0, 0
     for _ in range(120):
         text = damaged(source)

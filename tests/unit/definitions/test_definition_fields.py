@@ -145,7 +145,7 @@ def test_a_definition_field_accepts_only_values_of_its_type(table, valid, wrong)
         ("packages.sets.0.action", PACKAGE_ACTIONS), ("actions.0.trigger", TRIGGERS),
     ],
 )  # fmt: skip
-def test_fields_such_as_the_package_manager_accept_each_value_that_distrobuilder_lists(place, names):
+def test_fields_with_fixed_values_accept_the_same_values_as_in_distrobuilder(place, names):
     """distrobuilder accepts blanks around two of the names."""
     recorded = {"source.downloader": "downloader", "packages.manager": "manager", "packages.sets.0.action": "action", "actions.0.trigger": "trigger"}  # fmt: skip
     text = (ERRORS / f"{recorded[place]}.txt").read_text()
@@ -159,7 +159,7 @@ def test_fields_such_as_the_package_manager_accept_each_value_that_distrobuilder
                 read(place, f"' {name} '")
 
 
-def test_the_lists_of_generators_and_of_program_specific_keys_have_the_expected_values():
+def test_generators_and_program_specific_keys_have_expected_values():
     assert (
         " ".join(GENERATORS)
         == "dump copy template hostname hosts remove cloud-init incus-agent lxd-agent fstab"

@@ -29,7 +29,7 @@ def test_a_field_with_the_value_null_counts_as_missing():
     }
 
 
-def test_yaml_merge_keys_add_the_fields_of_an_anchor_to_an_entry():
+def test_a_merge_key_adds_the_fields_of_an_anchor():
     text = IMAGE + "files:\n- &a {generator: dump, path: /a, uid: 1}\n- {<<: *a, path: /b}\n"
     assert read(text).files[1] == {"generator": "dump", "path": "/b", "uid": "1"}
 
@@ -144,7 +144,7 @@ def test_yaml_merge_keys_add_the_fields_of_an_anchor_to_an_entry():
         ),
     ],
 )
-def test_a_mistake_in_a_definition_gives_an_error_at_the_position_of_the_mistake(text, place, message, hint):
+def test_an_error_has_the_position_of_the_mistake(text, place, message, hint):
     with pytest.raises(InputError) as caught:
         read(text)
     assert (caught.value.message, caught.value.hint) == (message, hint)
@@ -152,13 +152,13 @@ def test_a_mistake_in_a_definition_gives_an_error_at_the_position_of_the_mistake
     assert caught.value.span.place == f"d.yaml:{place}"
 
 
-def test_the_error_about_one_problem_of_a_definition_has_notes_about_the_other_problems():
+def test_an_error_has_notes_about_other_problems():
     with pytest.raises(InputError) as caught:
         read("a: 1\nb: 2\nimage: []")
     assert [note.split(": ")[1] for note in caught.value.notes] == ["d.yaml:2:1", "d.yaml:3:8"]
 
 
-def test_a_command_line_parameter_sets_a_field_or_a_list_entry_of_the_definition():
+def test_a_parameter_can_set_a_field_or_list_entry():
     definition = read(
         IMAGE + "files:\n- {generator: dump}\n",
         "image.release=noble",
@@ -244,12 +244,12 @@ def test_a_definition_is_limited_in_size_and_depth():
     ("value", "found"),
     [("1", True), ("t", True), ("True", True), ("0", False), ("F", False), ("FALSE", False)],
 )
-def test_a_parameter_for_a_boolean_in_a_list_entry_accepts_the_spellings_of_the_go_language(value, found):
+def test_boolean_parameters_for_list_entries_accept_the_spellings_of_go(value, found):
     text = IMAGE + "files:\n- {generator: dump, path: /a, content: a}\n"
     assert read(text, f"files.0.pongo={value}").files[0]["pongo"] is found
 
 
-def test_the_value_of_a_merge_key_must_be_a_mapping_or_a_list_of_mappings():
+def test_a_merge_key_requires_one_or_more_mappings():
     with pytest.raises(InputError) as caught:
         read(IMAGE + "files:\n- {<<: a, generator: dump, path: /b}\n")
     assert caught.value.message == "'<<' needs a mapping or a list of mappings"
@@ -273,12 +273,12 @@ def test_a_null_field_counts_as_an_empty_list_or_mapping():
         *((each, False) for each in ("0", "f", "F", "false", "FALSE", "False")),
     ],
 )
-def test_a_parameter_for_a_boolean_accepts_the_spellings_of_the_go_language(value, found):
+def test_a_boolean_parameter_accepts_spellings_of_the_go_language(value, found):
     definition = read("image: {distribution: a}\npackages: {update: true}\n", f"packages.update={value}")
     assert definition.data["packages"]["update"] is found
 
 
-def test_a_value_from_a_parameter_has_no_position_of_its_own_in_the_definition():
+def test_a_parameter_value_has_no_position_in_the_definition():
     text = "image:\n  distribution: a\n  release: old\n"
     assert read(text).span("image.release").place == "d.yaml:3:12"
     definition = read(text, "image.release=new")

@@ -81,7 +81,7 @@ def test_all_templates_and_fields_of_a_build_share_one_size_limit():
     assert len(results.made) == 1
 
 
-def test_the_triggers_and_properties_of_a_rule_come_from_the_generator_or_from_the_entry():
+def test_a_generator_can_override_the_triggers_of_an_entry():
     results = Results(10)
     entry = SimpleNamespace(path="/a", when=("start",), properties={"p": "1"}, span=lambda *_: None)
     results.add(entry, "a.tpl", ())
@@ -102,9 +102,7 @@ def test_the_triggers_and_properties_of_a_rule_come_from_the_generator_or_from_t
         ({"vm": {"size": "7GiB", "filesystem": "xfs"}}, "lxd", "7GiB,xfs"),
     ],
 )
-def test_the_second_rendering_of_a_definition_template_has_only_the_build_target_as_variable(
-    target, family, text
-):
+def test_the_second_rendering_knows_only_the_build_target(target, family, text):
     source = Source(
         "d.yaml", f"{{{{ {family}.VM.Size }}}},{{{{ {family}.VM.Filesystem }}}}{{{{ image.name }}}}"
     )
@@ -112,7 +110,7 @@ def test_the_second_rendering_of_a_definition_template_has_only_the_build_target
 
 
 @pytest.mark.parametrize("rounds", [build_rendering.MAX_ROUNDS - 1, build_rendering.MAX_ROUNDS])
-def test_a_definition_field_is_rendered_until_it_has_no_delimiters_or_a_limit_is_reached(rounds):
+def test_a_field_is_rendered_again_while_delimiters_remain(rounds):
     values = {f"x{number}": f"{{{{ x{number + 1} }}}}" for number in range(rounds)} | {f"x{rounds}": "end"}
     source = Source("d.yaml", "{{ x0 }}")
     if rounds < build_rendering.MAX_ROUNDS:

@@ -40,7 +40,7 @@ ORDER = [
         ("\U0001f600\xa0\x85\ufeff\x01\xad\0\t\x7f", '"\\U0001F600\xa0\\N\\uFEFF\\x01\xad\\0\\t\\x7F"'),
     ],
 )
-def test_a_quoted_yaml_text_is_wrapped_at_spaces_and_its_unprintable_characters_are_escaped(text, written):
+def test_a_quoted_text_is_wrapped_at_spaces_and_escaped(text, written):
     stream = io.StringIO()
     emitter = GoEmitter(stream, allow_unicode=True)
     for event in (
@@ -74,7 +74,7 @@ def text_event(text):
         ),
     ],
 )
-def test_a_yaml_key_is_written_after_a_question_mark_unless_the_key_is_a_short_text_of_one_line(key, written):
+def test_long_or_multiline_keys_get_a_question_mark(key, written):
     stream = io.StringIO()
     emitter = GoEmitter(stream, allow_unicode=True)
     mapping = MappingStartEvent(None, None, True, flow_style=False)
@@ -105,7 +105,7 @@ def test_a_yaml_key_is_written_after_a_question_mark_unless_the_key_is_a_short_t
         ("k", "a'b: c", "k: 'a''b: c'"),
     ],
 )
-def test_line_breaks_and_special_characters_are_written_as_by_the_go_package(key, value, written):
+def test_special_characters_have_the_same_form_as_in_go(key, value, written):
     """The texts come from yaml.v2 2.4.0, which gave the same texts for 40,000 random keys and values."""
     stream = io.StringIO()
     emitter = GoEmitter(stream, allow_unicode=True)

@@ -19,7 +19,7 @@ def test_a_definition_is_recognised_by_its_name_or_its_keys(name, content, found
     assert is_definition(str(tmp_path / name)) == found
 
 
-def test_a_directory_or_a_missing_file_is_not_recognised_as_a_definition(tmp_path):
+def test_a_directory_or_missing_file_is_not_a_definition(tmp_path):
     (tmp_path / "a.yaml").mkdir()
     assert not is_definition(str(tmp_path / "a.yaml"))
     assert not is_definition(str(tmp_path / "b.yaml"))

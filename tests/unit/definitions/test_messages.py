@@ -65,9 +65,7 @@ NOTES = [
 
 
 @pytest.mark.parametrize(("text", "place", "message", "hint", "notes"), MISTAKES, ids=range(len(MISTAKES)))
-def test_a_mistake_in_a_definition_gives_a_message_with_its_position_and_a_hint(
-    text, place, message, hint, notes
-):
+def test_a_mistake_gives_a_message_with_position_and_hint(text, place, message, hint, notes):
     with pytest.raises(TemplaterError) as caught:
         build(Source("d.yaml", text), Choice())
     assert str(caught.value) == f"d.yaml:{place}: {message}"

@@ -19,7 +19,7 @@ from templater.definitions.metadata_text import _events
         ("<", None),
     ],
 )
-def test_a_text_that_yaml_would_read_as_another_value_is_quoted(value, style):
+def test_text_is_quoted_if_yaml_would_read_it_as_another_value(value, style):
     (event,) = _events(value)
     assert (event.value, event.style) == (value, style)
 

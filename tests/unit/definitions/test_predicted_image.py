@@ -42,9 +42,7 @@ def template(image, name: str) -> str:
         ("armhf", "armhf armv7l linux32"),
     ],
 )
-def test_a_template_of_a_definition_can_use_the_architecture_names_and_the_default_values(
-    architecture, known
-):
+def test_a_template_can_use_architecture_names_and_default_values(architecture, known):
     fields = ("_mapped", "_kernel", "_personality")
     names = " ".join(f"{{{{ image.architecture{field} }}}}" for field in fields)
     image = built(
@@ -55,7 +53,7 @@ def test_a_template_of_a_definition_can_use_the_architecture_names_and_the_defau
     assert read_metadata(image.read_metadata()).properties["description"] == f"{known} 30d default"
 
 
-def test_the_order_in_the_definition_decides_when_remove_and_dump_generators_run():
+def test_the_remove_and_dump_generators_follow_the_definition_order():
     hosts = "{generator: hosts, path: /etc/hosts}"
     assert paths(files("{generator: remove, path: /etc}", hosts)) == []
     image = files("{generator: remove, path: /etc}", "{generator: dump, path: /etc/hosts, content: a}", hosts)
@@ -63,7 +61,7 @@ def test_the_order_in_the_definition_decides_when_remove_and_dump_generators_run
     assert image.notes == ()
 
 
-def test_the_generator_copy_creates_a_file_with_unknown_content():
+def test_the_hosts_generator_uses_a_file_from_the_copy_generator():
     image = files(
         "{generator: copy, source: /srv/hosts, path: /etc/}",
         "{generator: hosts, path: /etc/hosts}",
@@ -73,7 +71,7 @@ def test_the_generator_copy_creates_a_file_with_unknown_content():
     assert paths(image) == ["/etc/hosts"]
 
 
-def test_a_build_without_a_root_filesystem_assumes_that_etc_hostname_and_etc_hosts_exist():
+def test_templater_assumes_that_etc_hosts_exists_without_rootfs():
     entries = "{generator: hostname, path: /etc/hostname}", "{generator: hosts, path: /etc/hosts}"
     image = files(*entries)
     assert paths(image) == ["/etc/hostname", "/etc/hosts"]
@@ -83,7 +81,7 @@ def test_a_build_without_a_root_filesystem_assumes_that_etc_hostname_and_etc_hos
     assert files(*entries, rootfs="none").notes == ()
 
 
-def test_a_note_says_that_the_daemon_keeps_the_mode_of_built_files():
+def test_a_note_says_that_built_files_keep_their_mode():
     seed = "/var/lib/cloud/seed/nocloud-net/user-data"
     dump = f"{{generator: dump, path: {seed}, mode: '0600'}}"
     rule = "{generator: cloud-init, name: user-data}"
@@ -96,7 +94,7 @@ def test_a_note_says_that_the_daemon_keeps_the_mode_of_built_files():
 
 
 @pytest.mark.parametrize(("count", "more"), [(5, ""), (6, " and 1 more"), (8, " and 3 more")])
-def test_a_note_names_at_most_five_files_whose_modes_the_daemon_keeps(count, more):
+def test_at_most_five_files_appear_in_the_note_about_kept_modes(count, more):
     entries = []
     for number in range(count):
         entries.append(f"{{generator: dump, path: /etc/{number}, mode: '0600'}}")
@@ -135,18 +133,18 @@ def test_a_note_about_an_unknown_variant_lists_the_known_variants():
         ),
     ],
 )
-def test_no_note_is_given_if_the_definition_mentions_the_variant_or_lists_no_variants(variant, entry):
+def test_no_note_appears_if_the_variant_is_mentioned(variant, entry):
     assert notes_on_variant(variant, entry) == []
 
 
-def test_the_note_about_variants_names_the_variants_of_package_filters_but_no_property_named_variants():
+def test_the_variants_note_mentions_only_variants_of_package_filters():
     image = IMAGE + "packages: {manager: apt, sets: [{packages: [a], action: install, variants: [musl]}]}\n"
     image += "files:\n- {generator: dump, path: /a, template: {properties: {variants: xyz}}}\n"
     (note,) = [note for note in built(image, "image.variant=glibc").notes if "variant" in note]
     assert note.endswith("its filters name musl")
 
 
-def test_the_hosts_generator_replaces_the_name_of_the_build_program_in_etc_hosts(tmp_path):
+def test_the_hosts_generator_replaces_the_build_programs_name(tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/hosts").write_text("127.0.1.1 distrobuilder lxd-imagebuilder\n")
     (tmp_path / "etc/hostname").symlink_to("nowhere")
@@ -177,7 +175,7 @@ def test_a_file_outside_the_root_filesystem_is_not_read(tmp_path):
     assert caught.value.hint == "write an absolute path without '..', such as /etc/hostname"
 
 
-def test_the_incus_agent_generator_requires_an_init_in_the_given_root_filesystem(tmp_path):
+def test_the_incus_agent_generator_requires_an_init_program(tmp_path):
     with pytest.raises(
         InputError,
         match=r"^d\.yaml:3:15: the agent needs '/sbin/init', which the root filesystem lacks, so the build fails$",
@@ -219,7 +217,7 @@ def test_an_architecture_filter_compares_the_architecture_name_of_the_distributi
         ),
     ],
 )
-def test_a_definition_whose_build_fails_gives_an_error_with_a_position(text, place, message):
+def test_the_error_about_a_failed_definition_build_has_a_position(text, place, message):
     with pytest.raises(TemplaterError) as caught:
         built(text)
     assert message in str(caught.value)
@@ -227,12 +225,12 @@ def test_a_definition_whose_build_fails_gives_an_error_with_a_position(text, pla
     assert caught.value.span.place == f"d.yaml:{place}"
 
 
-def test_a_note_gives_the_position_of_a_field_that_pongo2_cannot_render():
+def test_a_note_gives_the_position_of_an_unrenderable_field():
     image = files("{generator: dump, path: '/a{{', content: a, pongo: true}")
     assert [note.partition(": ")[0] for note in image.notes] == ["d.yaml:3:31"]
 
 
-def test_a_definition_field_that_refers_to_itself_is_an_error():
+def test_a_self_referencing_definition_field_is_an_error():
     with pytest.raises(
         TemplaterError,
         match=r"^d\.yaml:1:33: image\.name can't be rendered, so the build fails: the text still contains '\{\{' or '\{%' after it was rendered 20 times$",
@@ -244,7 +242,7 @@ def test_a_definition_field_that_refers_to_itself_is_an_error():
     )
 
 
-def test_rendering_a_definition_field_that_becomes_too_large_stops_early():
+def test_rendering_stops_early_if_a_definition_field_becomes_too_large():
     loop = "{% for i in image.description|make_list %}{% for j in image.description|make_list %}" * 3
     text = f"image: {{distribution: a, description: '{'x' * 2000}', name: \"{loop}\"}}"
     started = time.monotonic()
@@ -306,7 +304,7 @@ def test_all_file_entries_of_a_build_share_one_character_limit():
     ("text", "seconds"),
     [("1d12h", 43200), ("2w", 14 * 86400), ("x", 0), ("30d", 30 * 86400), ("1h x 2m", 3720)],
 )
-def test_an_expiry_without_spaces_between_its_terms_uses_only_the_last_term(text, seconds):
+def test_an_expiry_without_spaces_equals_its_last_term(text, seconds):
     assert expiry_seconds(text) == seconds
 
 
@@ -331,13 +329,13 @@ def test_a_position_in_generated_metadata_refers_to_the_definition():
     assert source.span(position, position + 3).excerpt().endswith("^^^")
 
 
-def test_a_template_that_the_build_does_not_create_counts_as_missing():
+def test_a_template_is_missing_unless_the_build_creates_it():
     image = files("{generator: template, name: a, path: /a}")
     assert image.read_templates(["b.tpl"])["b.tpl"].entry is None
     assert image.template_names() == ["a.tpl"]
 
 
-def test_the_rootfs_option_with_the_value_image_is_refused_for_a_definition():
+def test_requesting_the_root_filesystem_of_a_definition_is_an_error():
     with pytest.raises(UsageError, match=r"^a definition contains no root filesystem$") as caught:
         files(rootfs="image")
     assert caught.value.hint == "give --rootfs DIR or --rootfs none"
@@ -350,7 +348,7 @@ def test_the_rootfs_option_with_the_value_image_is_refused_for_a_definition():
         "generator: dump, path: /a, pongo: true, content: x",
     ],
 )
-def test_a_limit_that_ends_the_rendering_of_a_definition_is_not_reported_as_a_mistake(entry, monkeypatch):
+def test_an_exceeded_limit_gives_a_limit_error(entry, monkeypatch):
     def slow(*_, **__):
         raise LimitError("too slow")
 

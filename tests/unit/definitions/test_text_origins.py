@@ -20,7 +20,7 @@ def generated(ranges):
 
 @settings(deadline=None)
 @given(RANGES)
-def test_the_origin_of_a_position_in_generated_text_is_the_last_range_that_contains_the_position(sizes):
+def test_the_origin_of_a_position_is_the_last_range_around_it(sizes):
     """A later range is a part of an earlier range, such as a field in the text of a whole entry."""
     ranges = [(start, start + size) for start, size in sizes]
     source = generated(ranges)
@@ -37,14 +37,14 @@ def test_a_span_is_its_own_origin_if_no_text_was_generated():
 
 
 @pytest.mark.slow
-def test_the_origin_of_a_position_among_many_generated_pieces_is_found_quickly():
+def test_an_origin_is_found_quickly_among_many_generated_pieces():
     source = generated([(0, 80_000), *((start, start + 2) for start in range(0, 80_000, 2))])
     with ends_within(5):  # a search through all pieces takes a minute
         found = [source.origin(source.span(start)).start for start in range(0, 80_000, 2)]
         assert found == list(range(1, 40_001))
 
 
-def test_a_generated_template_has_the_text_and_size_of_the_given_bytes():
+def test_a_generated_template_has_the_given_text_and_size():
     for data in (b"", b"text"):
         template = GeneratedTemplate(data, ())
         assert (template.source("t").name, template.source("t").text) == ("t", data.decode())
@@ -67,7 +67,7 @@ def test_a_generated_template_has_the_text_and_size_of_the_given_bytes():
         ("a: >\n  one\n  two\n", 0, 3, ">\n  one\n  two\n"),
     ],
 )
-def test_a_part_of_a_yaml_value_is_located_in_the_text_of_the_definition(yaml, start, end, found):
+def test_part_of_a_yaml_value_can_be_located_exactly(yaml, start, end, found):
     scalar = parse(Source("d.yaml", yaml)).children[1]
     known = {}
     for _ in range(2):  # the second time, the lines are in the cache

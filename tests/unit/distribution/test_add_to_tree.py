@@ -51,7 +51,7 @@ def sha256(*data):
     return hashlib.sha256(b"".join(data)).hexdigest()
 
 
-def test_the_example_images_get_the_fingerprints_that_real_clients_showed(tree):
+def test_the_example_images_get_the_same_fingerprints_as_in_real_clients(tree):
     images = EXAMPLE / "images/tiny/1/amd64"
     shown = []
     for variant, root in (("default", "rootfs.squashfs"), ("tarxz", "root.tar.xz"), ("vm", "disk.qcow2")):
@@ -75,7 +75,7 @@ def wrapped(pair):
     return pair[0], [pair[1]]
 
 
-def test_catalog_files_are_named_by_their_hash_and_have_the_recorded_size(tree, tmp_path):
+def test_added_files_are_named_by_their_hash(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     add(tree, meta, [root])
     for item in items(tree).values():
@@ -84,7 +84,7 @@ def test_catalog_files_are_named_by_their_hash_and_have_the_recorded_size(tree, 
         assert (item["size"], item["sha256"]) == (len(data), sha256(data))
 
 
-def test_root_filesystems_that_share_one_metadata_file_have_different_fingerprints(tree, tmp_path):
+def test_root_filesystems_with_a_shared_metadata_file_have_different_fingerprints(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     _, disk = split_image(tmp_path / "b", root=QCOW2)
     _, tar = split_image(tmp_path / "c", root=tarball({"./etc": None}))
@@ -97,7 +97,7 @@ def test_root_filesystems_that_share_one_metadata_file_have_different_fingerprin
     checked(tree)
 
 
-def test_a_second_root_filesystem_with_the_same_metadata_is_added_to_the_existing_version(tree, tmp_path):
+def test_a_second_root_filesystem_joins_the_existing_version(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     _, disk = split_image(tmp_path / "b", root=QCOW2)
     add(tree, meta, [root])
@@ -146,7 +146,7 @@ def test_a_different_image_for_an_existing_version_is_refused(tree, tmp_path):
     assert files(tree) == before
 
 
-def test_adding_an_image_that_is_already_in_another_product_is_refused(tree, tmp_path):
+def test_adding_an_image_is_refused_if_another_product_already_has_it(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     add(tree, meta, [root])
     document = json.loads(tree.read(IMAGES_PATH))
@@ -162,19 +162,17 @@ def test_adding_an_image_that_is_already_in_another_product_is_refused(tree, tmp
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
-def test_the_version_is_the_creation_date_in_utc_in_every_time_zone(tree, tmp_path, monkeypatch, zone):
+def test_the_version_is_the_creation_date_in_utc(tree, tmp_path, monkeypatch, zone):
     monkeypatch.setenv("TZ", zone)
     assert add(tree, *wrapped(split_image(tmp_path / "a", created=CREATED + 60))).version == "20260101_0001"
 
 
-def test_a_product_without_a_variant_gets_a_variant_with_the_name_default(tree, tmp_path):
+def test_a_product_without_a_variant_gets_the_default_variant(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     assert products(tree)["tiny:1:amd64:default"]["variant"] == "default"
 
 
-def test_adding_an_image_sets_the_variant_of_its_product_to_default_if_the_product_has_no_variant(
-    tree, tmp_path
-):
+def test_adding_an_image_sets_a_missing_product_variant_to_default(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")))
     document = json.loads(tree.read(IMAGES_PATH))
     del document["products"]["tiny:1:amd64:default"]["variant"]
@@ -204,7 +202,7 @@ def test_default_aliases_contain_the_os_and_the_release_and_the_variant(tree, tm
 
 
 @pytest.mark.parametrize("alias", ["", "a b", "a,b", " a", "a\n", "a\0"])
-def test_aliases_that_clients_would_parse_differently_are_refused(tree, tmp_path, alias):
+def test_aliases_are_refused_if_clients_would_parse_them_differently(tree, tmp_path, alias):
     with pytest.raises(UsageError, match="invalid alias"):
         add(tree, *wrapped(split_image(tmp_path / "a")), aliases=[alias])
     assert not os.path.exists(tree.path)
@@ -217,7 +215,7 @@ def test_default_aliases_contain_no_blanks_from_os_or_release(tree, tmp_path):
     checked(tree)
 
 
-def test_a_requested_alias_moves_to_the_new_image_but_a_default_alias_does_not(tree, tmp_path):
+def test_only_a_requested_alias_moves_to_the_new_image(tree, tmp_path):
     add(tree, *wrapped(split_image(tmp_path / "a")), aliases=["tiny/2", "tiny"])
     added = add(tree, *wrapped(split_image(tmp_path / "b", release="2")), aliases=["tiny"])
     assert added.aliases == ("tiny/2/default", "tiny")
@@ -258,7 +256,7 @@ def test_an_older_version_does_not_change_the_requirements_of_its_product(tree, 
         ({"release": " "}, "no property 'release'"),
     ],
 )
-def test_an_image_that_no_client_would_list_is_refused(tree, tmp_path, fields, said):
+def test_an_image_is_refused_if_no_client_would_list_it(tree, tmp_path, fields, said):
     with pytest.raises(InputError, match=said):
         add(tree, *wrapped(split_image(tmp_path / "a", **fields)))
     assert not os.path.exists(tree.path)
@@ -308,7 +306,7 @@ def test_unsuitable_files_and_combinations_of_files_are_refused(tree, tmp_path):
     assert caught.value.hint == "add --split to store the image as metadata and disk"
 
 
-def test_a_damaged_file_with_the_name_of_an_added_file_is_never_overwritten(tree, tmp_path):
+def test_adding_an_image_never_overwrites_a_damaged_file(tree, tmp_path):
     meta, root = split_image(tmp_path / "a")
     os.makedirs(os.path.join(tree.path, "images"))
     place = Path(tree.path, f"images/{sha256(SQUASHFS)}.squashfs")
@@ -346,7 +344,7 @@ def test_adding_an_image_keeps_unknown_keys_and_entries_of_the_catalog(tree, tmp
     assert found["note"] == found["products"]["tiny:1:amd64:default"]["note"] == {"by": "hand"}
 
 
-def test_an_image_can_be_added_to_a_tree_made_by_the_official_tool(tree, tmp_path):
+def test_a_tree_of_the_official_tool_accepts_an_image(tree, tmp_path):
     from tests.streams.mutations import HERE
 
     shutil.copytree(HERE / "incus-simplestreams", tree.path)
@@ -356,7 +354,7 @@ def test_an_image_can_be_added_to_a_tree_made_by_the_official_tool(tree, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_memory_for_adding_an_image_does_not_grow_with_the_file_size(tree, tmp_path):
+def test_memory_does_not_grow_with_the_image_size(tree, tmp_path):
     import tracemalloc
 
     meta, root = split_image(tmp_path / "a")
@@ -418,7 +416,7 @@ def test_adding_an_image_again_can_add_an_alias_and_a_requirement(tree, tmp_path
     assert added.warnings == ("the new requirements apply to all versions of the product",)
 
 
-def test_a_file_that_is_mostly_holes_is_neither_copied_nor_hashed(tree, tmp_path):
+def test_a_very_sparse_file_is_neither_copied_nor_hashed(tree, tmp_path):
     path = unified_image(tmp_path / "image")
     os.truncate(path, 3 << 30)
     store = Store(str(tmp_path / "store"))
@@ -429,7 +427,7 @@ def test_a_file_that_is_mostly_holes_is_neither_copied_nor_hashed(tree, tmp_path
     assert [str(each) for each in tmp_path.rglob("*") if each.lstat().st_size > 1 << 20] == [path]
 
 
-def test_reading_a_growing_file_stops_at_the_size_that_the_file_had_at_the_start(tmp_path):
+def test_reading_a_growing_file_stops_at_its_original_size(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"x" * 10)
     with reading(str(path)) as file:
@@ -451,7 +449,7 @@ def test_reading_a_growing_file_stops_at_the_size_that_the_file_had_at_the_start
         {f"requirements.a{number}": "x" for number in range(21)},
     ],
 )
-def test_an_image_with_too_long_or_too_many_catalog_values_is_not_added(tree, tmp_path, fields):
+def test_an_image_with_excessive_values_is_not_added(tree, tmp_path, fields):
     """The command said 'added', but afterwards no reader accepted the tree."""
     add(tree, unified_image(tmp_path / "a"))
     before = files(tree), tree.read(IMAGES_PATH)
@@ -461,7 +459,7 @@ def test_an_image_with_too_long_or_too_many_catalog_values_is_not_added(tree, tm
     checked(tree)
 
 
-def test_an_image_that_would_make_the_catalog_exceed_a_limit_is_not_added(tree, tmp_path, monkeypatch):
+def test_an_image_is_not_added_above_a_catalog_limit(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(catalog_decoder, "MOST_ALIASES", 3)
     add(tree, unified_image(tmp_path / "a"))
     before = files(tree), tree.read(IMAGES_PATH)
@@ -472,9 +470,7 @@ def test_an_image_that_would_make_the_catalog_exceed_a_limit_is_not_added(tree, 
 
 
 @pytest.mark.parametrize("limit", ["MOST_OF_CATALOG", "MOST_OF_LISTS"])
-def test_attack_82_an_image_is_not_added_if_a_server_would_then_refuse_the_tree(
-    tree, tmp_path, monkeypatch, limit
-):
+def test_attack_82_a_new_image_never_makes_servers_refuse_the_tree(tree, tmp_path, monkeypatch, limit):
     add(tree, unified_image(tmp_path / "a"))
     size = sum(len(tree.read(path)) for path in (INDEX_PATH, IMAGES_PATH))
     monkeypatch.setattr(catalog_limits, limit, size if limit == "MOST_OF_CATALOG" else 4000)
@@ -491,7 +487,7 @@ def test_attack_82_an_image_is_not_added_if_a_server_would_then_refuse_the_tree(
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_an_image_can_be_added_to_a_tree_whose_index_has_capitalised_keys(tree, tmp_path, exists):
+def test_an_image_is_added_despite_capitalised_index_keys(tree, tmp_path, exists):
     """Clients read an index entry with capitalised keys, but `streams add` does not change its file."""
     add(tree, unified_image(tmp_path / "a"))
     index = json.loads(tree.read(INDEX_PATH))

@@ -35,7 +35,7 @@ def decoded(document):
     ],
     ids=["empty", "cut", "comma", "bom", "nan", "infinity", "deep", "digits", "nul"],
 )
-def test_json_that_every_client_refuses_gives_an_input_error(data):
+def test_json_gives_an_input_error_if_every_client_refuses_it(data):
     with pytest.raises(InputError):
         parse_json(data, "images.json")
 
@@ -50,12 +50,12 @@ def test_json_that_every_client_refuses_gives_an_input_error(data):
         ('{"\\ud800": 1, "\ufffd": 2}', "\ufffd"),
     ],
 )
-def test_a_key_that_occurs_twice_is_refused_because_go_combines_its_values(text, key):
+def test_a_duplicate_key_is_refused_because_go_combines_its_values(text, key):
     with pytest.raises(InputError, match=f"^'images.json': the key '{key}' occurs twice in an object$"):
         parse_json(text.encode(), "images.json")
 
 
-def test_two_keys_with_invalid_bytes_are_refused_if_go_reads_them_as_the_same_key():
+def test_invalid_keys_are_refused_if_go_merges_them():
     with pytest.raises(InputError, match="occurs twice"):
         parse_json(b'{"\xff": 1, "\xfe": 2}', "images.json")
 
@@ -63,7 +63,7 @@ def test_two_keys_with_invalid_bytes_are_refused_if_go_reads_them_as_the_same_ke
 @pytest.mark.parametrize(
     "keys", [("products", "Products"), ("Products", "products"), ("PRODUCTS", "Products")]
 )
-def test_two_keys_that_differ_only_in_case_are_refused_if_go_would_merge_the_objects_below_them(keys):
+def test_differently_capitalised_keys_are_refused_if_go_merges_them(keys):
     with pytest.raises(InputError, match=r"^images.json has the key 'products' twice$"):
         decoded({keys[0]: {"a": {}}, keys[1]: {"b": {}}})
     with pytest.raises(InputError, match=r"^product 'a' has the key 'versions' twice$"):
@@ -72,7 +72,7 @@ def test_two_keys_that_differ_only_in_case_are_refused_if_go_would_merge_the_obj
     assert decoded({"products": {"a": {}, "A": {}}, "x": 1, "X": 2})[0][1].name == "A"
 
 
-def test_a_catalog_of_the_largest_allowed_size_is_parsed_and_a_larger_one_is_refused(monkeypatch):
+def test_only_a_catalog_above_the_size_limit_is_refused(monkeypatch):
     with pytest.raises(LimitError, match=r"^'images\.json' has more than 32 MiB$"):
         parse_json(b" " * (module.MOST_BYTES + 1), "images.json")
     monkeypatch.setattr(module, "MOST_BYTES", 2 << 20)
@@ -82,7 +82,7 @@ def test_a_catalog_of_the_largest_allowed_size_is_parsed_and_a_larger_one_is_ref
         parse_json(data + b" ", "images.json")
 
 
-def test_a_catalog_with_too_many_values_is_refused_before_it_fills_the_memory(monkeypatch):
+def test_a_catalog_with_too_many_values_is_refused_early(monkeypatch):
     with pytest.raises(LimitError, match="values"):
         parse_json(b"[" + b"[]," * module.MOST_VALUES + b"[]]", "images.json")
     monkeypatch.setattr(module, "MOST_VALUES", 7)
@@ -128,9 +128,7 @@ def many_images(count):
     ],
     ids=["files", "items", "images", "images of a version"],
 )  # fmt: skip
-def test_a_catalog_at_a_limit_is_accepted_and_a_larger_one_is_refused(
-    monkeypatch, where, name, most, read, said
-):
+def test_only_a_catalog_above_a_limit_is_refused(monkeypatch, where, name, most, read, said):
     if most is not None:
         monkeypatch.setattr(where, name, most)
     limit = getattr(where, name)
@@ -205,7 +203,7 @@ def test_only_newer_incus_clients_read_the_type_of_a_unified_image(ftype, combin
     assert (image.type, image.fingerprint, image.root) == (type, "c" * 64, None)
 
 
-def test_an_index_entry_whose_product_name_is_not_text_breaks_every_client():
+def test_a_numeric_product_name_in_an_index_entry_breaks_every_client():
     found = Decoded()
     (entry,) = decode_index({"index": {"e": {"products": ["a", 1, None]}}}, found)
     assert entry.products == ("a", "")
@@ -214,7 +212,7 @@ def test_an_index_entry_whose_product_name_is_not_text_breaks_every_client():
 
 
 @pytest.mark.parametrize("field", ["format", "updated"])
-def test_a_number_in_place_of_a_text_in_the_index_breaks_every_client(field):
+def test_a_number_instead_of_text_breaks_every_client(field):
     found = Decoded()
     assert decode_index({field: 5, "index": {}}, found) == []
     (mismatch,) = found.mismatches
@@ -264,7 +262,7 @@ def test_the_number_of_requirements_of_a_product_is_limited():
         decoded({"products": {"p": {"requirements": {**fields, "20": ""}}}})
 
 
-def test_verify_lists_at_most_1000_wrong_values_that_affect_the_same_clients():
+def test_each_client_group_has_at_most_1000_wrong_values():
     products = {str(number): {"os": 1, "OS": "x"} for number in range(1100)}
     found = Decoded()
     list(decode_products({"products": {**products, "p": {"lxd_requirements": 1}}}, "", found))
@@ -283,7 +281,7 @@ class Versions(dict):
             yield version
 
 
-def test_listing_images_stops_at_the_image_limit_before_it_reads_all_versions(monkeypatch):
+def test_the_image_listing_stops_at_the_limit_before_reading_all_versions(monkeypatch):
     monkeypatch.setattr(client_image_list, "MOST_IMAGES", 10)
     versions = Versions({str(number): module.Version(str(number)) for number in range(100)})
     with pytest.raises(LimitError, match=r"^the stream has more than 10 images$"):
@@ -291,7 +289,7 @@ def test_listing_images_stops_at_the_image_limit_before_it_reads_all_versions(mo
     assert versions.read <= 12
 
 
-def test_the_texts_of_a_product_count_once_per_image_towards_the_limit_on_catalog_texts(monkeypatch):
+def test_product_texts_are_counted_once_for_each_image(monkeypatch):
     monkeypatch.setattr(client_image_list, "MOST_TEXTS", 1000)
     products, _ = decoded(
         {"products": {"p": {"os": "x" * 99, "versions": {str(n): {} for n in range(11)}, "arch": "amd64"}}}
@@ -302,7 +300,7 @@ def test_the_texts_of_a_product_count_once_per_image_towards_the_limit_on_catalo
     assert len(list_images(products, "incus-7")[1]) == 11
 
 
-def test_attack_73_the_limit_on_catalog_texts_counts_bytes_of_json(monkeypatch):
+def test_attack_73_the_limit_on_catalog_texts_is_in_bytes_of_json(monkeypatch):
     """A catalog of 2 MB with emojis made `serve` hold 1.6 GB of JSON."""
     files = {"a": {"ftype": "incus_combined.tar.gz", "path": "a", "sha256": "a" * 64, "size": 1}}
     products, _ = decoded({"products": {"p": {
@@ -315,7 +313,7 @@ def test_attack_73_the_limit_on_catalog_texts_counts_bytes_of_json(monkeypatch):
         list_images(products, "incus-7")
 
 
-def test_images_that_a_client_drops_also_count_towards_the_limit_on_catalog_texts(
+def test_the_limit_on_catalog_texts_includes_the_texts_of_dropped_images(
     monkeypatch,
 ):
     files = {"a": {"ftype": "incus_combined.tar.gz", "path": "a", "sha256": "a" * 64, "size": 1}}
@@ -351,7 +349,7 @@ def test_all_files_of_a_catalog_share_one_size_limit(monkeypatch):
         ("products", "p", "requirements"), ("products", "p", "requirements", "secureboot"), ("license",), (),
     ],
 )  # fmt: skip
-def test_a_value_of_any_type_in_the_catalog_is_decoded_or_reported(path, value):
+def test_a_value_of_any_type_is_decoded_or_reported(path, value):
     document = value
     for key in reversed(path):
         document = {key: document}
@@ -363,7 +361,7 @@ def test_a_value_of_any_type_in_the_catalog_is_decoded_or_reported(path, value):
 
 
 @pytest.mark.parametrize("size", [1 << 63, -(1 << 63) - 1, 1e3])
-def test_a_size_that_is_not_a_64_bit_integer_is_reported(size):
+def test_a_size_must_be_a_64_bit_integer(size):
     document = {"products": {"p": {"versions": {"v": {"items": {"i": {"size": size}}}}}}}
     assert "not a 64-bit integer" in decoded(document)[1][0].message
 
@@ -373,7 +371,7 @@ def test_lxd_requirements_of_a_wrong_type_affect_only_lxd_clients():
     assert mismatch.clients == ("lxd",)
 
 
-def test_a_written_catalog_has_one_product_on_each_line_and_parses_to_equal_data():
+def test_a_written_catalog_has_one_product_per_line():
     document = json.loads((EXAMPLE / IMAGES).read_text())
     data = b"".join(dump_products(document))
     assert json.loads(data) == document
@@ -389,12 +387,12 @@ def test_a_written_catalog_has_one_product_on_each_line_and_parses_to_equal_data
         (None, ""), (1, ""), (["a"], ""),
     ],
 )  # fmt: skip
-def test_image_paths_are_normalised_as_in_the_clients_and_never_leave_the_tree(path, cleaned):
+def test_normalised_image_paths_never_leave_the_tree(path, cleaned):
     assert clean_path(path) == cleaned
 
 
 @pytest.mark.parametrize("character", ["😀".encode(), b"\\ud83d\\ude00"], ids=["UTF-8", "escape"])
-def test_a_catalog_with_four_byte_characters_has_a_quarter_of_the_usual_size_limit(character, monkeypatch):
+def test_a_catalog_with_emoji_has_a_smaller_size_limit(character, monkeypatch):
     """Python uses four bytes for each character of a text that has one emoji."""
     monkeypatch.setattr(module, "MOST_BYTES", 4 << 20)
     monkeypatch.setattr(module, "MOST_BYTES_OF_ALL", 16 << 20)
@@ -406,7 +404,7 @@ def test_a_catalog_with_four_byte_characters_has_a_quarter_of_the_usual_size_lim
         size.add(io.BytesIO(character + b" " * (1 << 20)), "c")
 
 
-def test_a_catalog_may_consist_of_two_files_of_the_largest_allowed_size():
+def test_a_catalog_may_have_two_files_of_maximum_size():
     class Largest(io.BytesIO):
         def seek(self, offset, whence=io.SEEK_SET):
             return module.MOST_BYTES if whence == io.SEEK_END else super().seek(offset, whence)

@@ -59,7 +59,7 @@ def another(aliases="", arch="amd64", ftype="squashfs", **item):
         ("x86_64", {"os": " Debian ", "release": " 13 "}, {"os": "Debian", "release": "13", "release_title": "13"}),
     ],
 )  # fmt: skip
-def test_the_fields_of_a_product_come_from_the_properties_of_the_image(architecture, properties, fields):
+def test_a_product_gets_its_fields_from_image_properties(architecture, properties, fields):
     found = product_fields(facts(architecture, **properties))
     assert {key: found[key] for key in fields} == fields
     assert list(found) == ["os", "release", "release_title", "arch", "variant"]
@@ -78,7 +78,7 @@ def test_a_default_alias_has_only_characters_that_clients_keep(os, release, vari
     assert default_aliases({"os": os, "release": release, "variant": variant}) == aliases
 
 
-def test_a_new_split_image_has_an_item_for_each_daemon_family_and_for_each_root_filesystem():
+def test_a_new_split_image_has_items_for_each_daemon():
     catalog = a_catalog()
     added = insert(catalog, split(roots=("squashfs", "root.tar.xz")), unified=False)
     product = catalog.files[IMAGES_PATH]["products"][NAME]
@@ -129,7 +129,7 @@ def test_adding_an_image_again_reports_that_the_image_is_not_new():
     assert added.aliases == ("debian/13", "debian/13/default", "more")
 
 
-def test_adding_a_second_root_filesystem_to_a_version_keeps_the_first_one_and_the_recorded_paths():
+def test_adding_a_second_root_filesystem_keeps_the_first():
     catalog = a_catalog()
     insert(catalog, split(), unified=False)
     items = catalog.files[IMAGES_PATH]["products"][NAME]["versions"][VERSION]["items"]
@@ -150,7 +150,7 @@ def test_adding_a_second_root_filesystem_to_a_version_keeps_the_first_one_and_th
         (split("n", roots=()), True, "incus.tar.xz"),
     ],
 )
-def test_a_different_image_is_refused_if_the_version_already_has_an_image(second, unified, key):
+def test_a_different_image_in_the_same_version_is_refused(second, unified, key):
     catalog = a_catalog()
     insert(catalog, split(), unified=False)
     with pytest.raises(RefusedError) as caught:
@@ -159,7 +159,7 @@ def test_a_different_image_is_refused_if_the_version_already_has_an_image(second
     assert caught.value.message == f"{place} already has an image with a different '{key}'"
 
 
-def test_an_image_is_not_added_to_a_version_that_has_a_damaged_item():
+def test_an_image_is_refused_if_an_item_is_damaged():
     catalog = a_catalog()
     insert(catalog, split(), unified=False)
     catalog.files[IMAGES_PATH]["products"][NAME]["versions"][VERSION]["items"]["squashfs"] = 5
@@ -174,7 +174,7 @@ def test_an_image_is_not_added_to_a_version_that_has_a_damaged_item():
         ("squashfs", "sha256", False), ("lxd.tar.xz", "delta_base", False),
     ],
 )  # fmt: skip
-def test_an_image_that_is_already_part_of_another_version_is_refused(ftype, field, refused):
+def test_an_image_is_refused_if_another_version_already_has_it(ftype, field, refused):
     catalog = a_catalog(other=another(ftype=ftype, **{field: "m+squashfs"}))
     if not refused:
         assert insert(catalog, split(), unified=False).new
@@ -198,9 +198,7 @@ def test_an_image_that_is_already_part_of_another_version_is_refused(ftype, fiel
         (("a",), another("ab"), ["debian/13", "debian/13/default", "a"], "ab", []),
     ],
 )  # fmt: skip
-def test_two_products_of_one_architecture_and_type_cannot_have_the_same_alias(
-    aliases, other, own, left, warnings
-):
+def test_products_of_equal_type_and_architecture_cannot_share_aliases(aliases, other, own, left, warnings):
     catalog = a_catalog(other=other)
     added = insert(catalog, split(aliases=aliases), unified=False)
     products = catalog.files[IMAGES_PATH]["products"]
@@ -209,7 +207,7 @@ def test_two_products_of_one_architecture_and_type_cannot_have_the_same_alias(
     assert list(added.warnings) == warnings
 
 
-def test_an_alias_moves_to_a_new_image_even_from_a_product_in_another_catalog_file():
+def test_an_alias_moves_even_from_another_catalog_file():
     catalog = Catalog(new_index(), {"streams/v1/x.json": {"products": {"theirs": another("a")}}})
     insert(catalog, split(aliases=("a",)), unified=False)
     assert catalog.changed == {IMAGES_PATH, "streams/v1/x.json"}
@@ -235,7 +233,7 @@ def test_the_newest_version_decides_the_requirements_of_its_product(created, req
     assert added.warnings == (text if warned else ())
 
 
-def test_adding_an_image_again_with_a_new_release_title_updates_its_product():
+def test_adding_an_image_again_updates_the_release_title():
     catalog = a_catalog()
     insert(catalog, split(), unified=False)
     catalog.changed.clear()
@@ -255,7 +253,7 @@ def test_the_clock_of_the_building_machine_may_be_a_day_ahead(monkeypatch):
 
 @pytest.mark.parametrize(("size", "refused"), [(50, False), (51, True)])
 @pytest.mark.parametrize(("least", "ratio"), [(50, 2), (40, 5)])
-def test_a_disk_may_be_as_large_as_the_limit_on_unpacked_data(size, refused, least, ratio, tmp_path):
+def test_a_disk_may_be_as_large_as_the_limit(size, refused, least, ratio, tmp_path):
     (tmp_path / "i").write_bytes(bytes(10))
     limits = DEFAULT._replace(ratio_from=least, ratio=ratio)
     if not refused:
@@ -276,7 +274,7 @@ def test_a_directory_is_packed_before_it_is_added(tree, tmp_path):
     assert caught.value.hint == f"pack the directory first: templater image build {tmp_path} -o FILE"
 
 
-def test_copying_a_file_reports_the_copied_bytes_and_an_error_names_the_file(tmp_path, monkeypatch):
+def test_copy_progress_is_counted_in_bytes(tmp_path, monkeypatch):
     (tmp_path / "root").write_bytes(b"x" * 10)
     seen, written = [], []
     output = SimpleNamespace(size=0)

@@ -58,7 +58,7 @@ def test_the_computed_bounds_are_never_below_the_exact_values():
         assert (bounds.images >= images, bounds.texts >= texts, bounds.lists >= lists) == (True,) * 3, raw
 
 
-def test_each_pair_of_a_metadata_file_and_a_root_filesystem_counts_as_an_image():
+def test_each_pair_of_metadata_and_root_is_one_image():
     items = {
         f"m{n}": {"ftype": "incus.tar.xz", "path": "m", "combined_squashfs_sha256": f"{n}"} for n in range(9)
     }
@@ -70,11 +70,11 @@ def test_each_pair_of_a_metadata_file_and_a_root_filesystem_counts_as_an_image()
 @pytest.mark.parametrize(
     "product", [{"aliases": "a," * 300_000}, {"os": "x" * 600}, {"versions": {}, "Versions": {}}]
 )
-def test_the_bounds_of_a_catalog_are_unknown_if_templater_refuses_a_product(product):
+def test_bounds_are_unknown_if_templater_refuses_a_product(product):
     assert not bounds_of({"p": product}).is_known
 
 
-def test_the_bounds_of_an_ordinary_catalog_are_less_than_a_third_above_the_real_numbers(tmp_path):
+def test_catalog_bounds_are_less_than_a_third_too_high(tmp_path):
     make_tree(tmp_path / "tree", 200)
     raw = json.loads((tmp_path / "tree" / IMAGES_PATH).read_bytes())["products"]
     bounds, (images, _, lists) = bounds_of(raw), real(raw)
@@ -82,7 +82,7 @@ def test_the_bounds_of_an_ordinary_catalog_are_less_than_a_third_above_the_real_
     assert lists <= bounds.lists < 1.33 * lists
 
 
-def test_streams_add_lists_all_images_only_if_the_catalog_may_exceed_a_limit(tmp_path, monkeypatch):
+def test_a_catalog_far_below_the_limits_is_not_listed(tmp_path, monkeypatch):
     tree = Tree(str(tmp_path / "tree"))
     listed = []
     monkeypatch.setattr(list_stream, "read_products", lambda stream: listed.append(stream) or [])
@@ -96,9 +96,7 @@ def test_streams_add_lists_all_images_only_if_the_catalog_may_exceed_a_limit(tmp
 @pytest.mark.parametrize(
     "name", ["MOST_OF_CATALOG", "MOST_VALUES", "MOST_IMAGES", "MOST_TEXTS", "MOST_OF_LISTS"]
 )
-def test_streams_add_reads_all_images_of_the_catalog_if_an_upper_bound_exceeds_a_limit(
-    tmp_path, monkeypatch, name
-):
+def test_all_images_are_read_if_bounds_are_too_high(tmp_path, monkeypatch, name):
     def list_images_again(stream):
         raise LimitError("listed")
 
@@ -110,7 +108,7 @@ def test_streams_add_reads_all_images_of_the_catalog_if_an_upper_bound_exceeds_a
         add(tree, meta, [root])
 
 
-def test_a_catalog_with_a_wide_character_is_read_as_clients_read_it(tmp_path, monkeypatch):
+def test_a_wide_character_makes_templater_read_the_whole_catalog(tmp_path, monkeypatch):
     """Python needs four bytes for each character of the catalog, so another limit applies."""
     tree = Tree(str(tmp_path / "tree"))
     listed = []
@@ -121,7 +119,7 @@ def test_a_catalog_with_a_wide_character_is_read_as_clients_read_it(tmp_path, mo
 
 @pytest.mark.parametrize("indent", [None, 1], ids=["product lines", "indented"])
 @pytest.mark.parametrize("name", ["MOST_OF_CATALOG", "MOST_VALUES"])
-def test_old_and_new_products_count_towards_the_limits_on_a_catalog(tmp_path, monkeypatch, name, indent):
+def test_the_limits_on_a_catalog_include_old_and_new_products(tmp_path, monkeypatch, name, indent):
     trees = [tmp_path / "a", tmp_path / "b"]
     for folder in trees:
         make_tree(folder, 5)

@@ -36,7 +36,7 @@ from templater.distribution.client_image_list import day, list_images
         ("", "%Y-%m-%d", None),
     ],
 )
-def test_a_date_of_a_catalog_is_read_as_strictly_as_in_the_go_language(text, layout, found):
+def test_a_date_is_parsed_as_strictly_as_in_go(text, layout, found):
     assert day(text, layout) == (found and date(*found))
 
 
@@ -98,13 +98,13 @@ SPLIT = {
         ([product("", versions={"20260101": {"items": {"u": item("c"), **SPLIT}}})], [("c", True)]),
     ],
 )
-def test_an_alias_selects_a_random_image_if_the_order_of_its_images_is_not_defined(products, found):
+def test_an_alias_is_random_if_the_order_is_undefined(products, found):
     """The source file sort.go of the clients treats a missing property as equal to any other value."""
     assert owners(*products) == found
 
 
 @pytest.mark.slow
-def test_the_work_to_list_products_that_clients_cannot_sort_grows_in_proportion_to_their_number():
+def test_listing_products_takes_linear_time_if_clients_cannot_sort_them():
     def calls(count):
         products = [product("ab", release=str(n), aliases=f"a{n},own") for n in range(count)]
         events = []

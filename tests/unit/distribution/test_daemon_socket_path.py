@@ -43,7 +43,7 @@ def family(request, tmp_path, monkeypatch):
         ("own", "own.user first user", "own", "own/unix.socket", False),
     ],
 )
-def test_the_first_writable_socket_is_used_or_else_a_socket_for_ordinary_users(
+def test_the_first_writable_socket_is_used(
     directory, writable, others, found, is_user, family, tmp_path, monkeypatch
 ):
     allowed = set()
@@ -68,7 +68,7 @@ def test_a_given_socket_is_used_even_if_it_does_not_exist(family, tmp_path, monk
 @pytest.mark.parametrize(
     ("error", "exists"), [(PermissionError, True), (FileNotFoundError, False), (NotADirectoryError, False)]
 )
-def test_a_socket_counts_as_existing_if_its_directory_cannot_be_searched(
+def test_sockets_in_unsearchable_directories_are_assumed_to_exist(
     error, exists, family, tmp_path, monkeypatch
 ):
     def failing(path):

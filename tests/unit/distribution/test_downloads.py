@@ -38,7 +38,7 @@ def served(asked):
     return download
 
 
-def test_a_file_that_was_downloaded_earlier_is_reused_and_its_modification_time_is_updated(folder):
+def test_an_earlier_download_is_reused_and_gets_a_new_modification_time(folder):
     path = folder.fetch(DIGEST, "n", served([]), silent)
     os.utime(path, (1, 1))
     also = hashlib.sha256(b"before")
@@ -62,7 +62,7 @@ def test_both_hashes_of_a_resumed_download_cover_the_whole_file(folder, begun):
     assert os.listdir(folder.path) == [DIGEST]
 
 
-def test_an_incomplete_file_is_overwritten_if_the_server_sends_the_whole_file(folder):
+def test_an_incomplete_file_is_overwritten_by_a_complete_answer(folder):
     with open(f"{folder.path}/{DIGEST}{PART}", "wb") as file:
         file.write(b"something longer than the content")
 
@@ -105,7 +105,7 @@ def test_a_download_with_a_wrong_hash_begins_again_only_once(folder):
         asked.clear()
 
 
-def test_a_download_that_begins_again_can_be_interrupted_and_resumed(folder):
+def test_a_restarted_download_can_be_interrupted_and_resumed(folder):
     with open(f"{folder.path}/{DIGEST}{PART}", "wb") as file:
         file.write(b"hostile")
 
@@ -123,9 +123,7 @@ def test_a_download_that_begins_again_can_be_interrupted_and_resumed(folder):
         assert file.read() == b"content"
 
 
-def test_an_incomplete_file_is_opened_again_if_another_process_renames_it_before_it_is_locked(
-    folder, monkeypatch
-):
+def test_an_incomplete_file_is_opened_again_after_a_rename(folder, monkeypatch):
     part, locked = f"{folder.path}/a{PART}", []
     real = fcntl.flock
 
@@ -165,7 +163,7 @@ def test_the_wait_for_a_locked_incomplete_file_ends_at_a_deadline(folder, monkey
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_an_incomplete_file_that_is_a_link_is_not_followed(folder, tmp_path):
+def test_a_link_in_place_of_an_incomplete_file_is_not_followed(folder, tmp_path):
     (tmp_path / "other").write_bytes(b"mine")
     os.symlink(tmp_path / "other", f"{folder.path}/{DIGEST}{PART}")
     with pytest.raises(downloads.WriteError, match="too many levels of symbolic links"):
@@ -184,7 +182,7 @@ def test_a_failed_write_ends_the_download(tmp_path, folder, monkeypatch):
 
 
 @pytest.mark.parametrize(("mode", "refused"), [(0o755, False), (0o700, False), (0o775, True), (0o757, True)])
-def test_a_directory_is_private_if_no_other_user_can_write_to_it(tmp_path, mode, refused):
+def test_a_private_directory_is_not_writable_by_other_users(tmp_path, mode, refused):
     path = tmp_path / "a/b"
     private_directory(str(path))
     assert path.stat().st_mode & 0o777 == 0o700
@@ -267,7 +265,7 @@ def test_only_whole_blocks_bypass_the_page_cache(tmp_path, monkeypatch, start):
 
 
 @pytest.mark.parametrize("failing", range(6))
-def test_a_failed_write_is_raised_and_leaves_no_gap(tmp_path, monkeypatch, failing):
+def test_a_failed_write_raises_an_error_and_leaves_no_gap(tmp_path, monkeypatch, failing):
     count, real = iter(range(100)), os.write
 
     def write(fd, data):
@@ -287,7 +285,7 @@ def test_a_failed_write_is_raised_and_leaves_no_gap(tmp_path, monkeypatch, faili
     assert (tmp_path / "file").read_bytes() == data[: failing * BLOCK]
 
 
-def test_no_thread_remains_if_a_write_fails_and_the_caller_raises_an_error(tmp_path, monkeypatch):
+def test_no_thread_remains_if_a_write_fails(tmp_path, monkeypatch):
     def write(fd, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -303,7 +301,7 @@ def test_no_thread_remains_if_a_write_fails_and_the_caller_raises_an_error(tmp_p
     assert threading.active_count() == before
 
 
-def test_the_received_bytes_are_written_even_after_an_error_of_the_caller(tmp_path):
+def test_received_bytes_are_written_even_after_an_error(tmp_path):
     with (
         open(tmp_path / "file", "w+b", buffering=0) as file,
         pytest.raises(KeyError),
@@ -314,7 +312,7 @@ def test_the_received_bytes_are_written_even_after_an_error_of_the_caller(tmp_pa
     assert (tmp_path / "file").read_bytes() == b"received"
 
 
-def test_the_kernel_is_asked_to_write_a_growing_file_to_the_disk(tmp_path, monkeypatch):
+def test_the_kernel_is_asked_to_write_growing_files(tmp_path, monkeypatch):
     advised = []
     monkeypatch.setattr(downloads, "_ADVISED", 2 * BLOCK)
     monkeypatch.setattr(os, "posix_fadvise", lambda fd, *words: advised.append(words))
@@ -326,7 +324,7 @@ def test_the_kernel_is_asked_to_write_a_growing_file_to_the_disk(tmp_path, monke
 
 
 @pytest.mark.slow
-def test_the_writer_holds_at_most_three_blocks_even_if_the_disk_is_slow(tmp_path, monkeypatch):
+def test_the_writer_holds_at_most_three_blocks(tmp_path, monkeypatch):
     go, real = threading.Event(), os.write
     monkeypatch.setattr(os, "write", lambda fd, data: (go.wait(30), real(fd, data))[1])
     done = []

@@ -93,13 +93,13 @@ def test_a_preview_fetches_only_the_metadata_of_a_split_image(server, home):
     assert "container" in fetched.notes[0]
 
 
-def test_the_check_command_names_the_checks_that_need_the_root_filesystem(server, capsys):
+def test_the_check_command_says_which_checks_need_the_root_filesystem(server, capsys):
     assert main(["check", "ours:both"]) in (0, 1)
     shown = capsys.readouterr().err
     assert "was fetched without its root filesystem: build-name, create-only, refused-link" in shown
 
 
-def test_the_second_use_of_a_remote_image_downloads_no_image_file(server):
+def test_a_remote_image_is_downloaded_only_once(server):
     fetch("ours:both")
     before = len(downloaded(server))
     fetch("ours:both")
@@ -164,7 +164,7 @@ def templated(certificates, tmp_path):
     ],
     ids=lambda value: value.partition(" SRC")[0] if isinstance(value, str) and "SRC" in value else "",
 )
-def test_a_command_prints_the_same_for_an_image_on_a_server_and_for_local_files_of_the_image(
+def test_a_remote_image_and_local_files_give_equal_output(
     templated, tmp_path, monkeypatch, capsys, home, command, whole, shown
 ):
     """Only `audit` reads the root filesystem. `audit` also has a finding, so its exit code is 1."""
@@ -187,7 +187,7 @@ def test_a_command_prints_the_same_for_an_image_on_a_server_and_for_local_files_
     assert output(*files[: 2 if whole else 1]) == (code, text)
 
 
-def test_a_fetch_removes_other_fetched_images_that_were_not_used_for_ten_days(server, home):
+def test_a_fetch_removes_other_fetched_images_after_ten_days_without_use(server, home):
     old = fetch("ours:one")
     store = Store()
     (image,) = store.images()
@@ -199,7 +199,7 @@ def test_a_fetch_removes_other_fetched_images_that_were_not_used_for_ten_days(se
     assert os.path.exists(new.image)
 
 
-def test_a_fetch_keeps_an_imported_image_that_was_not_used_for_ten_days(server, tmp_path):
+def test_a_fetch_keeps_an_imported_image_after_ten_days_without_use(server, tmp_path):
     store = Store()
     image = store.import_files(unified_image(tmp_path / "imported", variant="imported"))
     store.change(image.fingerprint, lambda image: replace(image, used=image.used - UNUSED - 1))
@@ -207,14 +207,14 @@ def test_a_fetch_keeps_an_imported_image_that_was_not_used_for_ten_days(server, 
     assert image.fingerprint in [each.fingerprint for each in store.images()]
 
 
-def test_metadata_above_the_size_limit_is_not_downloaded_for_a_split_image(server, monkeypatch):
+def test_metadata_above_the_size_limit_is_not_downloaded(server, monkeypatch):
     monkeypatch.setattr(fetch_image, "_MOST_METADATA", 100)
     with pytest.raises(LimitError, match="more than the limit of 100"):
         fetch("ours:both", whole=True)
     assert downloaded(server) == []
 
 
-def test_a_root_filesystem_is_not_downloaded_if_its_announced_size_is_above_the_limit(server, monkeypatch):
+def test_a_root_filesystem_above_the_limit_is_not_downloaded(server, monkeypatch):
     monkeypatch.setattr(fetch_image, "MOST_BYTES", 500)
     with pytest.raises(
         LimitError, match=r"the catalog announces [0-9]+ bytes for .*, more than the limit of 500"
@@ -234,7 +234,7 @@ def test_a_virtual_machine_image_is_fetched_by_its_alias(server, name):
     assert "virtual-machine" in fetch(name).notes[0]
 
 
-def test_an_alias_that_selects_a_random_image_is_refused(certificates, tmp_path):
+def test_an_alias_is_refused_if_it_selects_a_random_image(certificates, tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     add(tree, unified_image(tmp_path / "a", variant="a"), aliases=["own"])
     add(tree, unified_image(tmp_path / "b", variant="b"), aliases=["other"])
@@ -254,7 +254,7 @@ def test_an_alias_that_selects_a_random_image_is_refused(certificates, tmp_path)
         assert "container" in fetch(name).notes[0]
 
 
-def test_an_unknown_alias_suggests_a_similar_alias(server):
+def test_the_error_for_an_unknown_alias_suggests_a_similar_alias(server):
     with pytest.raises(InputError, match="has no image 'bohth'") as raised:
         fetch("ours:bohth")
     assert "'ours:both'" in raised.value.hint
@@ -268,7 +268,7 @@ def test_a_fingerprint_prefix_selects_an_image(server):
         fetch(f"ours:{fingerprint[:5]}")
 
 
-def test_fetching_an_image_that_only_lxd_can_use_gives_a_note(certificates):
+def test_an_image_only_for_lxd_gives_a_note(certificates):
     with serving(ORIGIN, certificates) as running:
         add_remote("ubuntu-like", running.url)
         assert any("only for LXD" in note for note in fetch("ubuntu-like:noble").notes)
@@ -306,7 +306,7 @@ def test_an_interrupted_download_continues(server, home):
     assert f"{name}.part" not in files_of(home)
 
 
-def test_an_interrupted_download_begins_again_if_the_server_does_not_support_ranges(server, home):
+def test_an_interrupted_download_begins_again_without_range_support(server, home):
     name = hashlib.sha256(ROOT).hexdigest()
     server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, 300_000)
     with pytest.raises(InputError):
@@ -328,7 +328,7 @@ def test_a_damaged_partial_download_is_downloaded_again_at_once(server, home):
     assert ranges == [None, "bytes=300000-", None]
 
 
-def test_attack_64_an_incomplete_file_from_a_hostile_server_does_not_make_a_later_fetch_fail(
+def test_attack_64_a_fetch_succeeds_despite_an_incomplete_file_from_a_hostile_server(
     server, home, certificates, tmp_path
 ):
     name = hashlib.sha256(ROOT).hexdigest()
@@ -385,7 +385,7 @@ def test_two_concurrent_downloads_of_one_image_succeed(server, home):
     assert not [name for name in files_of(home) if name.endswith(".part")]
 
 
-def test_a_directory_that_other_users_can_write_to_is_refused(tmp_path):
+def test_a_directory_is_refused_if_other_users_can_write_to_it(tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(0o777)
     with pytest.raises(RefusedError, match=r"^another user can write to '.*'$") as caught:
@@ -410,7 +410,7 @@ def test_an_invalid_url_in_response_headers_is_an_input_error(server, place):
         fetch(f"{server.url}/image")
 
 
-def test_an_image_is_fetched_by_the_url_and_hash_in_response_headers(server, tree):
+def test_an_image_can_be_fetched_through_response_headers(server, tree):
     (path,) = (name for name in tree.content_files() if name.endswith(".tar") and _is_unified(tree, name))
     digest = os.path.basename(path).partition(".")[0]
 
@@ -437,7 +437,7 @@ def _is_unified(tree: Tree, name: str) -> bool:
     return b"rootfs/etc/hostname" in content(os.path.join(tree.path, name))
 
 
-def test_fetching_a_plain_https_file_gives_a_note_that_only_tls_protects_it(server, tree):
+def test_a_plain_https_file_gives_a_note_about_tls(server, tree):
     path = next(name for name in tree.content_files() if name.endswith(".tar"))
     fetched = fetch(f"{server.url}/{path}")
     assert os.path.basename(path).startswith(os.path.basename(fetched.image))
@@ -479,7 +479,7 @@ def test_an_unusable_source_gives_one_clear_error(src, kind, said):
         fetch(src)
 
 
-def test_a_remote_with_an_invalid_url_is_listed_and_its_use_gives_one_clear_error(tmp_path, capsys):
+def test_a_remote_with_invalid_url_gives_one_clear_error(tmp_path, capsys):
     folder = tmp_path / "home/.config/incus"
     folder.mkdir(parents=True)
     (folder / "config.yml").write_text("remotes: {odd: {addr: 'https://[x', protocol: simplestreams}}")
@@ -494,7 +494,7 @@ def test_a_missing_remote_file_gives_one_clear_error(server):
         fetch(f"{server.url}/nothing.tar")
 
 
-def test_an_existing_path_is_never_treated_as_the_address_of_a_remote_image(tmp_path, monkeypatch):
+def test_an_existing_path_is_never_a_remote_image(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert is_remote("images:debian")
     os.mkdir("images:debian")
@@ -554,7 +554,7 @@ def test_the_client_certificates_are_used_only_for_private_servers(home):
     assert remotes["list"].trust.client is None
 
 
-def test_a_local_daemon_that_does_not_run_is_not_reported_as_a_missing_image(tmp_path, monkeypatch):
+def test_a_stopped_local_daemon_is_not_reported_as_a_missing_image(tmp_path, monkeypatch):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_error(404)
@@ -579,9 +579,7 @@ def test_a_local_daemon_that_does_not_run_is_not_reported_as_a_missing_image(tmp
     assert raised.value.message == "'incus' has no image 'web' that this user may see"
 
 
-def test_an_answer_of_a_local_daemon_is_refused_at_once_if_its_headers_would_be_slow_to_parse(
-    tmp_path, monkeypatch
-):
+def test_headers_are_refused_at_once_if_parsing_is_slow(tmp_path, monkeypatch):
     class Handler(socketserver.BaseRequestHandler):
         def handle(self):
             self.request.recv(4096)
@@ -603,7 +601,7 @@ def test_an_answer_of_a_local_daemon_is_refused_at_once_if_its_headers_would_be_
             thread.join()
 
 
-def test_adding_an_existing_remote_or_removing_an_unknown_remote_is_an_error(home):
+def test_adding_an_existing_remote_is_an_error(home):
     add_remote("ours", "https://a.example")
     with pytest.raises(UsageError, match=r"^the remote 'ours' already exists$") as caught:
         add_remote("ours", "https://b.example")
@@ -652,9 +650,7 @@ def multipart(parts: list[tuple[str, bytes]], boundary: str = "b0undary") -> byt
 @given(
     st.binary(max_size=60), st.binary(max_size=60), st.lists(st.integers(1, 40), max_size=30), st.booleans()
 )
-def test_the_parts_of_a_multipart_response_do_not_depend_on_the_sizes_of_the_received_chunks(
-    first, second, cuts, skip
-):
+def test_multipart_parsing_does_not_depend_on_chunk_sizes(first, second, cuts, skip):
     delimiter = b"\r\n--b0undary"
     if delimiter in first + second:
         return
@@ -743,7 +739,7 @@ def test_a_multipart_boundary_may_have_up_to_200_characters(length):
         image_api_client._boundary(kind)
 
 
-def test_a_header_that_has_a_parameter_twice_is_read_or_raises_a_templater_error():
+def test_a_duplicate_header_parameter_gives_no_python_error():
     """Python 3.11 raised TypeError. Other releases of Python read one of the two values."""
     with suppress(InputError):
         image_api_client._boundary("multipart/form-data; boundary*=a; boundary*0=b")
@@ -752,9 +748,7 @@ def test_a_header_that_has_a_parameter_twice_is_read_or_raises_a_templater_error
         next(image_api_client._parts(iter([body]), b"\r\n--b0undary", "server"))
 
 
-def test_the_metadata_of_a_split_image_is_fetched_before_the_root_filesystem_and_both_match_the_fingerprint(
-    certificates, home, tmp_path
-):
+def test_metadata_is_fetched_before_the_root_filesystem(certificates, home, tmp_path):
     metadata, root = b"m" * 1000, ROOT
     fingerprint = hashlib.sha256(metadata + root).hexdigest()
     answers = {
@@ -868,7 +862,7 @@ def announced(handler, url):
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_an_interrupted_download_of_a_unified_image_from_the_image_api_continues(api, home, ranges):
+def test_an_interrupted_unified_download_from_the_image_api_continues(api, home, ranges):
     data = b"unified" * 100_000
     whole, fingerprint, _ = an_api(data)
     api.fault = lambda handler: (
@@ -885,7 +879,7 @@ def test_an_interrupted_download_of_a_unified_image_from_the_image_api_continues
     assert files_of(home) == [fingerprint]
 
 
-def test_a_download_begins_again_if_the_stored_part_is_longer_than_the_image_on_the_server(api, home):
+def test_a_too_long_partial_file_is_downloaded_again(api, home):
     data = b"short"
     whole, fingerprint, _ = an_api(data)
 
@@ -903,9 +897,7 @@ def test_a_download_begins_again_if_the_stored_part_is_longer_than_the_image_on_
 
 
 @pytest.mark.parametrize("part", [b"unifieX", b"wrong"])
-def test_a_resumed_download_of_a_unified_image_from_the_image_api_begins_again_after_a_wrong_hash(
-    api, home, part
-):
+def test_a_resumed_download_begins_again_after_a_wrong_hash(api, home, part):
     data = b"unified" * 100
     whole, fingerprint, _ = an_api(data)
     api.fault = lambda handler: (
@@ -922,7 +914,7 @@ def test_a_resumed_download_of_a_unified_image_from_the_image_api_begins_again_a
     assert files_of(home) == [fingerprint]
 
 
-def test_a_unified_image_is_requested_again_if_the_image_api_sends_a_range_that_was_not_requested(api, home):
+def test_an_image_is_requested_again_after_a_wrong_range(api, home):
     data = b"unified" * 100
     whole, fingerprint, _ = an_api(data)
 
@@ -944,7 +936,7 @@ def test_a_unified_image_is_requested_again_if_the_image_api_sends_a_range_that_
     assert content(fetch(f"api:{fingerprint}").image) == data
 
 
-def test_a_unified_image_of_the_image_api_with_a_wrong_hash_is_refused(api, home):
+def test_a_unified_image_with_a_wrong_hash_is_refused(api, home):
     whole, fingerprint, _ = an_api(b"image")
     other, _, _ = an_api(b"other")
     api.fault = lambda handler: (other if handler.path.endswith("/export") else whole)(handler)
@@ -1017,7 +1009,7 @@ def test_a_redirect_loop_gives_one_clear_error(server):
         fetch("ours:both")
 
 
-def test_reading_an_endless_answer_of_the_image_api_ends_at_the_limit(certificates, tmp_path, monkeypatch):
+def test_reading_an_endless_answer_ends_at_the_limit(certificates, tmp_path, monkeypatch):
     monkeypatch.setattr(image_api_client, "_MOST_JSON", 1 << 16)
 
     def fault(handler):
@@ -1043,7 +1035,7 @@ def test_the_module_for_remote_sources_is_imported_only_for_remote_sources(monke
     assert local_files("./a:b") == ("./a:b", None)
 
 
-def test_refresh_replaces_an_image_with_its_newer_version(certificates, tmp_path, capfd):
+def test_the_store_refresh_command_replaces_an_image_with_its_newer_version(certificates, tmp_path, capfd):
     tree = Tree(str(tmp_path / "tree"))
     add(tree, *_parts_of(split_image(tmp_path / "old", root=ROOT)))
     with serving(tmp_path / "tree", certificates) as server:
@@ -1061,9 +1053,7 @@ def test_refresh_replaces_an_image_with_its_newer_version(certificates, tmp_path
 
 
 @pytest.mark.slow
-def test_a_slow_server_uses_up_only_its_share_of_the_time_for_a_refresh(
-    certificates, tmp_path, capfd, monkeypatch
-):
+def test_a_slow_server_gets_only_a_share_of_time(certificates, tmp_path, capfd, monkeypatch):
     """A server that sent two kilobytes in each second held the command for a day."""
 
     def slow(handler):
@@ -1098,7 +1088,7 @@ def test_a_slow_server_uses_up_only_its_share_of_the_time_for_a_refresh(
     assert "fast: replaced" in said
 
 
-def test_refresh_reports_an_image_whose_remote_was_removed(server, capfd):
+def test_the_store_refresh_command_reports_an_image_of_a_removed_remote(server, capfd):
     assert main(["store", "import", "ours:both", "--alias", "mine", "--auto-update"]) == 0
     remove_remote("ours")
     assert main(["store", "refresh"]) == 2
@@ -1116,7 +1106,7 @@ def test_a_stored_image_can_be_used_after_its_remote_is_removed(server):
     assert content(fetched.rootfs) == ROOT
 
 
-def test_the_root_filesystem_of_a_metadata_only_image_is_fetched_when_needed(server):
+def test_a_missing_root_filesystem_is_fetched_when_needed(server):
     fetch("ours:both")
     assert not Store().images()[0].complete
     fingerprint = Store().images()[0].fingerprint
@@ -1124,7 +1114,7 @@ def test_the_root_filesystem_of_a_metadata_only_image_is_fetched_when_needed(ser
     assert Store().images()[0].complete
 
 
-def test_a_new_alias_causes_a_note_if_the_store_has_only_the_metadata_of_the_image(server, capsys):
+def test_an_alias_for_an_incomplete_image_gives_a_note(server, capsys):
     fingerprint = fetch("ours:both").fingerprint
     assert main(["store", "alias", "create", "mine", fingerprint]) == 0
     assert "the store has only this image's metadata, fetched from 'ours:both'" in capsys.readouterr().err
@@ -1133,7 +1123,7 @@ def test_a_new_alias_causes_a_note_if_the_store_has_only_the_metadata_of_the_ima
     assert not capsys.readouterr().err
 
 
-def test_a_note_says_that_only_tls_protects_the_metadata_if_the_store_lacks_the_root_filesystem(server):
+def test_a_note_says_that_only_tls_protects_metadata(server):
     fingerprint = fetch("ours:both").fingerprint
     source, note = fetch(f"store:{fingerprint}").notes
     assert source == "the metadata was fetched from 'ours:both'"
@@ -1142,7 +1132,7 @@ def test_a_note_says_that_only_tls_protects_the_metadata_if_the_store_lacks_the_
     assert fetch(f"store:{fingerprint}").notes == ()
 
 
-def test_a_stored_image_is_not_replaced_if_its_source_now_has_another_image(server):
+def test_a_changed_source_does_not_replace_a_stored_image(server):
     fingerprint = fetch("ours:both").fingerprint
     Store().change(fingerprint, lambda image: replace(image, source="ours:one"))
     with pytest.raises(
@@ -1152,7 +1142,7 @@ def test_a_stored_image_is_not_replaced_if_its_source_now_has_another_image(serv
 
 
 @pytest.mark.parametrize("wanted", ["0123456789ab", "0123456789abcdef" * 4, "0123456789ABCDEF" * 4])
-def test_an_alias_that_looks_like_a_fingerprint_never_selects_an_image(server, tmp_path, wanted):
+def test_an_alias_like_a_fingerprint_selects_no_image(server, tmp_path, wanted):
     copy = tmp_path / "copy"
     add(Tree(str(copy)), *_parts_of(split_image(tmp_path / "other", root=ROOT)), aliases=[wanted])
     server.fault = lambda handler: setattr(handler, "directory", str(copy))
@@ -1163,7 +1153,7 @@ def test_an_alias_that_looks_like_a_fingerprint_never_selects_an_image(server, t
 
 
 @pytest.mark.parametrize("length", [12, 64])
-def test_an_answer_with_a_different_fingerprint_than_the_requested_one_is_an_error(length):
+def test_an_answer_with_a_different_fingerprint_is_refused(length):
     server = Answers(alias=b'{"metadata": {"target": "x"}}', image=image_answer())
     assert image_api_client.find_image(server, "a" * length).fingerprint == "a" * 64
     with pytest.raises(InputError, match=f"^'server' sent the image {'a' * 12} instead of {'b' * 12}$"):
@@ -1193,7 +1183,7 @@ def image_answer(**fields):
     return json.dumps({"metadata": {"fingerprint": "a" * 64, **fields}}).encode()
 
 
-def test_the_find_image_function_resolves_an_alias_and_leaves_a_missing_type_or_architecture_empty():
+def test_an_image_without_a_type_is_found_by_alias():
     found = image_api_client.find_image(
         Answers(alias=b'{"metadata": {"target": "x"}}', image=image_answer()), "web"
     )
@@ -1204,7 +1194,7 @@ def test_the_find_image_function_resolves_an_alias_and_leaves_a_missing_type_or_
     assert (found.type, found.architecture) == ("container", "b")
 
 
-def test_a_lone_surrogate_in_the_text_of_a_stored_image_is_replaced(tmp_path):
+def test_a_lone_surrogate_in_a_stored_text_is_replaced(tmp_path):
     server = Answers(alias=rb'{"metadata": {"target": "\ud800"}}', image=image_answer())
     store = Store(str(tmp_path / "store"))
     for name in ("web", "\udcff"):
@@ -1254,7 +1244,7 @@ def test_an_unusable_answer_of_the_image_api_gives_one_clear_error(image, error,
     assert (type(raised.value), raised.value.message) == (error, said)
 
 
-def test_an_answer_of_the_largest_allowed_size_is_read_and_a_larger_one_is_refused():
+def test_only_an_answer_above_the_size_limit_is_refused():
     assert (
         image_api_client.find_image(Answers(image=image_answer().ljust(4 << 20)), "web").fingerprint
         == "a" * 64
@@ -1264,7 +1254,7 @@ def test_an_answer_of_the_largest_allowed_size_is_read_and_a_larger_one_is_refus
     assert raised.value.message == "'server' answers '/1.0/images/web' with more than 4 MiB"
 
 
-def test_an_invalid_fingerprint_of_the_api_is_refused_without_printing_it(certificates, tmp_path):
+def test_an_invalid_fingerprint_from_the_api_is_refused_and_not_printed(certificates, tmp_path):
     def fault(handler):
         body = (
             b'{"metadata": {"target": "x", "fingerprint": "%s", "type": "container", "architecture": "a"}}'
@@ -1293,7 +1283,7 @@ def test_a_long_content_type_is_refused_at_once():
         image_api_client._boundary(kind)
 
 
-def test_the_suggestion_for_an_unknown_alias_compares_a_limited_number_of_aliases(server, monkeypatch):
+def test_a_suggestion_compares_only_a_limited_number_of_aliases(server, monkeypatch):
     compared = []
     monkeypatch.setattr(fetch_image, "_MOST_COMPARED", 3)
     monkeypatch.setattr(
@@ -1304,7 +1294,7 @@ def test_the_suggestion_for_an_unknown_alias_compares_a_limited_number_of_aliase
     assert len(compared) == 3
 
 
-def test_a_download_begins_again_if_the_server_refuses_to_continue_a_partial_file(server, home):
+def test_a_download_begins_again_if_ranges_are_refused(server, home):
     name = hashlib.sha256(ROOT).hexdigest()
     server.fault = lambda handler: broken(handler, f"{name}.squashfs", ROOT, 300_000)
     with pytest.raises(InputError):

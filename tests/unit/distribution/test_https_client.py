@@ -52,7 +52,7 @@ def test_verify_finds_every_image_and_no_problem_in_a_served_stream(server):
     assert report.files == 10
 
 
-def test_the_metadata_only_option_of_verify_prevents_root_filesystem_downloads(server):
+def test_verify_with_the_metadata_only_option_downloads_no_root_filesystem(server):
     report = verify(UrlStream(f"{server.url}/"), metadata_only=True)
     assert not report.problems
     downloads = [path for method, path, _ in server.requests if method == "GET"]
@@ -64,7 +64,7 @@ def test_the_list_command_reads_only_the_catalog(server):
     assert server.paths == ["/streams/v1/index.json", "/streams/v1/images.json"]
 
 
-def test_a_header_that_the_python_library_cannot_read_gives_an_error_of_templater(server):
+def test_a_header_gives_a_templater_error_if_python_cannot_parse_it(server):
     """Python 3.11 raised TypeError for a parameter in two spellings."""
 
     def answer(handler):
@@ -110,7 +110,7 @@ def authorization(request):
     return request[2].get("Authorization")
 
 
-def test_a_password_is_sent_only_to_its_server_and_appears_in_no_message(server, other, capsys):
+def test_a_password_is_sent_only_to_its_server(server, other, capsys):
     server.fault = lambda handler: (
         handler.path.startswith("/images") and redirect(handler, other.url + handler.path)
     )
@@ -127,7 +127,7 @@ def test_a_password_is_sent_only_to_its_server_and_appears_in_no_message(server,
     assert "s3cret" not in said
 
 
-def test_a_password_is_also_sent_after_a_redirect_to_the_same_server(server):
+def test_a_password_survives_a_redirect_to_the_same_server(server):
     server.fault = lambda handler: not handler.path.startswith("/moved") and redirect(handler, "/moved")
     with pytest.raises(FileNotFoundError):
         UrlStream(server.url.replace("https://", f"https://{LOGIN}")).read(INDEX)
@@ -146,9 +146,7 @@ def problems(url, **options):
 
 
 @pytest.mark.parametrize("full", [True, False])
-def test_clients_send_a_password_after_a_redirect_to_a_path_but_not_after_a_redirect_to_a_full_url(
-    server, certificates, full
-):
+def test_clients_drop_passwords_after_redirects_to_full_urls(server, certificates, full):
     """A redirect to a full URL of the same server: the recorded client sent no password, and got 401."""
 
     def fault(handler):
@@ -168,7 +166,7 @@ def test_clients_send_a_password_after_a_redirect_to_a_path_but_not_after_a_redi
     assert "s3cret" not in found[kind]
 
 
-def test_a_password_dropped_by_a_redirect_is_not_sent_after_a_second_redirect(server):
+def test_a_dropped_password_is_not_sent_after_another_redirect(server):
     def fault(handler):
         places = {f"/{INDEX}": f"{server.url}/second", "/second": "/third"}
         return handler.path in places and redirect(handler, places[handler.path])
@@ -179,7 +177,7 @@ def test_a_password_dropped_by_a_redirect_is_not_sent_after_a_second_redirect(se
     assert [bool(authorization(request)) for request in server.requests] == [True, False, False]
 
 
-def test_verify_warns_that_it_did_not_check_a_file_behind_a_redirect_to_http(server):
+def test_verify_warns_about_a_redirect_to_http(server):
     server.fault = lambda handler: (
         handler.path.startswith("/images") and redirect(handler, f"http://127.0.0.1:1{handler.path}")
     )
@@ -190,7 +188,7 @@ def test_verify_warns_that_it_did_not_check_a_file_behind_a_redirect_to_http(ser
         assert list(report.images.values()) == [4, 4, 4]
 
 
-def test_a_catalog_behind_a_redirect_to_http_cannot_be_checked_by_verify(server):
+def test_verify_cannot_check_a_catalog_behind_a_redirect_to_http(server):
     server.fault = lambda handler: redirect(handler, f"http://127.0.0.1:1{handler.path}")
     with pytest.raises(RedirectError, match="redirects to a URL without https") as raised:
         verify(UrlStream(server.url))
@@ -198,7 +196,7 @@ def test_a_catalog_behind_a_redirect_to_http_cannot_be_checked_by_verify(server)
 
 
 @pytest.mark.parametrize("place", ["ftp://127.0.0.1/", "https://"])
-def test_a_catalog_behind_a_redirect_that_clients_refuse_makes_every_client_fail(server, place):
+def test_every_client_fails_if_the_catalog_is_behind_a_refused_redirect(server, place):
     server.fault = lambda handler: redirect(handler, place)
     report = verify(UrlStream(server.url))
     assert list(report.images.values()) == [None, None, None]
@@ -233,7 +231,7 @@ def test_a_server_may_compress_every_answer_for_clients(server, members):
         assert list(report.images.values()) == [4, 4, 4]
 
 
-def test_verify_reports_a_wrong_hash_for_an_archive_that_the_server_sends_with_content_encoding(server):
+def test_an_archive_with_content_encoding_has_a_wrong_hash(server):
     """Recorded: "content-encoding gzip on tar.gz"."""
     server.fault = lambda handler: (
         handler.path.endswith(".tar.gz")
@@ -252,7 +250,7 @@ def test_verify_reports_a_wrong_hash_for_an_archive_that_the_server_sends_with_c
     [(lambda data: data, "is not gzip data"), (lambda data: gzip.compress(data)[:-9], "was cut short")],
 )
 @pytest.mark.slow
-def test_a_file_that_clients_cannot_decompress_is_an_error(server, cut, said):
+def test_a_file_is_an_error_if_clients_cannot_decompress_it(server, cut, said):
     server.fault = lambda handler: (
         handler.path.endswith(".squashfs")
         and gzipped(handler, cut((EXAMPLE / handler.path.lstrip("/")).read_bytes()))
@@ -262,7 +260,7 @@ def test_a_file_that_clients_cannot_decompress_is_an_error(server, cut, said):
     assert said in found["error", "unreadable"]
 
 
-def test_a_file_that_decompresses_to_far_more_than_its_size_is_not_read_to_its_end(server, monkeypatch):
+def test_a_decompression_bomb_is_not_read_to_its_end(server, monkeypatch):
     monkeypatch.setattr("templater.distribution.verify_files._SPARE", 1 << 20)
     bomb = gzip.compress(bytes(8 << 20))
     server.fault = lambda handler: handler.path.endswith(".squashfs") and gzipped(handler, bomb)
@@ -272,7 +270,7 @@ def test_a_file_that_decompresses_to_far_more_than_its_size_is_not_read_to_its_e
 
 
 @pytest.mark.parametrize(("size", "is_checked"), [(1 << 20, True), (8 << 20, False)])
-def test_attack_62_verify_decompresses_at_most_200_times_the_bytes_that_a_server_sends(
+def test_attack_62_verify_decompresses_at_most_200_times_the_bytes_from_a_server(
     server, monkeypatch, size, is_checked
 ):
     monkeypatch.setattr("templater.distribution.verify_files._MOST_DECOMPRESSED", 2 << 20)
@@ -321,7 +319,7 @@ def test_a_server_without_tls_1_3_fails_for_every_client(certificates, trusted):
         assert list(report.images.values()) == [None, None, None]
 
 
-def test_image_files_on_another_server_without_tls_1_3_cannot_be_downloaded_by_clients(server, certificates):
+def test_image_files_from_another_server_require_tls_1_3(server, certificates):
     with serving(EXAMPLE, certificates, maximum=ssl.TLSVersion.TLSv1_2) as old:
         server.fault = lambda handler: (
             handler.path.startswith("/images") and redirect(handler, old.url + handler.path)
@@ -410,7 +408,7 @@ def test_the_body_of_a_redirect_is_not_read(server):
 
 @pytest.mark.parametrize("pause", [5, 0.02], ids=["silent", "dripping"])
 @pytest.mark.slow
-def test_a_download_from_a_server_that_stalls_is_aborted(server, monkeypatch, pause):
+def test_a_download_is_aborted_if_the_server_stalls(server, monkeypatch, pause):
     monkeypatch.setattr(https_client, "TIMEOUT", 0.5)
     monkeypatch.setattr(https_client_limits, "TIMEOUT", 0.5)
     monkeypatch.setattr(https_client, "_SLOWEST", 1024)
@@ -514,7 +512,7 @@ def test_an_answer_in_http_chunks_of_usual_sizes_is_read_completely(server, monk
 
 
 @pytest.mark.slow
-def test_a_catalog_that_takes_too_long_is_aborted_even_at_a_steady_speed(server, monkeypatch):
+def test_a_slow_catalog_download_is_aborted_even_at_a_steady_speed(server, monkeypatch):
     monkeypatch.setattr(https_client_limits, "MOST_CATALOG_SECONDS", 0.4)
     server.fault = endlessly(b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n", b" " * 1100)
     begun = time.monotonic()
@@ -534,7 +532,7 @@ def test_all_catalogs_of_a_stream_share_one_deadline(server, monkeypatch):
         stream.read(INDEX)
 
 
-def test_the_download_of_a_large_file_may_take_longer_than_the_download_of_a_catalog(server, monkeypatch):
+def test_a_large_file_may_take_longer_than_a_catalog(server, monkeypatch):
     monkeypatch.setattr(https_client_limits, "MOST_CATALOG_SECONDS", 0.1)
     server.fault = lambda handler: time.sleep(0.2)
     with UrlStream(server.url).pieces(INDEX) as pieces:
@@ -569,7 +567,7 @@ def test_a_refused_connection_gives_an_input_error():
         "https://\u2100/",
     ],
 )
-def test_urls_that_no_client_accepts_are_refused_without_a_request(url):
+def test_urls_are_refused_without_a_request_if_no_client_accepts_them(url):
     with pytest.raises(UsageError):
         UrlStream(url)
 
@@ -645,7 +643,7 @@ def test_all_addresses_of_a_server_share_one_deadline(monkeypatch):
     assert time.monotonic() - begun < 3
 
 
-def test_the_second_address_of_a_server_is_used_if_the_first_address_refuses_connections(server, monkeypatch):
+def test_the_second_address_is_used_if_the_first_fails(server, monkeypatch):
     port = int(server.url.rpartition(":")[2])
     places = [
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in (("127.0.0.1", 1), ("127.0.0.1", port))
@@ -687,7 +685,7 @@ def opened(monkeypatch):
     return connections
 
 
-def test_a_connection_is_closed_after_an_error_or_when_its_stream_is_deleted(server, opened, monkeypatch):
+def test_a_connection_is_closed_after_an_error(server, opened, monkeypatch):
     stream = UrlStream(server.url)
     stream.read(INDEX)
     with pytest.raises(FileNotFoundError):
@@ -751,7 +749,7 @@ def test_a_redirect_does_not_close_the_connection(ports):
     assert len(connections(ports)) == 1
 
 
-def test_the_unread_rest_of_an_answer_is_not_returned_as_part_of_the_next_answer(server):
+def test_unread_bytes_do_not_appear_in_the_next_answer(server):
     body = b"x" * 1_000_000
     stream = UrlStream(server.url)
     server.fault = answer(body, Content_Length=str(len(body)))
@@ -761,7 +759,7 @@ def test_the_unread_rest_of_an_answer_is_not_returned_as_part_of_the_next_answer
     assert stream.read(INDEX) == (EXAMPLE / INDEX).read_bytes()
 
 
-def test_bytes_that_the_server_sends_after_an_answer_are_not_read_as_the_next_answer(server):
+def test_extra_bytes_are_not_read_as_the_next_answer(server):
     fake = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfake"
 
     def fault(handler):
@@ -779,7 +777,7 @@ def close_after(handler):
     handler.close_connection = True
 
 
-def test_a_connection_that_the_server_closed_is_opened_again(server):
+def test_a_connection_is_opened_again_after_the_server_closed_it(server):
     server.fault = close_after  # without the header "Connection: close"
     stream = UrlStream(server.url)
     for pause in (0, 0.1, 0):
@@ -788,7 +786,7 @@ def test_a_connection_that_the_server_closed_is_opened_again(server):
     assert not verify(stream).problems
 
 
-def test_a_connection_is_opened_again_if_the_server_closes_it_instead_of_answering(server):
+def test_a_connection_closed_without_an_answer_is_reopened(server):
     """The connection is still open when the request is sent."""
     stream = UrlStream(server.url)
     stream.read(INDEX)
@@ -814,7 +812,7 @@ def test_a_connection_is_opened_again_if_the_server_closes_it_instead_of_answeri
     ],
     ids=["small", "closed", "redirected", "overhead"],
 )
-def test_new_connections_and_redirects_and_protocol_overhead_count_towards_the_limit_on_requests(
+def test_the_limit_on_requests_includes_redirects_and_protocol_overhead(
     server, monkeypatch, fault, least, most
 ):
     monkeypatch.setattr(https_client_limits, "MOST_REQUESTS", 60)
@@ -829,21 +827,21 @@ def test_new_connections_and_redirects_and_protocol_overhead_count_towards_the_l
     assert least <= files <= most
 
 
-def test_verify_ends_at_the_limit_on_requests(server, monkeypatch):
+def test_the_verify_command_stops_at_the_limit_on_requests(server, monkeypatch):
     monkeypatch.setattr(https_client_limits, "MOST_REQUESTS", 12)
     with pytest.raises(LimitError, match=r"^the stream needs more than 12 requests$"):
         verify(UrlStream(server.url), metadata_only=True)
     assert 5 <= len(server.requests) <= 7
 
 
-def test_an_answer_is_refused_before_parsing_if_its_headers_are_too_large(server):
+def test_too_large_headers_are_refused_before_parsing(server):
     kind = b'Content-Type: multipart/x; a="' + b";" * 60_000 + b"\r\n"
     server.fault = lambda handler: handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + kind + b"\r\n") and True
     with pytest.raises(InputError, match="the server sends more than 32 KiB of headers"):
         UrlStream(server.url).size(INDEX)
 
 
-def test_a_server_whose_certificate_is_refused_learns_the_reason(certificates, monkeypatch):
+def test_a_server_learns_the_reason_if_its_certificate_is_refused(certificates, monkeypatch):
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificates / "server.pem", certificates / "server.key")

@@ -96,7 +96,7 @@ def test_the_cause_of_a_failed_download_is_a_short_text(error, words):
     ("length", "number"),
     [("0", 0), ("12", 12), ("9" * 19, 10**19 - 1), ("1" * 20, None), ("", None), ("-1", None), ("²", None), ("1.5", None)],
 )  # fmt: skip
-def test_only_a_decimal_content_length_of_at_most_19_digits_is_used(length, number):
+def test_only_a_short_decimal_content_length_is_used(length, number):
     assert https_client.content_length(SimpleNamespace(headers={"Content-Length": length})) == number
 
 
@@ -121,7 +121,7 @@ ESCAPES = "in a password, write these characters as %2F, %3F and %23; in a path,
         *((url, AMBIGUOUS, ESCAPES) for url in ("https://u:1/p@h", "https://u:p@q/r@h/t", "https://h:1/t@u")),
     ],
 )
-def test_a_url_that_clients_cannot_use_is_refused(url, message, hint):
+def test_a_url_is_refused_if_clients_cannot_use_it(url, message, hint):
     assert failed(UrlStream, url)[1:] == (message, hint)
 
 
@@ -138,11 +138,11 @@ def test_a_url_that_clients_cannot_use_is_refused(url, message, hint):
         ("https://h:1/t%40u", "https://h:1/t%40u"),
     ],
 )
-def test_the_base_url_of_a_stream_has_no_password_and_does_not_end_with_a_slash(url, base):
+def test_the_base_url_of_a_stream_has_no_password(url, base):
     assert UrlStream(url).base == base
 
 
-def test_a_path_that_leaves_the_stream_is_refused():
+def test_a_path_is_refused_if_it_leaves_the_stream():
     stream = UrlStream(BASE)
     assert stream.url("a b/ü%?#:@!$&+,;=~") == f"{BASE}/a%20b/%C3%BC%25%3F%23:@!$&+,;=~"
     for path in ("../x", "a/../../x"):
@@ -191,7 +191,7 @@ def http_error(code):
         (SimpleNamespace(status=204), (InputError, "'https://h/t/x' can't be fetched: the server answered 204", "")),
     ],
 )  # fmt: skip
-def test_a_failed_request_names_the_url_and_the_cause(answer, error):
+def test_an_error_contains_the_url_and_the_cause(answer, error):
     stream = UrlStream(BASE)
     opened = Opened(stream, answer)
 
@@ -207,7 +207,7 @@ def test_a_failed_request_names_the_url_and_the_cause(answer, error):
         assert failed(stream.headers, f"{BASE}/x", {}) == error
 
 
-def test_opening_a_missing_file_fails_but_the_headers_of_the_answer_can_be_read():
+def test_headers_of_a_missing_file_can_be_read():
     stream = UrlStream(BASE)
     missing = http_error(404)
     missing.fp = SimpleNamespace(headers={"a": "b"})
@@ -244,9 +244,7 @@ def test_a_redirect_to_an_unusable_url_is_refused(target, error):
 @pytest.mark.parametrize(
     ("status", "length", "kept"), [(200, 0, True), (200, 1, False), (299, 1, False), (300, 1, True), (404, 16_384, True), (404, 16_385, False), (200, None, False)]
 )  # fmt: skip
-def test_unread_bytes_prevent_the_reuse_of_a_connection_except_after_a_short_error_or_redirect(
-    status, length, kept
-):
+def test_a_connection_is_reused_after_a_short_error_answer(status, length, kept):
     connections = https_client._Connections(ssl.create_default_context(), ClientLimits())
     done, closed = [], []
     answer = SimpleNamespace(
@@ -282,7 +280,7 @@ def test_the_oldest_idle_connections_are_closed_above_the_limit():
         (ClientLimits.begin_request, 20_000, "the stream needs more than 20000 requests"),
     ],
 )
-def test_too_many_requests_or_too_many_bytes_of_overhead_are_an_error(count, most, error):
+def test_too_many_requests_are_an_error(count, most, error):
     bounds = ClientLimits()
     count(bounds, most - 1)
     count(bounds, 1)
@@ -291,7 +289,7 @@ def test_too_many_requests_or_too_many_bytes_of_overhead_are_an_error(count, mos
     assert str(caught.value) == error
 
 
-def test_the_limit_on_headers_counts_only_bytes_that_are_read_as_headers():
+def test_the_limit_on_headers_includes_only_header_bytes():
     bounds = ClientLimits()
     bounds.read(1 << 30)
     with bounds.headers():
@@ -303,7 +301,7 @@ def test_the_limit_on_headers_counts_only_bytes_that_are_read_as_headers():
     bounds.read(1)
 
 
-def test_each_kib_of_protocol_overhead_counts_as_a_request_but_content_does_not():
+def test_each_kib_of_protocol_overhead_is_one_request():
     bounds = ClientLimits()
     bounds.receive(16_000 + 1000)
     bounds.deliver(16_000)
@@ -326,7 +324,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_each_download_step_has_a_deadline_and_all_small_files_share_another_deadline(clock):
+def test_each_step_of_a_download_has_a_deadline(clock):
     bounds = ClientLimits()
     assert bounds.timeout() == 30
     bounds.begin_step()
@@ -358,7 +356,7 @@ def test_each_download_step_has_a_deadline_and_all_small_files_share_another_dea
         (31.5, [31 * 1024], "'u' is too slow: 31744 bytes in 31 s"),
     ],
 )
-def test_a_body_that_arrives_too_slowly_is_refused_after_thirty_seconds(seconds, sizes, error, clock):
+def test_a_slow_body_is_refused_after_thirty_seconds(seconds, sizes, error, clock):
     stream = UrlStream(BASE)
 
     def read1(wanted):
@@ -372,7 +370,7 @@ def test_a_body_that_arrives_too_slowly_is_refused_after_thirty_seconds(seconds,
         assert failed(lambda: list(stream.body(answer, "u"))) == (InputError, error, "")
 
 
-def test_the_read_size_of_a_download_grows_while_the_server_is_fast(clock):
+def test_the_read_size_grows_while_the_server_is_fast(clock):
     stream = UrlStream(BASE)
     wanted, pauses = [], iter([0, 0, 0.99, 0, 0, 0, 1, 0, 0])
 
@@ -387,7 +385,7 @@ def test_the_read_size_of_a_download_grows_while_the_server_is_fast(clock):
     assert wanted == [16_384, 32_768, 65_536, 131_072, 262_144, 262_144, 262_144, 16_384, 16_384]
 
 
-def test_a_body_that_ends_early_is_an_error():
+def test_a_truncated_body_is_an_error():
     stream = UrlStream(BASE)
     answer = SimpleNamespace(read1=lambda size: b"", length=5)
     message = "'u' was cut short: the server sent fewer bytes than it announced"
@@ -428,7 +426,7 @@ def test_a_password_is_sent_only_to_its_host_and_port():
         (0, 0, 5, False),
     ],
 )
-def test_a_connection_counts_as_idle_only_if_it_has_no_unread_bytes(pending, decrypted, result, idle):
+def test_a_connection_is_idle_only_if_it_has_no_unread_bytes(pending, decrypted, result, idle):
     timeouts = []
 
     def receive(block):

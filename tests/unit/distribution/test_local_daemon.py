@@ -87,9 +87,7 @@ def test_an_answer_with_status_404_raises_file_not_found_error(daemon):
     assert info.value.args == ("/p",)
 
 
-def test_the_daemon_must_answer_before_a_deadline_and_the_caller_may_read_the_answer_slowly(
-    daemon, monkeypatch
-):
+def test_the_daemon_must_answer_before_a_deadline(daemon, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(image_api_client, "_PIECE", 1000)
@@ -166,7 +164,7 @@ def about(fingerprint=HASH, kind='"container"', architecture='"x86_64"'):
         (HASH, {f"/1.0/images/{HASH}": about()}, 1),
     ],
 )  # fmt: skip
-def test_a_name_that_cannot_be_an_alias_is_looked_up_only_as_a_fingerprint(name, answers, asked):
+def test_a_long_hexadecimal_name_can_only_be_a_fingerprint(name, answers, asked):
     server = Answers(answers)
     assert find_image(server, name) == ServerImage(HASH, "container", "x86_64")
     assert len(server.asked) == asked and set(answers) <= set(server.asked)
@@ -193,7 +191,7 @@ def test_an_invalid_description_of_an_image_is_refused(name, data, message):
     assert info.value.message == message
 
 
-def test_the_type_and_the_architecture_of_a_daemon_image_can_be_empty_or_long():
+def test_type_and_architecture_can_be_empty_or_long():
     long = "a" * 64
     server = Answers({"/1.0/images/x": about(kind='""', architecture=f'"{long}"')})
     assert find_image(server, "x") == ServerImage(HASH, "", long)
@@ -238,7 +236,7 @@ def exported(server):
 
 @pytest.mark.parametrize("size", [1, 2, 7, 10_000])
 @pytest.mark.parametrize("root", [b"rootfs", b"rootfs.img"])
-def test_the_metadata_and_root_filesystem_of_an_exported_image_are_returned_separately(size, root):
+def test_an_export_returns_metadata_and_root_filesystem_separately(size, root):
     meta, content = b"a\r\n--\r\nb", b"\r\n-" * 20
     body = b"preamble\r\n" + part(b"metadata", meta) + part(root, content) + b"--b--\r\n"
     assert exported(Export(body, size=size)) == [("metadata", meta), ("rootfs", content)]
@@ -248,7 +246,7 @@ def test_the_metadata_and_root_filesystem_of_an_exported_image_are_returned_sepa
     assert exported(Export(b"all", None, size)) == [("image", b"all")]
 
 
-def test_a_caller_may_skip_the_rest_of_one_file_of_an_export():
+def test_a_caller_may_skip_the_rest_of_a_file():
     server = Export(part(b"metadata", b"m" * 50) + part(b"rootfs", b"r" * 9) + b"--b--")
     with export(server, ServerImage(HASH, "", "")) as files:
         kind, content = next(files)

@@ -61,13 +61,13 @@ def test_the_type_of_a_root_filesystem_comes_from_its_content(head, kind, tmp_pa
         (b"text", "is a text file", "a root filesystem is a squashfs file, a tarball or a qcow2 disk"),
     ],
 )  # fmt: skip
-def test_a_file_that_clients_cannot_use_as_a_root_filesystem_is_refused(head, message, hint, tmp_path):
+def test_an_unusable_root_filesystem_is_refused(head, message, hint, tmp_path):
     path = f"{tmp_path}/root"
     (tmp_path / "root").write_bytes(head)
     assert failed(root_ftype, path) == (f"'{path}' {message}", hint)
 
 
-def test_files_that_do_not_form_exactly_one_image_are_refused(tree, tmp_path):
+def test_files_are_refused_if_they_do_not_form_exactly_one_image(tree, tmp_path):
     meta, root = split_image(tmp_path / "split")
     whole = unified_image(tmp_path / "unified")
     assert failed(add, tree, whole, [root]) == (
@@ -156,14 +156,14 @@ def test_an_invalid_signature_is_refused_with_the_last_line_of_gpgv(script, mess
     assert failed(Signatures(gpgv.keyring).verified_text, b"x", "f") == (message, hint)
 
 
-def test_the_text_of_a_signed_file_comes_from_the_output_file_of_gpgv(gpgv):
+def test_signed_text_comes_from_the_output_of_gpgv(gpgv):
     gpgv('test "$1 $3 $5" = "--homedir --keyring --output" || exit 3; echo signed > "$6"')
     assert Signatures(gpgv.keyring).verified_text(b"x", "f") == b"signed\n"
     assert signed_path("a/index.json") == signed_path("a/index.sjson") == "a/index.sjson"
 
 
 @pytest.mark.slow
-def test_the_signatures_of_all_files_of_a_stream_share_one_limit_on_processor_time(gpgv, monkeypatch):
+def test_all_signatures_share_one_limit_on_processor_time(gpgv, monkeypatch):
     """A mirror packed each of two hundred genuine signed texts behind gigabytes of compressed packets."""
     monkeypatch.setattr(signatures, "_SECONDS", 1)
     gpgv('i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; echo signed > "$6"')
@@ -175,7 +175,7 @@ def test_the_signatures_of_all_files_of_a_stream_share_one_limit_on_processor_ti
     assert Signatures(gpgv.keyring).verified_text(b"x", "f") == b"signed\n"
 
 
-def test_the_redirect_rules_of_each_server_send_clients_to_the_origin():
+def test_each_web_server_gets_rules_that_redirect_clients_to_the_origin():
     found = rules("https://h:8443/a")
     assert found == {
         "h_8443-a.nginx.conf": (

@@ -25,7 +25,7 @@ LINE = plain_line(random.Random(3), "p")
 VERSION = '"20260101_0000":'
 
 
-def test_the_catalog_lines_that_streams_add_writes_are_plain_lines(tmp_path):
+def test_the_streams_add_command_writes_only_plain_catalog_lines(tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     for number, root in enumerate([squashfs(1), tarball({"etc": None}), QCOW2]):
         add(tree, *pair(tmp_path / f"a{number}", root), aliases=["x/y", "a b"][:1])
@@ -42,7 +42,7 @@ def pair(folder, root, **fields):
 
 
 @pytest.mark.slow
-def test_the_decoder_reads_the_same_product_from_each_plain_line_of_a_catalog():
+def test_each_plain_catalog_line_gives_the_same_product_in_the_decoder():
     rng = random.Random(1)
     plain = 0
     for _ in range(1000):
@@ -83,7 +83,7 @@ def result(data):
 
 
 @pytest.mark.slow
-def test_the_reader_of_plain_lines_gives_the_same_products_as_the_json_decoder(monkeypatch):
+def test_the_line_reader_and_json_decoder_give_equal_products(monkeypatch):
     rng = random.Random(2)
     read = 0
     for _ in range(300):
@@ -135,7 +135,7 @@ def test_only_the_decoder_reads_catalog_lines_that_are_not_plain(form):
     assert read_plain(line.encode()) is None
 
 
-def test_a_catalog_line_in_which_a_version_occurs_twice_is_left_to_the_decoder():
+def test_the_decoder_handles_a_line_with_duplicate_versions():
     head, _, versions = LINE.partition('"versions":{')
     version = versions.removesuffix("}}")
     other = version.replace("202601", "202602")
@@ -143,7 +143,7 @@ def test_a_catalog_line_in_which_a_version_occurs_twice_is_left_to_the_decoder()
     assert read_plain(f'{head}"versions":{{{version},{version}}}}}'.encode()) is None
 
 
-def test_the_upper_bounds_of_a_catalog_are_unknown_if_a_product_has_too_many_aliases():
+def test_upper_bounds_are_unknown_with_too_many_aliases():
     name, product = read_plain(with_aliases(300_000).encode())
     bounds = UpperBounds()
     bounds.add(name, product)
@@ -171,7 +171,7 @@ NEARLY_PLAIN = {
 
 
 @pytest.mark.parametrize("shape", NEARLY_PLAIN)
-def test_a_line_that_is_nearly_plain_is_refused_in_linear_time(shape):
+def test_a_nearly_plain_line_is_refused_in_linear_time(shape):
     def subject(n):
         line = NEARLY_PLAIN[shape](n).encode()
         assert read_plain(line) is None
@@ -221,9 +221,7 @@ def fingerprints(tree):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
-def test_changing_individual_product_lines_writes_the_same_bytes_as_writing_the_whole_catalog(
-    tmp_path, monkeypatch, seed
-):
+def test_line_by_line_changes_equal_a_complete_rewrite(tmp_path, monkeypatch, seed):
     ours, other = Tree(str(tmp_path / "ours")), Tree(str(tmp_path / "other"))
     for change in changes(tmp_path / "images", seed):
         result = change(ours)
@@ -249,7 +247,7 @@ def lines(tmp_path):
     return path
 
 
-def test_only_products_that_are_looked_up_are_parsed(lines):
+def test_a_product_is_parsed_only_if_it_is_looked_up(lines):
     products = opened(lines)
     assert products.containing(["p1"]) == ["p1"]
     assert products.containing([]) == []
@@ -285,7 +283,7 @@ OTHER_FORMS = {
 
 
 @pytest.mark.parametrize("form", OTHER_FORMS)
-def test_a_catalog_that_differs_from_the_layout_of_templater_is_not_read_line_by_line(lines, form):
+def test_a_catalog_with_another_layout_is_not_read_line_by_line(lines, form):
     changed = OTHER_FORMS[form](lines.read_text())
     assert changed != lines.read_text()
     lines.write_text(changed)
@@ -293,14 +291,14 @@ def test_a_catalog_that_differs_from_the_layout_of_templater_is_not_read_line_by
         opened(lines)
 
 
-def test_a_catalog_that_is_not_valid_utf8_is_not_read_line_by_line(lines):
+def test_a_catalog_with_invalid_utf8_is_not_read_line_by_line(lines):
     lines.write_bytes(lines.read_bytes().replace(b"default", b"\xff", 1))
     with pytest.raises(ValueError, match="utf-8"):
         opened(lines)
 
 
 @pytest.mark.slow
-def test_adding_an_image_to_ten_thousand_images_needs_at_most_64_mib(tmp_path):
+def test_adding_to_a_large_tree_takes_little_memory(tmp_path):
     """The check whether readers accept the changed catalog holds all products, as a reader does."""
     from tests.bench.streams import make_tree
 

@@ -98,7 +98,7 @@ def test_a_recorded_client_export_fails_exactly_where_verify_reports_an_error(ca
     assert bool(errors(verdict(case, tmp_path)) & DOWNLOADS) == failed
 
 
-def test_mixing_products_with_a_variant_and_products_without_a_variant_is_an_error(tmp_path):
+def test_a_variant_in_only_some_products_is_an_error(tmp_path):
     (case,) = (case for case in CASES if case.title == "variant trap 0")
     owners = {
         line.split()[4]
@@ -111,7 +111,7 @@ def test_mixing_products_with_a_variant_and_products_without_a_variant_is_an_err
     assert "variant" in errors(verdict(case, tmp_path))
 
 
-def test_verify_reports_no_problem_in_the_example_tree_for_any_client():
+def test_verify_finds_no_problem_in_the_example_tree():
     report = verify(LocalStream(Tree(str(EXAMPLE))))
     assert not report.problems
     assert list(report.images.values()) == [4, 4, 4]
@@ -126,7 +126,7 @@ def test_verify_reports_no_problem_in_the_example_tree_for_any_client():
         ("alias with space", "incus-6.0", "alias-blank"),
     ],
 )
-def test_verify_names_the_clients_that_a_catalog_fault_affects(title, client, code, tmp_path):
+def test_verify_says_which_clients_are_affected_by_a_catalog_fault(title, client, code, tmp_path):
     (case,) = (case for case in CASES if case.title == title)
     problems = [
         each for each in verdict(case, tmp_path).problems if each.level == ERROR and each.code == code
@@ -134,7 +134,7 @@ def test_verify_names_the_clients_that_a_catalog_fault_affects(title, client, co
     assert any(client in problem.clients for problem in problems)
 
 
-def test_only_lxd_lists_an_image_with_two_words_in_its_architecture(tmp_path):
+def test_only_lxd_accepts_an_architecture_of_two_words(tmp_path):
     (case,) = (case for case in CASES if case.title == "arch 'amd64 amd64'")
     images = verdict(case, tmp_path).images
     assert images == {
@@ -192,7 +192,7 @@ def lxd_case(variant="default", **fields):
         (lxd_case(path="none"), 4, "missing"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_the_item_for_lxd_is_an_error_for_lxd_only(case, images, code, tmp_path):
+def test_a_mistake_in_an_lxd_item_affects_only_lxd(case, images, code, tmp_path):
     report = verdict(case, tmp_path)
     assert report.images["lxd"] == images == len(listed(Tree(str(tmp_path / "tree")), "lxd"))
     found = {problem.code for problem in report.errors(("lxd",))}
@@ -209,7 +209,7 @@ def test_a_mistake_in_the_item_for_lxd_is_an_error_for_lxd_only(case, images, co
         ("riscv64", 4, 4, 4), ("all", 3, 3, 3), ("amd64v2", 3, 3, 3),
     ],
 )  # fmt: skip
-def test_each_client_lists_only_the_architectures_that_it_knows(arch, lxd, incus_6, incus_7, tmp_path):
+def test_each_client_drops_images_of_unknown_architectures(arch, lxd, incus_6, incus_7, tmp_path):
     report = verdict(Case("", in_product(arch=arch)), tmp_path)
     assert report.images == {"incus-6.0": incus_6, "incus-7": incus_7, "lxd": lxd}
     dropped = [client for client, number in report.images.items() if number == 3]
@@ -217,6 +217,6 @@ def test_each_client_lists_only_the_architectures_that_it_knows(arch, lxd, incus
         assert ("architecture" in {each.code for each in report.errors((client,))}) == (client in dropped)
 
 
-def test_a_requirement_of_a_wrong_type_that_only_lxd_reads_makes_only_lxd_fail(tmp_path):
+def test_only_lxd_fails_if_requirements_have_a_wrong_type(tmp_path):
     report = verdict(Case("", in_product(lxd_requirements={"secureboot": False})), tmp_path)
     assert report.images == {"incus-6.0": 4, "incus-7": 4, "lxd": None}

@@ -92,7 +92,7 @@ def test_a_copied_stream_has_no_problem_for_incus_and_lxd_clients(origin, tree):
 
 
 @pytest.mark.slow
-def test_a_repeated_copy_downloads_only_new_files_and_prune_deletes_unused_files(origin, tree):
+def test_copying_again_downloads_only_new_files(origin, tree):
     republish(UrlStream(origin.url), tree, copying=True)
     change(origin, lambda product: items(product).pop("squashfs"))
     assert republish(UrlStream(origin.url), tree, copying=True).copied == 0
@@ -102,7 +102,7 @@ def test_a_repeated_copy_downloads_only_new_files_and_prune_deletes_unused_files
     assert not verify(LocalStream(tree)).problems
 
 
-def test_republishing_with_redirects_copies_no_image_file_and_writes_redirect_rules(origin, tree, tmp_path):
+def test_republishing_with_redirects_does_not_copy_image_files(origin, tree, tmp_path):
     made = republish(UrlStream(origin.url), tree, redirects=str(tmp_path / "rules"))
     prefix = prefix_of(origin.url)
     assert all(
@@ -158,7 +158,9 @@ def command(capsys):
     return run
 
 
-def test_reindex_downloads_only_the_metadata_of_each_image_for_its_table(origin, tree, tmp_path, command):
+def test_the_reindex_command_downloads_only_the_image_metadata_for_its_tables(
+    origin, tree, tmp_path, command
+):
     with_templates(origin)
     (path,) = origin.folder.rglob("*-lxd.tar.xz")
     shown = command("streams", "reindex", origin.url, tree.path, "--redirect", str(tmp_path / "rules"))
@@ -173,15 +175,13 @@ def test_reindex_downloads_only_the_metadata_of_each_image_for_its_table(origin,
     assert machine == f"==> {NAME} 20260101 (virtual-machine)\n{expected}"
 
 
-def test_reindex_without_tables_downloads_no_image_file(origin, tree, tmp_path, command):
+def test_no_image_file_is_downloaded_without_tables(origin, tree, tmp_path, command):
     rules = str(tmp_path / "rules")
     assert command("streams", "reindex", origin.url, tree.path, "--redirect", rules, "--no-tables") == ""
     assert not [path for path in origin.paths if path.startswith("/server")]
 
 
-def test_reindex_prints_the_tables_of_files_from_copied_metadata_without_a_second_download(
-    origin, tree, command
-):
+def test_tables_come_from_metadata_without_a_second_download(origin, tree, command):
     shown = command("streams", "reindex", origin.url, tree.path, "--copy")
     assert len([path for path in origin.paths if path.startswith("/server")]) == 5
     assert shown.count("\n/etc/hostname ") == 2, "one table for containers, one for virtual machines"
@@ -195,9 +195,7 @@ def test_reindex_prints_the_tables_of_files_from_copied_metadata_without_a_secon
     ],
     ids=["damaged", "missing"],
 )
-def test_reindex_prints_a_note_instead_of_the_table_of_files_if_the_metadata_is_unreadable(
-    origin, tree, tmp_path, command, damage, said
-):
+def test_unreadable_metadata_gives_a_note_instead_of_a_table(origin, tree, tmp_path, command, damage, said):
     with_templates(origin)
     (path,) = origin.folder.rglob("*-lxd.tar.xz")
     damage(path)
@@ -206,7 +204,9 @@ def test_reindex_prints_a_note_instead_of_the_table_of_files_if_the_metadata_is_
     assert said in shown
 
 
-def test_the_table_for_invalid_metadata_says_that_the_start_fails(origin, tree, tmp_path, command):
+def test_the_streams_reindex_command_predicts_a_failed_start_for_invalid_metadata(
+    origin, tree, tmp_path, command
+):
     with_templates(origin, tarball({"metadata.yaml": b"templates: [\n"}))
     rules = str(tmp_path / "rules")
     assert "start fails" in command("streams", "reindex", origin.url, tree.path, "--redirect", rules)
@@ -232,7 +232,7 @@ def test_lxd_requirements_become_requirements_for_incus(origin, tree, tmp_path):
     assert written(tree)["requirements"] == {"secureboot": "false"}
 
 
-def test_republishing_keeps_the_products_that_the_tree_already_has(origin, tree, tmp_path):
+def test_republishing_keeps_the_existing_products_of_the_tree(origin, tree, tmp_path):
     shutil.copytree(HERE / "example", tree.path)
     made = republish(UrlStream(origin.url), tree, copying=True)
     report = verify(LocalStream(tree))
@@ -251,9 +251,7 @@ def test_republishing_keeps_the_products_that_the_tree_already_has(origin, tree,
     ],
     ids=["damaged", "longer", "missing"],
 )
-def test_an_origin_file_that_differs_from_the_catalog_is_an_error_and_nothing_is_published(
-    origin, tree, damage, said
-):
+def test_nothing_is_published_if_an_origin_file_differs_from_the_catalog(origin, tree, damage, said):
     (path,) = origin.folder.rglob("*.squashfs")
     damage(path)
     with pytest.raises((InputError, RefusedError), match=said):
@@ -269,9 +267,7 @@ def add_own(tree, tmp_path):
 
 @pytest.mark.parametrize("call", ["write", "fsync"])
 @pytest.mark.parametrize("part", ["images", "streams/v1"])
-def test_the_tree_keeps_its_catalog_if_the_disk_is_full_while_images_are_copied(
-    origin, tree, tmp_path, monkeypatch, part, call
-):
+def test_a_tree_keeps_its_catalog_after_a_full_disk(origin, tree, tmp_path, monkeypatch, part, call):
     add_own(tree, tmp_path)
     before = {path: path.read_bytes() for path in Path(tree.path).rglob("*") if path.is_file()}
     original, place = getattr(os, call), os.path.join(os.path.realpath(tree.path), part)
@@ -298,7 +294,7 @@ def test_the_tree_keeps_its_catalog_if_the_disk_is_full_while_images_are_copied(
 @pytest.mark.in_memory
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("copying", [True, False], ids=["copy", "redirect"])
-def test_an_image_tree_stays_valid_if_reindex_stops_at_any_system_call(origin, tree, tmp_path, copying):
+def test_a_tree_stays_valid_if_reindex_stops_anywhere(origin, tree, tmp_path, copying):
     """The test kills the writer at every system call that changes a name, so the writer cannot clean up."""
     add_own(tree, tmp_path)
     shutil.copytree(tree.path, tmp_path / "before")
@@ -353,7 +349,7 @@ def remove_fingerprints(product):
     ],
     ids=["type", "case", "null", "arch", "fingerprints", "path", "sha256", "items"],
 )  # fmt: skip
-def test_a_hostile_catalog_gives_one_clear_error_and_nothing_is_published(origin, tree, function, said):
+def test_a_hostile_catalog_gives_one_clear_error_and_is_not_published(origin, tree, function, said):
     change(origin, function)
     with pytest.raises(Exception, match=said) as raised:
         republish(UrlStream(origin.url), tree, copying=True)
@@ -376,14 +372,12 @@ def test_a_hostile_catalog_gives_one_clear_error_and_nothing_is_published(origin
         "https://index",
     ],
 )
-def test_an_address_that_could_inject_server_configuration_is_refused(base):
+def test_an_address_is_refused_if_it_could_inject_server_configuration(base):
     with pytest.raises(UsageError):
         rules(base)
 
 
-def test_a_republished_product_takes_no_alias_and_no_image_from_a_tree_product_with_the_same_name(
-    origin, tree, tmp_path
-):
+def test_a_product_of_the_same_name_keeps_its_images(origin, tree, tmp_path):
     path = origin.folder / PRODUCTS
     text = path.read_text().replace(NAME, OWN).replace('"20260101"', '"20991231"')
     path.write_text(text)
@@ -409,7 +403,7 @@ def test_a_republished_product_takes_no_alias_and_no_image_from_a_tree_product_w
     assert not listed(tree, "lxd")
 
 
-def test_a_republished_product_gets_no_alias_that_another_product_of_the_tree_has(origin, tree):
+def test_a_republished_product_gets_no_alias_of_another_product(origin, tree):
     republish(UrlStream(origin.url), tree, copying=True)
     (alias, *others) = written(tree)["aliases"].split(",")
     assert others
@@ -440,7 +434,7 @@ def test_a_republished_product_gets_no_alias_that_another_product_of_the_tree_ha
 @pytest.mark.parametrize(
     ("words", "expected"), [([], [6, 3, 1]), (["time=4"], [4, 1]), (["time=14"], [14, 11, 8, 5, 2])]
 )
-def test_the_tables_of_reindex_share_one_limit_on_processor_time(words, expected, monkeypatch, capsys):
+def test_all_tables_share_one_limit_on_processor_time(words, expected, monkeypatch, capsys):
     from templater.cli.commands.streams import reindex
 
     def table_of(origin, described, limits):
@@ -469,9 +463,7 @@ def test_the_tables_of_reindex_share_one_limit_on_processor_time(words, expected
 @pytest.mark.parametrize(
     ("size", "said"), [(1 << 62, "announces 4611686018427387904 bytes"), (0, "is larger than 1000 b")]
 )
-def test_a_copy_stops_at_the_byte_limit_even_if_the_origin_announces_a_smaller_size(
-    origin, tree, monkeypatch, size, said
-):
+def test_copying_stops_at_the_byte_limit(origin, tree, monkeypatch, size, said):
     monkeypatch.setattr("templater.distribution.republish.MOST_BYTES", 1000)
     change(origin, lambda product: items(product)["squashfs"].update(size=size))
     (path,) = origin.folder.rglob("*.squashfs")
@@ -494,7 +486,7 @@ def test_republishing_a_catalog_above_the_total_size_limit_is_refused(origin, tr
 
 
 @pytest.mark.parametrize("limit", ["MOST_OF_CATALOG", "MOST_OF_LISTS"])
-def test_attack_82_a_catalog_is_not_republished_if_a_server_would_then_refuse_the_tree(
+def test_attack_82_republishing_never_makes_servers_refuse_the_tree(
     origin, tree, tmp_path, monkeypatch, limit
 ):
     """With one hostile origin, `templater serve` served no image of the tree any more."""
@@ -525,7 +517,7 @@ class Counted(dict):
         return super().values()
 
 
-def test_the_work_for_a_catalog_item_does_not_grow_with_the_number_of_items():
+def test_work_per_item_does_not_grow_with_the_catalog():
     found = {str(number): Counted(ftype="lxd.tar.xz") for number in range(100)}
     (product,) = convert({"products": {"p": {"versions": {"20260101": {"items": found}}}}}).values()
     assert len(items(product)) == 101
@@ -559,7 +551,7 @@ def signed(origin, tmp_path):
     subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False)
 
 
-def test_reindex_with_a_keyring_requests_and_uses_only_signed_catalogs(origin, tree, signed):
+def test_republishing_reads_only_signed_catalogs_if_a_keyring_is_given(origin, tree, signed):
     change(origin, lambda product: product.update(aliases="evil"))  # the unsigned twin
     made = republish(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
     assert "evil" not in written(tree)["aliases"]
@@ -567,7 +559,7 @@ def test_reindex_with_a_keyring_requests_and_uses_only_signed_catalogs(origin, t
     assert not [path for path in origin.paths if path.endswith(".json")]
 
 
-def test_a_changed_signed_catalog_is_refused(origin, tree, signed):
+def test_a_signed_catalog_is_refused_after_a_change(origin, tree, signed):
     path = (origin.folder / PRODUCTS).with_suffix(".sjson")
     path.write_text(path.read_text().replace("noble", "nabla"))
     with pytest.raises(RefusedError, match="no valid signature") as caught:
@@ -594,7 +586,7 @@ def test_unpacking_a_signed_text_stops_at_the_size_limit(origin, tree, signed, t
         republish(UrlStream(origin.url), tree, copying=True, keyring=str(signed))
 
 
-def test_a_signature_by_an_unknown_key_and_a_missing_signature_are_refused(origin, tree, signed, tmp_path):
+def test_a_signature_by_an_unknown_key_is_refused(origin, tree, signed, tmp_path):
     other = tmp_path / "other.gpg"
     other.write_bytes(b"")
     with pytest.raises(RefusedError, match="no valid signature") as caught:
@@ -630,7 +622,7 @@ def shared_root(origin, number):
     path.write_text(json.dumps({**document, "products": {NAME: product}}))
 
 
-def test_a_copied_root_filesystem_that_several_images_share_is_hashed_once(origin, tree, monkeypatch):
+def test_a_copied_root_filesystem_of_several_images_is_hashed_once(origin, tree, monkeypatch):
     shared_root(origin, 16)
     read = []
     pieces = Tree.pieces
@@ -639,14 +631,14 @@ def test_a_copied_root_filesystem_that_several_images_share_is_hashed_once(origi
     assert len(read) == len(set(read)) == 17
 
 
-def test_an_origin_with_too_many_images_that_share_one_root_filesystem_is_refused(origin, tree):
+def test_too_many_images_cannot_share_a_root_filesystem(origin, tree):
     shared_root(origin, 17)
     with pytest.raises(InputError, match=r"^more than 16 images use the root filesystem of 'com\.ubuntu"):
         republish(UrlStream(origin.url), tree, copying=True)
     assert not Path(tree.path, INDEX_PATH).exists()
 
 
-def test_a_stream_whose_paths_would_be_too_long_in_the_tree_is_not_republished(origin, tree, tmp_path):
+def test_a_stream_is_not_republished_with_too_long_paths(origin, tree, tmp_path):
     """The path had 4,090 characters at the origin, and more with the prefix of the origin."""
     long = "/".join(["x" * 200] * 20)
     change(origin, lambda product: items(product)["squashfs"].update(path=f"{long}/{'y' * 70}"))

@@ -83,7 +83,7 @@ def stored(monkeypatch, **fields):
     )
 
 
-def test_the_root_filesystem_of_a_stored_image_cannot_be_fetched_without_a_source(monkeypatch):
+def test_a_root_filesystem_cannot_be_fetched_without_a_source(monkeypatch):
     stored(monkeypatch, complete=False)
     assert failed(fetch_source, "store:a", whole=True) == (
         InputError,
@@ -97,7 +97,7 @@ def test_the_root_filesystem_of_a_stored_image_cannot_be_fetched_without_a_sourc
         assert fetch_source("store:a", whole=whole) == Fetched(HASH, "/m/" + HASH, "/m/root", (), "")
 
 
-def test_a_stored_image_is_refused_if_its_source_now_has_another_image(monkeypatch):
+def test_a_stored_image_is_refused_if_its_source_changed(monkeypatch):
     stored(monkeypatch, complete=False, source="images:a")
     monkeypatch.setattr(fetch_image, "read_remotes", dict)
     real = fetch_image.fetch_source
@@ -182,7 +182,7 @@ def test_a_download_continues_at_the_first_missing_byte(start, most, answers, re
     assert stream.asked[1:] == [("u", {})] * (len(answers) - 1)
 
 
-def test_a_server_that_never_sends_the_requested_range_is_asked_for_the_whole_file_only_once():
+def test_the_whole_file_is_requested_once_after_wrong_ranges():
     stream = Stream(answer(b"x", status=206), answer(b"ab", status=206))
     with (
         pytest.raises(InputError, match="'u': the server did not send the requested byte range"),
@@ -213,7 +213,7 @@ def test_a_server_that_never_sends_the_requested_range_is_asked_for_the_whole_fi
         ),
     ],
 )  # fmt: skip
-def test_the_hash_and_the_url_of_an_image_come_from_the_headers_of_an_answer(headers, result, monkeypatch):
+def test_hash_and_url_come_from_the_response_headers(headers, result, monkeypatch):
     sent = []
 
     class Found(dict):
@@ -248,11 +248,11 @@ def test_the_hash_and_the_url_of_an_image_come_from_the_headers_of_an_answer(hea
         ("abab", "using r:abababababab (facts)"),
     ],
 )
-def test_the_note_about_the_chosen_image_names_its_fingerprint(alias, text):
+def test_the_note_about_the_chosen_image_contains_its_fingerprint(alias, text):
     assert fetch_image._chosen("r", alias, HASH, "facts") == text
 
 
-def test_files_that_do_not_have_the_announced_fingerprint_are_refused(tmp_path):
+def test_files_are_refused_if_they_do_not_have_the_announced_fingerprint(tmp_path):
     (tmp_path / "a").write_bytes(b"ab")
     (tmp_path / "b").write_bytes(b"c" * ((1 << 20) + 1))
     both = hashlib.sha256(b"ab" + b"c" * ((1 << 20) + 1)).hexdigest()
@@ -288,7 +288,7 @@ def found(monkeypatch):
     return listed
 
 
-def test_an_image_is_found_by_its_alias_or_the_beginning_of_its_fingerprint(found):
+def test_an_image_is_found_by_alias_or_fingerprint_prefix(found):
     machine, arm, ours = (
         image(aliases=("a",), kind="virtual-machine"),
         image(aliases=("a",), arch="arm64"),
@@ -322,7 +322,7 @@ def test_an_image_is_found_by_its_alias_or_the_beginning_of_its_fingerprint(foun
     )
 
 
-def test_the_hint_about_an_unknown_alias_names_three_similar_aliases_with_their_remote(found):
+def test_the_hint_suggests_three_similar_aliases(found):
     found(incus_7=[image(aliases=("debian/12", "debian/13", "debian/14", "debian/15"))])
     error = failed(fetch_image._find, SimpleNamespace(base="https://h"), "r", "debian/1")
     assert error[2].startswith("did you mean 'r:debian/1") and error[2].count(" or ") == 2
@@ -381,7 +381,7 @@ def test_a_fetched_image_has_notes_and_is_recorded_in_the_store(found, fetcher):
     assert fetcher.stream.small == 0
 
 
-def test_a_download_of_only_the_metadata_of_a_split_image_has_the_deadline_for_small_files(found, fetcher):
+def test_a_metadata_only_download_has_the_deadline_for_small_files(found, fetcher):
     digest = hashlib.sha256(b"abc").hexdigest()
     both = hashlib.sha256(b"abcabc").hexdigest()
     found(incus_7=[image(both, files=("m", "root"), sha256=digest, aliases=("a",))])
@@ -421,7 +421,7 @@ def test_an_announced_size_above_the_limit_is_refused(size):
         assert (expected_size(size, "u", 7), expected_size(0, "u", 7)) == (7, 7)
 
 
-def test_a_stored_download_is_named_by_its_hash_and_a_failure_to_store_it_is_an_error(tmp_path):
+def test_a_download_is_stored_under_its_hash(tmp_path):
     folder = Downloads(f"{tmp_path}/d")
     most = 1 << 20
     path = folder.keep(iter([bytes(most)]), "n", lambda *words: None, most)
@@ -492,7 +492,7 @@ def index(**fields):
         ([index(), {"products": {"p": {"Arch": "x"}}}], "invalid catalog at the origin: upper case in the key product 'p': Arch"),
     ],
 )  # fmt: skip
-def test_a_catalog_that_cannot_be_republished_is_refused(answers, message):
+def test_a_catalog_is_refused_if_it_cannot_be_republished(answers, message):
     assert failed(republish.read_origin, Origin(*answers), None) == (InputError, message, "")
 
 
@@ -516,7 +516,7 @@ def test_aliases_get_the_name_of_the_operating_system_as_a_prefix(os, aliases, f
     assert republish.prefixed_aliases({"os": os, "aliases": aliases}) == found
 
 
-def test_a_republished_catalog_lists_each_metadata_item_for_incus_and_for_lxd():
+def test_a_republished_catalog_has_metadata_for_both_daemons():
     items = {
         "a": {"ftype": "lxd.tar.xz", "n": 1}, "b": {"ftype": "squashfs"}, "c": {"ftype": "squashfs.vcdiff"},
         "d": {"ftype": "manifest"}, "e": {"ftype": "incus_combined.tar.gz", "n": 2}, "f": None,
@@ -586,7 +586,7 @@ def test_products_of_an_origin_get_defaults_for_missing_fields():
     assert products["p"] is None and "versions" not in products["q"]
 
 
-def test_an_image_of_an_origin_is_usable_if_incus_can_download_the_image():
+def test_an_image_is_usable_if_incus_can_download_it():
     item = {
         "ftype": "incus.tar.xz",
         "path": "m",
@@ -602,7 +602,7 @@ def test_an_image_of_an_origin_is_usable_if_incus_can_download_the_image():
     assert (found.fingerprint, found.product.name, warnings) == (OTHER, "p", [])
 
 
-def test_an_image_is_skipped_if_a_second_catalog_of_the_tree_also_lists_it():
+def test_an_image_already_in_another_catalog_is_skipped():
     items = {"m": {"ftype": "incus_combined.tar.gz", "sha256": HASH}}
     file = {"products": {"q": {"versions": {"v": {"items": items}}}}}
     for path, kept in (("other", [OTHER]), ("p", [HASH, OTHER])):
@@ -621,7 +621,7 @@ def test_an_image_is_skipped_if_a_second_catalog_of_the_tree_also_lists_it():
         ([], "'https://h/m' is missing"),
     ],
 )
-def test_a_file_that_differs_from_the_catalog_is_not_copied(body, message, tmp_path, monkeypatch):
+def test_a_file_is_not_copied_if_it_differs_from_the_catalog(body, message, tmp_path, monkeypatch):
     tree = Tree(f"{tmp_path}/tree")
     tree.create()
     listed = image()
@@ -633,7 +633,7 @@ def test_a_file_that_differs_from_the_catalog_is_not_copied(body, message, tmp_p
     assert error == (InputError if "missing" in message else RefusedError, expected, "")
 
 
-def test_copied_files_that_do_not_match_the_fingerprint_of_their_image_are_refused(tmp_path):
+def test_copied_files_must_match_the_image_fingerprint(tmp_path):
     tree = Tree(f"{tmp_path}/tree")
     tree.create()
     digest = hashlib.sha256(b"abc").hexdigest()
@@ -682,7 +682,7 @@ def test_republishing_needs_exactly_one_of_the_redirect_and_copy_options():
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_each_catalog_of_an_origin_counts_toward_the_total_catalog_size_limit(signed):
+def test_the_size_limit_includes_each_catalog_of_an_origin(signed):
     counted, checked = [], []
     origin = SimpleNamespace(
         read=lambda path: b"signed" if path.endswith(".sjson") else b'{"a": 1}',

@@ -45,7 +45,7 @@ def write(path, **remotes):
         ("", {}, ["~/.config/incus", "/etc/incus", "~/snap/lxd/common/config", "~/.config/lxc", "/etc/lxc"]),
     ],
 )
-def test_the_configuration_folders_are_read_in_the_order_that_each_client_uses(
+def test_the_configuration_folders_are_read_in_the_order_of_each_client(
     family, variables, folders, home, monkeypatch
 ):
     for name, value in variables.items():
@@ -56,7 +56,7 @@ def test_the_configuration_folders_are_read_in_the_order_that_each_client_uses(
     assert asked == [f"{folder.replace('~', str(home))}/config.yml" for folder in folders]
 
 
-def test_the_first_client_configuration_that_describes_a_remote_as_a_mapping_is_used(home):
+def test_the_first_configuration_with_a_valid_remote_is_used(home):
     first = write(home / ".config/incus/config.yml", a={"addr": "x"}, b="text")
     second = write(home / ".config/lxc/config.yml", a={"addr": "y"}, b={"addr": "z"})
     write(home / "snap/lxd/common/config/config.yml")
@@ -87,7 +87,7 @@ def test_only_a_private_server_gets_the_certificate_of_the_client(value, files, 
     assert found.client == ((f"{home}/client.crt", f"{home}/client.key") if client else None)
 
 
-def test_an_unreadable_or_invalid_configuration_is_an_error_and_a_missing_configuration_is_empty(home):
+def test_an_unreadable_or_invalid_configuration_is_an_error(home):
     assert read_yaml(f"{home}/none") == {}
     for text, value in (("", {}), ("a: 1\n", {"a": 1})):
         (home / "c").write_text(text)
@@ -154,9 +154,7 @@ def test_the_url_of_a_remote_is_shown_without_its_password(url, shown):
     assert "p@" not in repr(Remote("a", url, "incus", "here"))
 
 
-def test_adding_a_remote_saves_its_url_and_the_path_of_its_certificate_in_the_file_of_the_user(
-    home, certificates, monkeypatch
-):
+def test_adding_a_remote_saves_url_and_certificate_path(home, certificates, monkeypatch):
     monkeypatch.chdir(certificates)
     name = next(name for name in sorted(os.listdir(certificates)) if name.endswith((".crt", ".pem")))
     with pytest.raises(InputError):
@@ -187,9 +185,7 @@ def test_adding_a_remote_saves_its_url_and_the_path_of_its_certificate_in_the_fi
         ("-ab:x", False), ("ab", False), ("ab/c:d", False), ("ftp:x", True), ("", False), ("ab\n:x", False),
     ],
 )  # fmt: skip
-def test_a_source_is_on_a_server_if_it_is_a_url_or_begins_with_a_remote_name_and_a_colon(
-    src, found, home, monkeypatch
-):
+def test_a_url_or_remote_prefix_makes_a_source_remote(src, found, home, monkeypatch):
     monkeypatch.chdir(home)
     assert is_remote(src) is found
     if src and "/" not in src:

@@ -52,7 +52,7 @@ def test_prune_keeps_versions_younger_than_the_given_age(tree):
     assert versions(tree) == ["20260103_0000", "20260104_0000", "20260105_0000"]
 
 
-def test_prune_removes_a_version_only_if_the_keep_option_and_the_older_than_option_allow_the_removal(tree):
+def test_prune_with_two_options_removes_only_versions_that_both_options_select(tree):
     prune(tree, keep=4, older_than=0, now=lambda: CREATED + 30 * DAY)
     assert versions(tree)[0] == "20260102_0000"
     prune(tree, keep=1, older_than=29 * DAY - HOUR, now=lambda: CREATED + 30 * DAY)
@@ -74,7 +74,7 @@ def test_unused_files_are_deleted_only_after_the_grace_period(tree):
     checked(tree)
 
 
-def test_a_file_of_a_removed_image_is_not_deleted_if_the_image_is_added_again(tree, tmp_path):
+def test_prune_keeps_files_of_an_image_added_again(tree, tmp_path):
     meta, root = split_image(tmp_path / "again", root=squashfs(0))
     remove(tree, [f"{NAME}@20260101_0000"])
     add(tree, meta, [root])
@@ -83,7 +83,7 @@ def test_a_file_of_a_removed_image_is_not_deleted_if_the_image_is_added_again(tr
     checked(tree)
 
 
-def test_files_of_a_killed_add_command_are_deleted_after_a_grace_period(tree):
+def test_stray_files_are_deleted_after_a_grace_period(tree):
     stray = Path(tree.path, "images", "0" * 64 + ".squashfs")
     stray.write_bytes(b"x")
     other = Path(tree.path, "images", "README")
@@ -96,7 +96,7 @@ def test_files_of_a_killed_add_command_are_deleted_after_a_grace_period(tree):
     assert other.exists(), "files that are named otherwise are left alone"
 
 
-def test_a_dry_run_of_prune_changes_no_file(tree):
+def test_no_file_is_changed_by_a_dry_run_of_prune(tree):
     before = {name: tree.read(name) for name in (IMAGES_PATH, "streams/v1/index.json")}
     pruned = prune(tree, keep=1, dry_run=True)
     assert len(pruned.versions) == 4
@@ -110,7 +110,7 @@ def test_prune_without_options_keeps_every_version(tree):
     checked(tree)
 
 
-def test_remove_accepts_a_product_or_a_version_or_a_fingerprint(tree, tmp_path):
+def test_remove_accepts_a_product_or_version_or_fingerprint(tree, tmp_path):
     remove(tree, [f"{NAME}@20260103_0000"])
     assert len(versions(tree)) == 4
     items = json.loads(tree.read(IMAGES_PATH))["products"][NAME]["versions"]["20260104_0000"]["items"]
@@ -122,7 +122,7 @@ def test_remove_accepts_a_product_or_a_version_or_a_fingerprint(tree, tmp_path):
     checked(tree)
 
 
-def test_removing_one_of_two_images_of_a_version_keeps_the_other_image(tree, tmp_path):
+def test_removing_one_of_two_images_keeps_the_other(tree, tmp_path):
     pair = split_image(tmp_path / "vm", variant="both")
     disk = split_image(tmp_path / "disk", root=QCOW2)[1]
     added = add(tree, pair[0], [pair[1], disk])
@@ -167,7 +167,7 @@ def test_removing_an_unknown_image_is_an_error_and_changes_nothing(tree, name, s
     assert len(versions(tree)) == 5
 
 
-def test_remove_refuses_a_prefix_that_several_fingerprints_share(tree):
+def test_the_streams_remove_command_refuses_an_ambiguous_fingerprint_prefix(tree):
     document = json.loads(tree.read(IMAGES_PATH))
     items = [version["items"]["incus.tar.xz"] for version in document["products"][NAME]["versions"].values()]
     start = items[0]["combined_squashfs_sha256"][:12]
@@ -189,7 +189,7 @@ def test_a_product_without_versions_is_removed(tree):
     assert list(json.loads(tree.read(IMAGES_PATH))["products"]) == [NAME]
 
 
-def test_prune_refuses_a_folder_that_is_not_an_image_tree_and_creates_no_file(tmp_path):
+def test_prune_refuses_a_folder_without_an_image_tree(tmp_path):
     with pytest.raises(InputError, match=r"^'.*' is not a simplestreams tree$") as caught:
         prune(Tree(str(tmp_path)), keep=1)
     assert caught.value.hint == "'streams/v1/index.json' is missing; `templater streams add` creates a tree"
@@ -210,14 +210,14 @@ def test_a_recorded_path_outside_the_images_folder_is_never_deleted(tree, tmp_pa
     checked(tree)
 
 
-def test_a_deletion_record_is_ignored_if_its_path_is_not_normalised_or_its_time_is_not_an_integer(tree):
+def test_deletion_records_with_unnormalised_paths_or_non_integer_times_are_ignored(tree):
     entries = {"images/a": 5, "images/../b": 5, "images/c": "5", "images/d": True, "images/e": None}
     Path(tree.path, REMOVED).write_text(json.dumps(entries))
     assert read_removed(tree) == {"images/a": 5}
 
 
 @pytest.mark.parametrize("path", ["images/folder", "streams", "streams/v1/index.json", REMOVED])
-def test_a_removed_item_that_names_no_image_file_does_not_stop_prune(tree, path):
+def test_prune_succeeds_after_removing_an_item_without_a_file(tree, path):
     """Each later prune was refused, so no file of the tree was ever deleted."""
     Path(tree.path, "images/folder").mkdir()
     products = json.loads(tree.read(IMAGES_PATH))
@@ -278,9 +278,7 @@ def test_a_removal_record_with_too_many_files_is_refused(tree, monkeypatch):
     assert read_removed(tree) == {"a": 1, "b": 2}  # templater never writes so many nested directories
 
 
-def test_a_tree_with_too_many_files_is_refused_and_the_record_of_removed_files_stays_readable(
-    tree, monkeypatch
-):
+def test_the_removal_record_stays_readable_with_too_many_files(tree, monkeypatch):
     number = len(files(tree))
     monkeypatch.setattr(tree_module, "MOST_REMOVED", number - 1)
     with pytest.raises(LimitError, match=rf"/images' has more than {number - 1} files$"):
@@ -305,12 +303,12 @@ def test_a_tree_with_too_many_files_is_refused_and_the_record_of_removed_files_s
         ("", 0),
     ],
 )  # fmt: skip
-def test_the_age_of_a_version_comes_from_the_date_in_its_name_and_is_0_without_a_date(version, age):
+def test_the_age_of_a_version_comes_from_its_name(version, age):
     moment = int(datetime(2024, 1, 2, 3, 4, tzinfo=UTC).timestamp())
     assert remove_and_prune._age(version, moment) == age
 
 
-def test_an_invalid_creation_date_gives_an_error_instead_of_a_version_name():
+def test_an_invalid_creation_date_gives_an_error():
     assert version_name(CREATED) == datetime.fromtimestamp(CREATED, UTC).strftime("%Y%m%d_%H%M")
     with pytest.raises(InputError, match=r"^creation_date 99999999999999 is not a date$"):
         version_name(99999999999999)

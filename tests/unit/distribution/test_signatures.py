@@ -66,7 +66,7 @@ def test_a_failure_of_gpgv_is_an_error(script, kind, message, hint, checker, mon
     assert (type(caught.value), caught.value.message, caught.value.hint) == (kind, message, hint)
 
 
-def test_a_missing_program_and_a_missing_keyring_are_errors(tmp_path, monkeypatch):
+def test_a_missing_gpgv_program_and_a_missing_keyring_are_errors(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "ring").touch()
     with pytest.raises(UsageError) as caught:

@@ -120,7 +120,7 @@ def test_importing_an_incomplete_image_is_an_error_and_adds_no_record(store, tmp
     assert not store.images()
 
 
-def test_a_second_import_of_an_image_keeps_its_record_and_adds_aliases(store, split):
+def test_a_second_import_keeps_the_record_and_adds_aliases(store, split):
     first = store.import_files(*split, aliases=["one"])
     store.change("one", lambda image: replace(image, properties={"os": "Ours"}))
     second = store.import_files(*split, aliases=["two"], public=True)
@@ -186,7 +186,7 @@ def _record(store: Store, fingerprint: str, *, cached: bool, used: float | None 
     return fingerprint
 
 
-def test_the_files_of_two_fetches_are_never_combined_in_one_image_record(store, split):
+def test_files_of_two_fetches_are_never_combined(store, split):
     """A server can announce the fingerprint of another image.
 
     If templater fetches only the metadata, it cannot compare this fingerprint.
@@ -228,7 +228,7 @@ def test_an_image_with_many_properties_is_refused(store, tmp_path):
         store.change(image.fingerprint, lambda old: replace(old, properties={name: "y" * MOST_PROPERTIES}))
 
 
-def test_an_image_with_a_long_architecture_or_type_or_source_is_refused(store, tmp_path):
+def test_an_image_with_a_long_architecture_is_refused(store, tmp_path):
     """A server announced an architecture of 4 MB, and 130 fetches made records of 529 MB."""
     image = store.import_files(unified_image(tmp_path / "image"))
     for name in ("architecture", "type", "source"):
@@ -237,7 +237,7 @@ def test_an_image_with_a_long_architecture_or_type_or_source_is_refused(store, t
 
 
 @pytest.mark.parametrize("how", ["", "alias", "public", "auto_update"])
-def test_an_incomplete_fetch_from_another_source_does_not_change_an_earlier_fetch(store, split, how):
+def test_an_incomplete_fetch_cannot_change_another_sources_image(store, split, how):
     image = _fetched(store, split)
     if how == "alias":
         store.set_alias("mine", image.fingerprint)
@@ -264,7 +264,7 @@ def test_another_source_cannot_replace_a_fetched_image_that_has_an_alias(store, 
     assert store.find("mine").source == "good:debian"
 
 
-def test_importing_an_image_replaces_all_data_of_an_earlier_fetch_except_the_flags(store, split):
+def test_importing_an_image_replaces_an_earlier_fetch(store, split):
     genuine = store.import_files(*split)
     store.delete(genuine.fingerprint)
     store.cache(
@@ -300,7 +300,7 @@ def test_importing_a_fetched_image_prevents_its_expiry(store, split):
     assert not store.prune()
 
 
-def test_prune_keeps_a_new_file_because_another_process_may_still_write_a_record_of_the_file(store):
+def test_the_store_prune_command_keeps_a_new_file_without_a_record(store):
     for name, age in (("young", 60), ("old", 7200)):
         with open(store.file(name), "wb"):
             pass
@@ -329,9 +329,7 @@ def test_image_filters_compare_properties_and_flags_and_names(store, split, tmp_
     assert names("type=container", "architecture=x86_64") == {one.fingerprint, two.fingerprint}
 
 
-def test_a_newer_version_of_an_image_receives_the_aliases_and_flags_of_the_older_version(
-    store, split, tmp_path
-):
+def test_a_newer_image_version_inherits_aliases_and_flags(store, split, tmp_path):
     old = store.import_files(*split, aliases=["tiny"], public=True)
     new = replace(store.import_files(unified_image(tmp_path / "image")), cached=True)
     store.change(new.fingerprint, lambda _: new)
@@ -350,7 +348,7 @@ def hashes(store, split):
     return [image.metadata, image.root]
 
 
-def test_importing_an_image_replaces_the_source_that_an_earlier_fetch_recorded(store, hashes):
+def test_importing_an_image_replaces_the_source_of_an_earlier_fetch(store, hashes):
     """Otherwise, the server of an earlier fetch could replace an imported image at the next refresh."""
     fetched = store.keep(hashes, source="evil:debian")
     store.change(fetched.fingerprint, lambda image: replace(image, cached=True))
@@ -359,7 +357,7 @@ def test_importing_an_image_replaces_the_source_that_an_earlier_fetch_recorded(s
 
 
 @pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (True, True)])
-def test_two_sources_of_one_image_are_refused_if_either_import_uses_auto_update(store, hashes, first, second):
+def test_auto_update_allows_only_one_source_of_an_image(store, hashes, first, second):
     image = store.keep(hashes, source="good:debian", aliases=["debian"], auto_update=first)
     with pytest.raises(
         UsageError, match=f"the store already has the image {image.fingerprint[:12]} from 'good:debian'"
@@ -369,7 +367,7 @@ def test_two_sources_of_one_image_are_refused_if_either_import_uses_auto_update(
     assert store.images() == [image]
 
 
-def test_importing_files_is_refused_if_the_store_updates_the_same_image_from_a_server(store, split, hashes):
+def test_files_of_an_auto_updated_image_cannot_be_imported(store, split, hashes):
     """Otherwise, the server could later replace an image of the user under the image's alias."""
     image = store.keep(hashes, source="evil:debian", aliases=["tool"], auto_update=True)
     with pytest.raises(
@@ -380,7 +378,7 @@ def test_importing_files_is_refused_if_the_store_updates_the_same_image_from_a_s
     assert store.images() == [image]
 
 
-def test_a_second_import_without_auto_update_adds_an_alias_and_keeps_the_source(store, hashes):
+def test_a_second_import_keeps_the_source_without_auto_update(store, hashes):
     store.keep(hashes, source="good:debian", aliases=["debian"])
     image = store.keep(hashes, source="other:debian", aliases=["second"])
     assert (image.source, image.aliases) == ("good:debian", ("debian", "second"))
@@ -395,7 +393,7 @@ def test_a_fetch_never_changes_the_source_of_an_imported_image(store, split):
     assert store.find(image.fingerprint).source == "good:debian"
 
 
-def test_a_refresh_is_refused_if_the_store_has_the_same_image_from_another_source(store, hashes, tmp_path):
+def test_a_refresh_cannot_overwrite_an_image_from_another_source(store, hashes, tmp_path):
     good = store.keep(hashes, source="good:debian", aliases=["debian"])
     evil = store.import_files(unified_image(tmp_path / "image"), aliases=["tool"], public=True)
     store.change(evil.fingerprint, lambda image: replace(image, source="evil:tool", auto_update=True))
@@ -409,9 +407,7 @@ def test_a_refresh_is_refused_if_the_store_has_the_same_image_from_another_sourc
     assert store.find("debian") == good
 
 
-def test_a_refresh_fails_if_another_process_changed_the_source_of_the_image_during_the_refresh(
-    store, hashes, tmp_path
-):
+def test_a_refresh_fails_if_the_source_was_changed_meanwhile(store, hashes, tmp_path):
     """A slow server could wait until the user had deleted the image and imported it from another source."""
     old = store.keep(hashes, source="evil:debian", aliases=["tool"], auto_update=True)
     new = store.import_files(unified_image(tmp_path / "image"))
@@ -424,7 +420,7 @@ def test_a_refresh_fails_if_another_process_changed_the_source_of_the_image_duri
     assert store.find(good.fingerprint) == good
 
 
-def test_a_change_of_an_image_record_keeps_the_fingerprint_and_the_file_hashes(store, split):
+def test_changing_a_record_keeps_fingerprint_and_file_hashes(store, split):
     image = store.import_files(*split)
     changed = store.change(
         image.fingerprint, lambda old: replace(old, fingerprint="0" * 64, metadata="x", root="y", public=True)
@@ -437,7 +433,7 @@ def test_a_change_of_an_image_record_keeps_the_fingerprint_and_the_file_hashes(s
     assert changed.public
 
 
-def test_a_store_that_other_users_can_write_to_is_refused(tmp_path):
+def test_a_store_is_refused_if_other_users_can_write_to_it(tmp_path):
     (tmp_path / "store").mkdir()
     (tmp_path / "store").chmod(0o777)
     with pytest.raises(RefusedError, match=r"^another user can write to '.*'$") as caught:
@@ -488,7 +484,7 @@ def test_no_change_is_lost_with_two_concurrent_writers(store, tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize(("action", "count"), [("import", 60), ("delete", 20)])
-def test_an_image_store_stays_valid_after_its_writer_is_killed_many_times(store, tmp_path, action, count):
+def test_a_store_stays_valid_after_its_writer_is_killed(store, tmp_path, action, count):
     """A kill counts only if it hits the action itself, not the code before or after it."""
     files = split_image(tmp_path / "split", root=SQUASHFS + bytes(1 << 20))
     kept = store.import_files(unified_image(tmp_path / "kept"), aliases=["kept"])
@@ -513,7 +509,7 @@ def test_an_image_store_stays_valid_after_its_writer_is_killed_many_times(store,
     assert store.find("tiny").complete
 
 
-def test_a_file_that_another_process_downloads_slowly_is_downloaded_again(tmp_path, monkeypatch):
+def test_a_file_is_downloaded_again_if_another_process_downloads_it_slowly(tmp_path, monkeypatch):
     """A hostile server can announce the hash of another server's image, and send its bytes slowly."""
     monkeypatch.setattr("templater.distribution.downloads._PATIENCE", 0)
     digest = hashlib.sha256(b"content").hexdigest()
@@ -543,7 +539,7 @@ def test_a_file_that_another_process_downloads_slowly_is_downloaded_again(tmp_pa
         (sqlite3.SQLITE_CORRUPT, InputError, ""),
     ],
 )
-def test_the_class_and_hint_of_a_store_error_depend_on_the_database_failure(store, code, error, hint):
+def test_the_database_failure_determines_error_class_and_hint(store, code, error, hint):
     failure = sqlite3.OperationalError("no")
     failure.sqlite_errorcode = code
     with pytest.raises(TemplaterError) as caught, store._transaction():
@@ -553,14 +549,14 @@ def test_the_class_and_hint_of_a_store_error_depend_on_the_database_failure(stor
     assert caught.value.hint == hint
 
 
-def test_the_yaml_of_an_image_record_escapes_bidirectional_characters():
+def test_bidirectional_characters_are_escaped_in_the_yaml_of_an_image_record():
     assert as_yaml({"os": "Débian"}) == "os: Débian\n"
     value = {"os": "a\u202eb"}
     assert as_yaml(value) == 'os: "a\\u202Eb"\n'
     assert yaml.safe_load(as_yaml(value)) == value
 
 
-def test_a_text_that_is_not_yaml_is_refused_as_the_new_record_of_an_image():
+def test_invalid_yaml_is_refused_as_the_new_record_of_an_image():
     with pytest.raises(InputError, match=r"^the new text is not valid YAML: while parsing a flow node "):
         edited(None, "[")
 
@@ -573,14 +569,14 @@ def test_an_alias_with_spaces_or_invisible_characters_is_refused(alias):
     assert caught.value.hint == "use one or more printable characters, without spaces"
 
 
-def test_images_are_sorted_by_import_time_with_the_newest_first_and_then_by_fingerprint(store):
+def test_images_are_sorted_with_the_newest_first(store):
     for name, imported in (("cc", 5), ("aa", 5), ("bb", 9), ("dd", 1)):
         fingerprint = _record(store, name, cached=False)
         store.change(fingerprint, lambda image, imported=imported: replace(image, imported=imported))
     assert [image.fingerprint[:2] for image in store.images()] == ["bb", "aa", "cc", "dd"]
 
 
-def test_a_fingerprint_prefix_needs_six_digits_and_an_alias_takes_precedence_over_a_prefix(store):
+def test_a_fingerprint_prefix_has_at_least_six_digits(store):
     first, second = _record(store, "abcdef1", cached=False), _record(store, "123456", cached=False)
     assert store.find("abcdef").fingerprint == first
     for name in ("abcde", "ABCDEF", "abcdeg", "", "*", "abcdef*", "[a-f]bcdef"):
@@ -602,7 +598,7 @@ def test_the_properties_of_a_record_may_have_at_most_64_kib(store, size, fits):
 
 
 @pytest.mark.parametrize("field", ["type", "architecture", "source"])
-def test_texts_of_a_record_except_its_properties_may_have_exactly_4096_characters(store, field):
+def test_a_text_field_may_have_up_to_4096_characters(store, field):
     name = _record(store, "aa", cached=False)
     assert (
         getattr(store.change(name, lambda image: replace(image, **{field: "x" * 4096})), field) == "x" * 4096
@@ -619,9 +615,7 @@ def test_texts_of_a_record_except_its_properties_may_have_exactly_4096_character
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("how", ["prune", "delete"])
-def test_a_file_without_a_record_is_removed_after_an_hour_and_an_incomplete_file_after_ten_days(
-    store, name, age, stays, how
-):
+def test_unrecorded_files_are_removed_after_a_delay(store, name, age, stays, how):
     other = _record(store, "aa", cached=False)
     Path(store.files, name).write_bytes(b"")
     os.utime(store.file(name), (time.time() - age,) * 2)
@@ -642,16 +636,14 @@ def test_a_fetched_image_stays_for_ten_days_after_its_last_use(store, monkeypatc
 
 
 @pytest.mark.parametrize(("mode", "kept"), [(0o644, 0o644), (0o640, 0o600), (0o600, 0o600), (0o604, 0o644)])
-def test_a_copy_in_the_store_is_world_readable_only_if_the_original_is_world_readable(
-    store, split, mode, kept
-):
+def test_a_stored_copy_of_a_private_file_stays_private(store, split, mode, kept):
     for path in split:
         os.chmod(path, mode)
     image = store.import_files(*split)
     assert {os.stat(path).st_mode & 0o777 for path in store.paths(image)} == {kept}
 
 
-def test_an_import_reports_its_progress_and_refuses_to_make_a_private_file_public(store, split):
+def test_the_progress_of_an_import_is_reported(store, split):
     seen = []
     store.import_files(*split, progress=lambda *words: seen.append(words))
     assert seen == [(0, os.path.getsize(path), path, os.path.getsize(path)) for path in split]

@@ -13,7 +13,7 @@ from templater.model.errors import InputError
         (Trust(client=("client.crt", "client.key")), "client.crt"),
     ],
 )
-def test_the_error_names_a_certificate_file_that_is_missing(trust, name, tmp_path, monkeypatch):
+def test_the_error_contains_the_path_of_a_missing_certificate_file(trust, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as error:
         trust.context()

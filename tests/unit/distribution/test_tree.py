@@ -88,9 +88,7 @@ def test_no_change_is_lost_with_two_concurrent_writers(tmp_path):
     checked(tree)
 
 
-def test_the_image_files_are_written_before_the_catalog_and_the_catalog_before_the_index(
-    tmp_path, monkeypatch
-):
+def test_image_files_are_written_before_catalog_and_index(tmp_path, monkeypatch):
     tree = Tree(str(tmp_path / "tree"))
     (pair,) = images(tmp_path / "images", 1)
     seen = []
@@ -152,13 +150,13 @@ def read_while_changing(tmp_path, times):
 
 
 @pytest.mark.slow
-def test_a_reader_sees_no_missing_or_mismatching_file_while_the_tree_changes(tmp_path):
+def test_a_reader_sees_no_mismatch_during_a_few_changes(tmp_path):
     read_while_changing(tmp_path, 10)
 
 
 @pytest.mark.in_memory
 @pytest.mark.slow
-def test_a_reader_sees_no_missing_or_mismatching_file_during_hundreds_of_changes(tmp_path):
+def test_a_reader_sees_no_mismatch_during_hundreds_of_changes(tmp_path):
     read_while_changing(tmp_path, 300)
 
 
@@ -207,7 +205,7 @@ def kill_at_random_moments(tmp_path, count, seed):
 
 @pytest.mark.in_memory
 @pytest.mark.slow
-def test_an_image_tree_stays_valid_after_its_writer_is_killed_a_few_times(tmp_path):
+def test_a_tree_stays_valid_after_a_few_killed_writers(tmp_path):
     assert kill_at_random_moments(tmp_path, 8, seed=1)
 
 
@@ -216,7 +214,7 @@ def test_an_image_tree_stays_valid_after_its_writer_is_killed_a_few_times(tmp_pa
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("action", ["add", "remove"])
-def test_an_image_tree_stays_valid_after_its_writer_is_killed_many_times(tmp_path, action):
+def test_a_tree_stays_valid_after_many_killed_writers(tmp_path, action):
     """A kill counts only if it hits the action itself, not the code before or after it."""
     tree = Tree(str(tmp_path / "tree"))
     pairs = images(tmp_path / "images", 3)
@@ -248,7 +246,7 @@ def test_an_image_tree_stays_valid_after_its_writer_is_killed_many_times(tmp_pat
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("action", ["add", "remove", "prune"])
 @pytest.mark.slow
-def test_an_image_tree_stays_valid_if_its_writer_stops_at_any_system_call(tmp_path, action):
+def test_a_tree_stays_valid_if_its_writer_stops_anywhere(tmp_path, action):
     """The test kills the writer at every system call that changes a name, so the writer cannot clean up."""
     pairs = images(tmp_path / "images", 3)
     first = Tree(str(tmp_path / "tree"))
@@ -276,7 +274,7 @@ ACTIONS = {
 @pytest.mark.in_memory
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def test_no_change_is_lost_if_one_process_adds_images_while_another_process_removes_images(tmp_path):
+def test_no_change_is_lost_if_two_processes_write(tmp_path):
     """Both processes use the same root filesystems. The second process also deletes unused files at once."""
     tree = Tree(str(tmp_path / "tree"))
     old = images(tmp_path / "old", 10, variant="old")
@@ -336,7 +334,7 @@ WRONG = [(key, value) for key in ("product", "versions", "version", "items", "it
 
 
 @pytest.mark.parametrize(("key", "value"), [*WRONG, ("aliases", ["a"]), ("aliases", 1)])
-def test_a_writer_refuses_a_catalog_with_values_of_wrong_types_and_changes_nothing(tmp_path, key, value):
+def test_a_writer_refuses_a_catalog_with_wrong_types(tmp_path, key, value):
     tree = Tree(str(tmp_path / "tree"))
     pairs = images(tmp_path / "images", 2)
     add(tree, pairs[0][0], [pairs[0][1]])
@@ -430,7 +428,7 @@ def test_no_file_is_deleted_through_a_directory_that_becomes_a_link(tmp_path, mo
         tree.unlink("x/f")
 
 
-def test_operations_stay_in_the_locked_tree_if_its_path_becomes_a_link(tmp_path):
+def test_operations_stay_in_the_locked_tree(tmp_path):
     tree, outside = Tree(str(tmp_path / "tree")), tmp_path / "outside"
     tree.create()
     Tree(str(outside)).create()
@@ -493,7 +491,7 @@ def test_a_products_file_outside_the_tree_is_never_written(tmp_path, path):
         assert place.read_bytes() == tree.read(IMAGES_PATH)
 
 
-def test_a_path_through_a_symlink_leads_only_to_files_of_the_tree(tmp_path):
+def test_a_symlink_leads_only_to_files_of_the_tree(tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     tree.create()
     (tmp_path / "outside").mkdir()
@@ -546,7 +544,7 @@ def test_the_error_for_an_unusable_products_file_suggests_the_verify_command(tre
     assert raised.value.hint == f"templater streams verify {tree.path}"
 
 
-def test_the_error_of_an_image_tree_names_the_refused_path_or_file(tree, tmp_path):
+def test_an_error_about_an_image_tree_contains_the_refused_path(tree, tmp_path):
     images = f"{tree.path}/images"
     Path(tree.path).mkdir()
     Path(images).write_text("")
@@ -588,7 +586,7 @@ def test_the_error_of_an_image_tree_names_the_refused_path_or_file(tree, tmp_pat
     assert refused(InputError, bare.check) == f"'{bare.path}' is not a simplestreams tree"
 
 
-def test_the_lines_of_a_large_catalog_are_written_in_pieces_of_a_limited_size(monkeypatch):
+def test_a_large_catalog_is_written_in_limited_pieces(monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 4)
     assert list(module._join([b"ab", b"c", b"d", b"efgh", b"i"])) == [b"abcd", b"efgh", b"i"]
     assert list(module._join([])) == [b""]
@@ -609,7 +607,7 @@ def test_a_file_in_too_many_nested_directories_is_refused(tmp_path, nested, foun
 
 @pytest.mark.parametrize(("links", "found"), [(30, True), (200, False)])
 @pytest.mark.parametrize("detour", ["", "a/../" * 800])
-def test_a_chain_of_links_longer_than_the_limit_of_the_kernel_is_refused(tmp_path, links, found, detour):
+def test_a_too_long_chain_of_links_is_refused(tmp_path, links, found, detour):
     (tmp_path / "a").mkdir()
     (tmp_path / f"c{links}").write_text("text")
     for number in range(links):
@@ -623,7 +621,7 @@ def test_a_chain_of_links_longer_than_the_limit_of_the_kernel_is_refused(tmp_pat
                 tree.size("c0")
 
 
-def test_a_dangling_link_in_a_tree_counts_as_a_missing_file(tmp_path):
+def test_a_dangling_link_is_treated_as_a_missing_file(tmp_path):
     os.symlink("nowhere", tmp_path / "a")
     os.symlink("a/b", tmp_path / "b")
     for name in ("a", "b", "a/b"):
@@ -665,7 +663,7 @@ def test_the_real_path_is_found_while_another_process_replaces_the_file(tmp_path
         ),
     ],
 )
-def test_a_system_error_while_a_tree_is_changed_names_the_path(call, run, message, tree, monkeypatch):
+def test_a_system_error_contains_the_path(call, run, message, tree, monkeypatch):
     def fail(*_, **__):
         raise OSError(errno.EIO, "Input/output error")
 

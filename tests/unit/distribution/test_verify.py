@@ -69,7 +69,7 @@ def test_clients_use_the_last_text_of_a_repeated_key(tree, path):
     assert report.images == before
 
 
-def test_verify_uses_the_last_value_of_a_repeated_key_as_clients_do(tree):
+def test_the_last_value_of_a_repeated_key_applies(tree):
     file = Path(tree.path, IMAGES_PATH)
     text = json.dumps(json.loads(file.read_text()))
     for first in ("other", "squashfs"):
@@ -83,7 +83,7 @@ def test_verify_uses_the_last_value_of_a_repeated_key_as_clients_do(tree):
     ("first", "key"),
     [('"products": {}', "products"), ('"products": null', "products"), ('"format": 1', "format"), ('"format": null', "format")],
 )  # fmt: skip
-def test_verify_reports_an_error_if_clients_would_combine_two_values_of_a_key(tree, first, key):
+def test_values_that_clients_would_combine_are_an_error(tree, first, key):
     file = Path(tree.path, IMAGES_PATH)
     file.write_text(file.read_text().replace("{", f"{{{first},", 1))
     report = verify(LocalStream(tree))
@@ -106,9 +106,7 @@ def test_verify_reports_an_error_if_clients_would_combine_two_values_of_a_key(tr
         ([""], ["error"]),
     ],
 )
-def test_an_index_entry_with_a_wrong_datatype_is_an_error_if_it_is_misspelled_or_the_only_entry(
-    tree, datatypes, levels
-):
+def test_a_misspelled_datatype_is_an_error(tree, datatypes, levels):
     def entries(document):
         (entry,) = document["index"].values()
         document["index"] = {
@@ -143,7 +141,7 @@ def delta(kind, base):
         ),
     ],
 )  # fmt: skip
-def test_verify_names_the_clients_that_never_apply_a_delta(tree, kind, base, found):
+def test_verify_says_which_clients_never_apply_a_delta(tree, kind, base, found):
     change(
         tree, IMAGES_PATH,
         lambda document: document["products"]["tiny:1:amd64:default"]["versions"]["20260102_0000"]["items"].update(
@@ -155,32 +153,32 @@ def test_verify_names_the_clients_that_never_apply_a_delta(tree, kind, base, fou
     assert all(each.level == "warning" and each.place.endswith("item 'd'") for each in deltas)
 
 
-def test_verify_reports_a_truncated_root_filesystem(tree):
+def test_the_verify_command_reports_a_truncated_root_filesystem(tree):
     file_of(tree, "squashfs").write_bytes(b"hsqs")
     assert {("error", "hash"), ("warning", "size")} <= codes(tree)
     assert codes(tree, metadata_only=True) == {("warning", "size")}
 
 
-def test_a_damaged_root_filesystem_of_the_right_size_is_reported_only_if_verify_reads_its_content(tree):
+def test_metadata_only_verification_misses_damage_of_the_same_size(tree):
     file_of(tree, "squashfs").write_bytes(b"x" * 96)
     assert ("error", "hash") in codes(tree)
     assert not codes(tree, metadata_only=True)
 
 
-def test_verify_without_root_filesystems_reports_a_damaged_metadata_tarball(tree):
+def test_a_damaged_metadata_tarball_is_reported_if_verify_skips_root_filesystems(tree):
     path = file_of(tree, "incus.tar.xz")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert ("error", "hash") in codes(tree, metadata_only=True)
 
 
-def test_verify_reports_a_missing_file(tree):
+def test_the_verify_command_reports_a_missing_file(tree):
     file_of(tree, "squashfs").unlink()
     assert codes(tree, metadata_only=True) == {("error", "missing")}
     (found,) = verify(LocalStream(tree), metadata_only=True).problems
     assert found.message == "the image can't be downloaded: the file is missing"
 
 
-def test_verify_reports_a_warning_for_a_missing_file_that_no_client_requests(tree):
+def test_a_missing_unrequested_file_gives_only_a_warning(tree):
     file_of(tree, "squashfs").unlink()
     change(
         tree, IMAGES_PATH, lambda document: document["products"]["tiny:1:amd64:default"].update(arch="vax")
@@ -189,26 +187,26 @@ def test_verify_reports_a_warning_for_a_missing_file_that_no_client_requests(tre
     assert (found.level, found.message) == ("warning", "the file is missing; no client requests this file")
 
 
-def test_verify_reports_a_wrong_fingerprint_although_both_files_are_undamaged(tree):
+def test_a_wrong_fingerprint_of_undamaged_files_is_reported(tree):
     for key in ("incus.tar.xz", "lxd.tar.xz"):
         change(tree, IMAGES_PATH, lambda d, key=key: item(d, key).update(combined_squashfs_sha256="0" * 64))
     assert ("error", "combined") in codes(tree)
 
 
-def test_verify_reports_a_warning_for_a_file_that_no_product_names(tree):
+def test_verify_warns_about_a_file_without_a_product(tree):
     Path(tree.path, "images", "0" * 64 + ".squashfs").write_bytes(b"")
     assert codes(tree) == {("warning", "stray")}
 
 
 @pytest.mark.parametrize("path", ["../outside", "/../outside", "a\0b", "images/../../outside"])
-def test_paths_that_leave_the_tree_are_reported_and_not_opened(tree, tmp_path, path):
+def test_paths_out_of_the_tree_are_reported_but_not_opened(tree, tmp_path, path):
     (tmp_path / "outside").write_bytes(b"x")
     change(tree, IMAGES_PATH, lambda document: item(document).update(path=path))
     assert ("error", "path") in codes(tree)
 
 
 @pytest.mark.parametrize("kind", ["symlink", "directory link", "fifo", "directory"])
-def test_a_link_or_special_file_in_place_of_an_image_file_is_not_opened(tree, tmp_path, kind):
+def test_a_link_or_special_file_is_not_opened(tree, tmp_path, kind):
     path = file_of(tree, "squashfs")
     data = path.read_bytes()
     path.unlink()
@@ -242,13 +240,13 @@ def test_verify_follows_a_symlink_inside_the_tree(tree):
         ({"support_eol": "next year"}, ("warning", "support-eol")),
     ],
 )
-def test_verify_reports_invalid_fields_of_a_product(tree, fields, problem):
+def test_the_verify_command_reports_invalid_fields_of_a_product(tree, fields, problem):
     assert not codes(tree)
     change(tree, IMAGES_PATH, lambda document: document["products"]["tiny:1:amd64:default"].update(fields))
     assert codes(tree) == {problem}
 
 
-def test_verify_reports_an_error_for_two_product_files_with_the_same_base_name(tree):
+def test_product_files_with_the_same_base_name_are_reported(tree):
     Path(tree.path, "other").mkdir()
     Path(tree.path, "other/images.json").write_text('{"products": {}}')
     entry = {"datatype": "image-downloads", "path": "other/images.json", "products": ["x"]}
@@ -262,21 +260,21 @@ def test_a_tree_without_an_index_fails_for_every_client(tmp_path):
     assert [problem.code for problem in report.errors()] == ["index"]
 
 
-def test_a_stream_of_lxd_images_is_an_error_only_for_incus_clients():
+def test_lxd_images_are_an_error_only_for_incus_clients():
     report = verify(LocalStream(Tree(str(HERE / "ubuntu-shape/origin"))))
     assert not report.errors(("lxd",))
     assert {problem.code for problem in report.errors(("incus-6.0",))} == {"other-family"}
     assert list(report.images.values()) == [0, 0, 4]
 
 
-def test_a_tree_whose_images_were_all_removed_has_no_problems(tree):
+def test_a_tree_has_no_problems_after_all_its_images_were_removed(tree):
     from templater.distribution.remove_and_prune import remove
 
     remove(tree, ["tiny:1:amd64:default"])
     assert not checked(tree).images["lxd"]
 
 
-def test_the_image_list_shows_aliases_only_for_the_newest_version(tree):
+def test_aliases_are_listed_only_for_the_newest_version(tree):
     newest, oldest = list_stream(LocalStream(tree))
     assert (newest.version, newest.aliases) == ("20260102_0000", ("tiny/1", "tiny/1/default"))
     assert (oldest.version, oldest.aliases) == ("20260101_0000", ())
@@ -307,7 +305,7 @@ def add_rival(tree, **fields):
         ({}, {"alias-random"}),
     ],
 )
-def test_an_alias_that_selects_a_random_image_is_an_error_and_is_marked_in_the_list(tree, fields, found):
+def test_an_alias_for_a_random_image_is_an_error(tree, fields, found):
     add_rival(tree, **fields)
     codes_found = {code for _, code in codes(tree)}
     assert codes_found & {"alias-taken", "alias-random", "os", "release", "variant"} == found
@@ -318,7 +316,7 @@ def test_an_alias_that_selects_a_random_image_is_an_error_and_is_marked_in_the_l
     assert ("<code>tiny/1 (random)</code>" in page(images, "")) == bool(marked)
 
 
-def test_the_web_page_of_a_tree_escapes_all_text_from_the_catalog(tree):
+def test_the_web_page_escapes_text_from_the_catalog(tree):
     def attack(document):
         product = document["products"]["tiny:1:amd64:default"]
         product.update(os="<script>", release='"', variant="\x1b[31m", aliases="</code><img src=x>")
@@ -332,7 +330,7 @@ def test_the_web_page_of_a_tree_escapes_all_text_from_the_catalog(tree):
     assert "<h1>&lt;title&gt;</h1>" in text
 
 
-def test_the_web_page_of_a_tree_has_a_row_for_each_image():
+def test_the_web_page_has_a_row_for_each_image():
     facts = {
         "product": "p",
         "kind": "squashfs",
@@ -354,7 +352,7 @@ def test_the_web_page_of_a_tree_has_a_row_for_each_image():
     ]
 
 
-def test_a_file_far_larger_than_its_recorded_size_is_not_read_to_its_end(tree, monkeypatch):
+def test_a_far_too_large_file_is_not_fully_read(tree, monkeypatch):
     from templater.distribution import verify_files as module
 
     monkeypatch.setattr(module, "_SPARE", 1 << 20)
@@ -366,7 +364,7 @@ def test_a_file_far_larger_than_its_recorded_size_is_not_read_to_its_end(tree, m
 
 
 @pytest.mark.parametrize("kind", ["directory link", "hard link", "symlink"])
-def test_verify_reads_a_file_only_once_even_if_the_file_has_several_names(tree, tmp_path, kind):
+def test_a_file_with_several_names_is_read_once(tree, tmp_path, kind):
     path = file_of(tree, "squashfs")
     Path(tree.path, "here").symlink_to(".")
     names = [f"images/{number}" for number in range(20)]
@@ -395,7 +393,7 @@ def test_verify_reads_a_file_only_once_even_if_the_file_has_several_names(tree, 
     assert "hash" in {problem.code for problem in report.problems}  # of the version with another file
 
 
-def test_verify_checks_every_fingerprint_even_if_the_images_share_one_hard_linked_root_filesystem(tree):
+def test_every_fingerprint_of_a_shared_root_filesystem_is_checked(tree):
     path = file_of(tree, "squashfs")
     for number in range(20):
         Path(tree.path, f"images/{number}").hardlink_to(path)
@@ -427,7 +425,7 @@ def test_verify_checks_every_fingerprint_even_if_the_images_share_one_hard_linke
     assert ("warning", "many-combined") in {(each.level, each.code) for each in problems}
 
 
-def test_the_holes_of_all_sparse_files_in_a_tree_share_one_limit(tree, monkeypatch):
+def test_all_sparse_files_share_one_limit_on_holes(tree, monkeypatch):
     monkeypatch.setattr("templater.distribution.verify_files._MOST_HOLES", 7 << 20)
     size = 2 << 20
     for number in (1, 2):
@@ -445,7 +443,7 @@ def test_the_holes_of_all_sparse_files_in_a_tree_share_one_limit(tree, monkeypat
     assert report.bytes < 3 << 20
 
 
-def test_verify_without_root_filesystems_checks_only_the_size_of_a_unified_image(tmp_path):
+def test_metadata_only_verification_does_not_hash_unified_images(tmp_path):
     tree = Tree(str(tmp_path / "tree"))
     image = unified_image(tmp_path / "image")
     add(tree, image)
@@ -455,7 +453,7 @@ def test_verify_without_root_filesystems_checks_only_the_size_of_a_unified_image
     assert not codes(tree, metadata_only=True)
 
 
-def test_verify_raises_limit_error_if_the_stream_has_too_many_problems(tree, monkeypatch):
+def test_verification_fails_if_the_stream_has_too_many_problems(tree, monkeypatch):
     monkeypatch.setattr("templater.distribution.verify_report._MOST_PROBLEMS", 2)
     for path in Path(tree.path, "images").iterdir():
         path.unlink()
@@ -465,7 +463,7 @@ def test_verify_raises_limit_error_if_the_stream_has_too_many_problems(tree, mon
         verify(LocalStream(tree))
 
 
-def test_listing_a_stream_that_no_client_can_list_is_an_error(tree):
+def test_a_stream_that_no_client_can_list_is_refused(tree):
     change(tree, IMAGES_PATH, lambda document: item(document).update(size="96"))
     with pytest.raises(InputError, match="clients list nothing from this stream"):
         list_stream(LocalStream(tree))
@@ -482,9 +480,7 @@ def with_another_file(tree, path):
 
 
 @pytest.mark.parametrize("path", ["other/images.json", "images.json", "other/index.json"])
-def test_listing_a_stream_is_an_error_if_clients_read_only_one_of_two_files_with_the_same_base_name(
-    tree, path
-):
+def test_a_stream_with_duplicate_base_names_cannot_be_listed(tree, path):
     with_another_file(tree, path)
     name = path.rpartition("/")[2]
     with pytest.raises(InputError, match=f"by base name, and two files are named '{name}'"):
@@ -492,14 +488,14 @@ def test_listing_a_stream_is_an_error_if_clients_read_only_one_of_two_files_with
 
 
 @pytest.mark.parametrize("path", [IMAGES_PATH, f"./{IMAGES_PATH}", "other/others.json", INDEX_PATH])
-def test_a_stream_with_several_index_entries_is_listed_if_each_file_has_its_own_base_name(tree, path):
+def test_index_entries_with_different_base_names_are_accepted(tree, path):
     before = len(list_stream(LocalStream(tree)))
     with_another_file(tree, path)
     assert len(list_stream(LocalStream(tree))) == before
 
 
 @pytest.mark.parametrize("path", ["", "../images.json", "/"])
-def test_listing_a_stream_is_an_error_if_an_index_entry_has_no_valid_path(tree, path):
+def test_an_index_entry_with_an_invalid_path_prevents_listing(tree, path):
     entry = {"datatype": "image-downloads", "path": path, "products": ["x"]}
     change(tree, INDEX_PATH, lambda document: document["index"].update(other=entry))
     with pytest.raises(InputError, match="clients list nothing from this stream: the index entry 'other'"):
@@ -547,7 +543,7 @@ def test_a_catalog_with_very_many_combinations_of_files_exceeds_a_limit(tmp_path
 
 
 @pytest.mark.slow
-def test_a_catalog_with_many_aliases_and_versions_is_verified_in_linear_time(tmp_path):
+def test_a_large_catalog_is_verified_in_linear_time(tmp_path):
     aliases = ",".join(f"a{number}" for number in range(5000))
     versions = {f"20260101_{number:05}": _version() for number in range(5000)}
     product = {"arch": "amd64", "os": "x", "release": "1", "aliases": aliases, "versions": versions}
@@ -572,7 +568,7 @@ def test_a_lone_surrogate_in_an_image_path_is_a_catalog_error(tmp_path):
         ("MOST_OF_LISTS", "the image lists for clients have more than 0 MiB"),
     ],
 )
-def test_attack_82_a_tree_that_a_server_would_refuse_gives_a_warning(tree, monkeypatch, limit, message):
+def test_attack_82_a_tree_gives_a_warning_if_a_server_would_refuse_it(tree, monkeypatch, limit, message):
     assert not verify(LocalStream(tree)).problems
     monkeypatch.setattr(catalog_limits, limit, 1000)
     (problem,) = verify(LocalStream(tree)).problems
@@ -583,7 +579,7 @@ def test_attack_82_a_tree_that_a_server_would_refuse_gives_a_warning(tree, monke
 # product by product
 
 
-def test_a_products_file_that_changes_after_it_was_opened_is_read_with_its_original_content(tree):
+def test_an_open_products_file_keeps_its_content_if_overwritten(tree):
     file, decoded = Path(tree.path, IMAGES_PATH), Decoded()
     with products_by_line.CatalogFiles(tree.file) as files:
         products = files.products(IMAGES_PATH, decoded)
@@ -597,7 +593,7 @@ def test_a_products_file_that_changes_after_it_was_opened_is_read_with_its_origi
 
 
 @pytest.mark.parametrize("more", [0, -1])
-def test_a_products_file_above_the_size_limit_is_read_as_a_whole(more, tree, monkeypatch):
+def test_a_large_products_file_is_read_as_a_whole(more, tree, monkeypatch):
     monkeypatch.setattr(products_by_line, "MOST_BYTES", Path(tree.path, IMAGES_PATH).stat().st_size + more)
     for whole in (False, True):
         with products_by_line.CatalogFiles(tree.file) as files:
@@ -629,16 +625,14 @@ def write_lines(tree, document):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in CASES if case.raw is None], ids=lambda case: case.title)
-def test_verifying_products_one_by_one_gives_the_same_report_as_all_at_once(case, tmp_path, monkeypatch):
+def test_verifying_products_one_by_one_gives_the_same_report(case, tmp_path, monkeypatch):
     tree = Tree(str(case.build(tmp_path / "tree")))
     write_lines(tree, json.loads(tree.read(IMAGES_PATH)))
     single, whole = verified_both_ways(tree, monkeypatch)
     assert single == whole
 
 
-def test_reading_products_one_by_one_finds_the_same_problems_as_reading_all_products_together(
-    tmp_path, monkeypatch
-):
+def test_reading_products_one_by_one_finds_the_same_problems(tmp_path, monkeypatch):
     make_tree(tmp_path, 12)
     tree = Tree(str(tmp_path))
     document = json.loads(tree.read(IMAGES_PATH))
@@ -661,7 +655,7 @@ def test_reading_products_one_by_one_finds_the_same_problems_as_reading_all_prod
 
 
 @pytest.mark.slow
-def test_verifying_each_additional_image_needs_little_memory(tmp_path):
+def test_little_memory_is_needed_to_verify_each_additional_image(tmp_path):
     peaks = []
     for size in (100, 600):
         make_tree(tmp_path / str(size), size)
@@ -677,7 +671,7 @@ def test_verifying_each_additional_image_needs_little_memory(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_problems_that_verify_finds_in_each_sample_stream_are_as_recorded(tmp_path, update):
+def test_verify_finds_the_recorded_problems_in_each_sample_stream(tmp_path, update):
     recorded = Path(__file__).with_name("problems.txt")
     blocks = []
     for number, case in enumerate([*CASES, *MORE_CASES]):
@@ -696,7 +690,7 @@ def test_the_problems_that_verify_finds_in_each_sample_stream_are_as_recorded(tm
     assert text == recorded.read_text()
 
 
-def test_the_message_about_an_image_shows_only_the_beginning_of_a_long_text():
+def test_long_text_is_shortened_in_messages_about_an_image():
     long = "://" + "\x7f" * 4090
     metadata = Item(ftype=long, path=long, sha256=long)
     image = Image(
@@ -707,13 +701,13 @@ def test_the_message_about_an_image_shows_only_the_beginning_of_a_long_text():
     assert all(len(problem.message) < 2000 for problem in problems)
 
 
-def test_a_problem_shows_only_the_beginning_of_a_long_name():
+def test_only_the_beginning_of_a_long_name_appears_in_a_problem():
     place = verify_report.shown("\U000e0001" * 500)
     assert place == "\\U000e0001" * 10
     assert len(verify_report.place_of("p" * 500, "v" * 500, "i" * 500)) < 350
 
 
-def test_a_products_file_is_checked_at_most_twice_even_if_many_index_entries_name_it(tree, monkeypatch):
+def test_a_products_file_is_checked_at_most_twice(tree, monkeypatch):
     checked = []
     monkeypatch.setattr(verify_module, "_check_product", lambda product, report: checked.append(product))
     index = json.loads(tree.read(INDEX_PATH))
@@ -734,7 +728,7 @@ def test_the_problem_texts_of_a_stream_share_one_limit_in_characters(monkeypatch
         report.add("error", "code", "place", "3")
 
 
-def test_the_location_of_a_problem_names_the_product_and_also_the_version_and_the_item_if_known():
+def test_problem_locations_contain_the_product_and_any_known_version_and_item():
     assert verify_report.place_of("p") == "product 'p'"
     assert verify_report.place_of("p", "v") == "product 'p', version 'v'"
     assert verify_report.place_of("p", "v", "i") == "product 'p', version 'v', item 'i'"
@@ -745,7 +739,7 @@ def test_the_location_of_a_problem_names_the_product_and_also_the_version_and_th
     ("missing", "parts"),
     [("os", {()}), ("release", {("a",)}), ("variant", {("a", "1")})],
 )
-def test_a_product_without_os_or_release_or_variant_makes_the_order_of_some_products_random(missing, parts):
+def test_an_incomplete_product_makes_the_order_of_products_random(missing, parts):
     names = [("a", "1", "x"), ("a", "2", "x"), ("b", "1", "x")]
     products = [Product("p", os=os, release=release, variant=variant) for os, release, variant in names]
     unsorted = Unsorted()

@@ -24,7 +24,7 @@ class Remote:
 
 
 @pytest.mark.parametrize("local", [True, False])
-def test_a_file_is_hashed_only_if_its_size_is_within_the_limit(local, tree):
+def test_a_file_above_the_size_limit_is_not_hashed(local, tree):
     tree.create()
     Path(tree.path, "images/f").write_text("text")
     stream = LocalStream(tree) if local else Remote()
@@ -54,7 +54,7 @@ class Compressed:
 
 
 @pytest.mark.parametrize(("hashes", "most"), [(1, 10), (2, 2), (3, 1)])
-def test_all_files_share_the_limit_of_verify_on_decompressed_bytes(monkeypatch, hashes, most):
+def test_all_verified_files_share_one_limit_on_decompressed_bytes(monkeypatch, hashes, most):
     monkeypatch.setattr(verify_files, "_MOST_DECOMPRESSED", 100)
     monkeypatch.setattr(verify_files, "_RATIO", 30)
     reader = ContentReader(Compressed(), Report(), lambda *_: None)

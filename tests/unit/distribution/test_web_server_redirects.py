@@ -18,19 +18,19 @@ ORIGIN = "https://host.example/a/b"
         ("https://host/a~b.c_d-e", "host/a~b.c_d-e", "host-a~b.c_d-e"),
     ],
 )
-def test_the_files_of_an_origin_are_named_after_its_host_and_path(base, prefix, stem):
+def test_the_origin_determines_the_names_of_its_files(base, prefix, stem):
     assert (prefix_of(base), file_stem(base)) == (prefix, stem)
 
 
 @pytest.mark.parametrize("base", ["http://h", "https://h/", "https://h//a", "https://h/../a", "https://h/a..b", "https://h/a b", "https://h/a;"])  # fmt: skip
-def test_an_address_that_web_servers_could_misread_is_refused(base):
+def test_an_address_is_refused_if_web_servers_could_misread_it(base):
     with pytest.raises(UsageError) as caught:
         prefix_of(base)
     assert caught.value.message == f"'{base}' can't be written into a web server's configuration"
 
 
 @pytest.mark.parametrize("name", ["index", "images"])
-def test_an_origin_named_like_a_file_of_the_tree_is_refused(name):
+def test_an_origin_with_a_reserved_file_name_is_refused(name):
     with pytest.raises(UsageError) as caught:
         file_stem(f"https://{name}")
     assert caught.value.message == (

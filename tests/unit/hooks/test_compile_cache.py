@@ -36,17 +36,17 @@ def test_a_saved_cache_entry_is_loaded_unchanged(store):
     assert (found.modules, found.payload) == (ENTRY.modules, ENTRY.payload)
 
 
-def test_the_cache_key_changes_with_the_template_source():
+def test_the_cache_key_depends_on_the_template_source():
     assert compile_cache.key([b"ab", b"c"]) != compile_cache.key([b"a", b"bc"]) != compile_cache.key([b"abc"])
 
 
-def test_the_cache_key_changes_with_the_interpreter(monkeypatch):
+def test_the_cache_key_depends_on_the_interpreter(monkeypatch):
     before = compile_cache.key([b"source"])
     monkeypatch.setattr(sys, "hexversion", sys.hexversion + 1)
     assert compile_cache.key([b"source"]) != before
 
 
-def test_the_cache_key_changes_with_the_templater_version(monkeypatch):
+def test_the_cache_key_depends_on_the_templater_version(monkeypatch):
     before = compile_cache.key([b"source"])
     monkeypatch.setattr(compile_cache, "__version__", "99")
     assert compile_cache.key([b"source"]) != before
@@ -65,12 +65,12 @@ def test_a_cache_entry_of_another_jinja2_version_is_ignored(store, monkeypatch):
 
 
 @pytest.mark.parametrize("packages", [b"- ", b"- \0- ", b"- /a/jinja2/__init__.py\0- /a/yaml/__init__.py"])
-def test_a_cache_entry_that_names_missing_package_files_is_ignored(store, monkeypatch, packages):
+def test_a_cache_entry_is_ignored_if_its_package_files_are_missing(store, monkeypatch, packages):
     monkeypatch.setattr(compile_cache, "compiled_by", lambda: packages)
     assert store.load("image", saved(store)) is None
 
 
-def test_a_cache_entry_that_names_packages_at_other_paths_is_ignored(store, monkeypatch, tmp_path):
+def test_a_cache_entry_for_packages_at_other_paths_is_ignored(store, monkeypatch, tmp_path):
     lines = []
     for name in compile_cache.PACKAGES:
         (tmp_path / name).mkdir()
@@ -108,7 +108,7 @@ def test_a_cache_entry_of_another_user_is_ignored(store, folder):
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o644])
-def test_a_cache_entry_that_other_users_can_write_is_ignored(store, folder, mode):
+def test_a_cache_entry_is_ignored_if_other_users_can_write_it(store, folder, mode):
     key = saved(store)
     (folder / f"image-{key}").chmod(mode)
     assert store.load("image", key) is None
@@ -124,7 +124,7 @@ def test_a_symlink_in_place_of_a_cache_entry_is_ignored(store, folder):
     assert store.load("image", key) is None, "a hard link may be another user's file"
 
 
-def test_a_cache_entry_that_names_an_unknown_module_is_ignored(store, monkeypatch):
+def test_a_cache_entry_with_an_unknown_module_is_ignored(store, monkeypatch):
     key = compile_cache.key([b"source"])
     for name in ("os", "templater.hooks.run", "templater.pongo2.filters.text;os", "templater.pongo2..os"):
         store.save("image", key, CacheEntry((name,), b"payload"))
@@ -132,7 +132,7 @@ def test_a_cache_entry_that_names_an_unknown_module_is_ignored(store, monkeypatc
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o711])
-def test_a_shared_cache_that_other_users_can_enter_is_ignored(tmp_path, mode):
+def test_a_shared_cache_is_ignored_if_other_users_can_enter_it(tmp_path, mode):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(mode)
     assert compile_cache.open_cache(str(tmp_path / "cache")) is None
@@ -151,7 +151,7 @@ def test_a_missing_shared_cache_is_created(tmp_path):
     assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o700
 
 
-def test_the_oldest_entries_are_removed_if_the_cache_has_too_many_entries(store, folder, monkeypatch):
+def test_a_cache_with_too_many_entries_loses_the_oldest(store, folder, monkeypatch):
     monkeypatch.setattr(compile_cache, "MOST_ENTRIES", 3)
     keys = [compile_cache.key([b"%d" % number]) for number in range(5)]
     for number, key in enumerate(keys):
@@ -161,7 +161,7 @@ def test_the_oldest_entries_are_removed_if_the_cache_has_too_many_entries(store,
     assert left == [2, 3, 4]
 
 
-def test_the_oldest_entries_are_removed_if_the_cache_has_too_many_bytes(store, folder, monkeypatch):
+def test_an_oversized_cache_loses_its_oldest_entries(store, folder, monkeypatch):
     sizes = [100_000, 300_000, 100_000, 100_000, 200_000]
     monkeypatch.setattr(compile_cache, "MOST_BYTES", 450_000)
     keys = [compile_cache.key([b"%d" % number]) for number in range(5)]
@@ -172,7 +172,7 @@ def test_the_oldest_entries_are_removed_if_the_cache_has_too_many_bytes(store, f
     assert [number for number, key in enumerate(keys) if store.load("image", key)] == [2, 3, 4]
 
 
-def test_a_cache_entry_is_not_written_if_it_would_be_too_large_to_read(store, folder, monkeypatch):
+def test_an_oversized_cache_entry_is_not_written(store, folder, monkeypatch):
     monkeypatch.setattr(compile_cache, "MAX_ENTRY", 1000)
     store.save("image", compile_cache.key([b"source"]), CacheEntry((), bytes(1000)))
     assert not list(folder.iterdir())
@@ -208,9 +208,7 @@ def test_a_cache_entry_of_another_pyyaml_version_is_ignored(store, monkeypatch):
     assert store.load("image", key) is None
 
 
-def test_a_cache_entry_compiled_without_a_package_is_ignored_after_the_package_is_installed(
-    store, monkeypatch
-):
+def test_a_cache_entry_is_ignored_after_a_missing_package_is_installed(store, monkeypatch):
     monkeypatch.setattr(compile_cache, "PACKAGES", ("nosuchpackage",))
     key = saved(store)
     assert compile_cache.compiled_by() == b"- "

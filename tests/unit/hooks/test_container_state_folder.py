@@ -17,9 +17,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ho
 @pytest.mark.parametrize(
     ("inode", "major", "subvolume"), [(256, 0, " abc"), (5, 0, ""), (256, 254, ""), (5, 254, "")]
 )
-def test_only_the_identity_of_a_btrfs_subvolume_includes_the_id_of_its_file_system(
-    inode, major, subvolume, tmp_path, monkeypatch
-):
+def test_only_a_btrfs_identity_includes_the_file_system_id(inode, major, subvolume, tmp_path, monkeypatch):
     status = SimpleNamespace(st_ino=inode, st_dev=os.makedev(major, 3))
     fake = SimpleNamespace(
         stat=lambda path: status, major=os.major, statvfs=lambda path: SimpleNamespace(f_fsid=0xABC)
@@ -32,9 +30,7 @@ def test_only_the_identity_of_a_btrfs_subvolume_includes_the_id_of_its_file_syst
 
 @as_root
 @pytest.mark.parametrize("trouble", ["", "owner", "mode", "read-only", "file"])
-def test_a_hook_that_cannot_use_the_directory_for_old_contents_uses_the_directory_of_the_container(
-    tmp_path, monkeypatch, mounts, trouble
-):
+def test_an_unusable_directory_for_old_contents_is_ignored(tmp_path, monkeypatch, mounts, trouble):
     path = tmp_path / "templater/old_contents"
     monkeypatch.setattr(container_state_folder, "OLD_CONTENTS", str(path))
     if trouble == "file":
@@ -59,7 +55,7 @@ def test_a_hook_that_cannot_use_the_directory_for_old_contents_uses_the_director
         assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o711, 0o700)
 
 
-def test_two_directories_have_different_identities_and_a_missing_directory_has_an_empty_identity(tmp_path):
+def test_each_directory_has_its_own_identity(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     a, b = (directory_identity(f"{tmp_path}/{name}") for name in ("a", "b"))

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ho
         ("/", "/"), ("//", "/"),
     ],
 )  # fmt: skip
-def test_links_in_the_path_of_a_mount_are_resolved_inside_the_root_filesystem(tmp_path, mount, place):
+def test_mount_paths_are_resolved_inside_the_root_filesystem(tmp_path, mount, place):
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/b/file").touch()
     for name, target in (
@@ -48,7 +48,7 @@ def test_links_in_the_path_of_a_mount_are_resolved_inside_the_root_filesystem(tm
         (["/", "/srv/lnk/f"], ["/", "/srv/lnk/f"]),
     ],
 )
-def test_a_link_that_an_earlier_mount_of_the_list_hides_is_not_followed(tmp_path, mounts, places):
+def test_a_link_is_not_followed_if_an_earlier_mount_hides_it(tmp_path, mounts, places):
     """The hook followed a hidden link, took the file's path for a mount point, and skipped the file."""
     for folder in ("etc", "srv/a", "srv/volume", "volume"):
         (tmp_path / folder).mkdir(parents=True)
@@ -60,7 +60,7 @@ def test_a_link_that_an_earlier_mount_of_the_list_hides_is_not_followed(tmp_path
         assert list(real_places(mounts, root, ("/", "/srv"))) == places
 
 
-def test_a_mount_whose_path_contains_a_loop_of_links_is_refused(tmp_path):
+def test_a_link_loop_in_a_mount_path_is_refused(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with Root(str(tmp_path)) as root, pytest.raises(RefusedError) as refused:
         real_places(("/loop",), root)
@@ -85,7 +85,7 @@ def test_a_mount_over_the_root_directory_hides_every_file(tmp_path, mount):
     ("real", "mount"),
     [("/a/b/c", "/m"), ("/a/b/c/d/e", "/m"), ("/a/b", None), ("/a/bc", None), ("/x/c", None), ("/o/x", "/p")],
 )
-def test_a_file_is_refused_if_a_mount_of_the_container_would_hide_the_file(real, mount):
+def test_a_file_hidden_by_a_mount_is_refused(real, mount):
     places = {"/a/b": "/m", "/o": "/p"}
     if mount is None:
         refuse_hidden(change_of(real), places, "do it")
@@ -107,7 +107,7 @@ def test_a_file_is_refused_if_a_mount_of_the_container_would_hide_the_file(real,
         (("/m",), [("/m", WRITE)], {"/m": "/m"}),
     ],
 )
-def test_a_plan_that_writes_below_a_mount_made_by_the_runtime_is_refused(mounts, changes, found, tmp_path):
+def test_a_plan_to_write_below_runtime_mounts_is_refused(mounts, changes, found, tmp_path):
     plan = SimpleNamespace(changes=[change_of(*each) for each in changes])
     request = SimpleNamespace(mounts=mounts, empty_mounts=(), mounts_hint="hint")
     with Root(str(tmp_path)) as root:

@@ -15,7 +15,7 @@ from templater.hooks.runtimes import incus, lxc, nspawn, oci, podman
 from templater.model.errors import InputError, UsageError, WriteError
 
 
-def test_the_install_command_writes_one_lxc_line_per_stage_and_repeating_the_command_changes_nothing(
+def test_repeated_installation_writes_one_lxc_line_per_stage(
     tmp_path,
 ):
     config = tmp_path / "c1/config"
@@ -35,9 +35,7 @@ def test_the_install_command_writes_one_lxc_line_per_stage_and_repeating_the_com
 
 
 @pytest.mark.parametrize("mark", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028"])
-def test_installing_the_hook_for_lxc_removes_old_hook_lines_completely_and_keeps_all_other_lines(
-    tmp_path, mark
-):
+def test_installing_the_lxc_hook_removes_the_whole_old_line(tmp_path, mark):
     """LXC ends lines only at line feeds. Part of a value was removed, and the next setting joined the value."""
     config = tmp_path / "c1/config"
     config.parent.mkdir()
@@ -48,14 +46,14 @@ def test_installing_the_hook_for_lxc_removes_old_hook_lines_completely_and_keeps
         assert file.read().startswith(f"lxc.environment = A=b{mark}c\nlxc.cap.drop = sys_admin\nlxc.hook")
 
 
-def test_the_install_command_reports_a_file_that_cannot_be_written():
+def test_the_install_command_reports_an_unwritable_file():
     """The kernel lets no one, not even root, create files in /proc."""
     with pytest.raises(WriteError, match=r"can't write '/proc/templater\.json'"):
         install.write(podman.snippet("", [], "/proc"))
 
 
 @pytest.mark.parametrize("package", ["no_such_package", "this"])  # `this` is a module without a directory
-def test_the_install_command_names_a_missing_python_package(package, monkeypatch):
+def test_the_install_command_mentions_a_missing_python_package(package, monkeypatch):
     monkeypatch.setattr(install, "PACKAGES", ("templater", package))
     with pytest.raises(InputError) as error:
         install.search_path()
@@ -67,7 +65,7 @@ def test_the_install_command_reports_a_missing_container(tmp_path):
         install.write(lxc.snippet("c1", [], str(tmp_path)))
 
 
-def test_the_install_command_keeps_the_hooks_of_other_programs_in_config_json(tmp_path):
+def test_hooks_of_other_programs_in_config_json_are_kept(tmp_path):
     config = tmp_path / "config.json"
     other = {"path": "/bin/other", "args": ["other"]}
     config.write_text(
@@ -125,7 +123,7 @@ def test_podman_runs_the_hook_only_for_containers_with_templater_annotations(tmp
     assert hook["stages"] == ["createRuntime"]
 
 
-def test_installing_the_hook_for_podman_with_a_container_name_is_an_error():
+def test_the_podman_hook_cannot_be_installed_for_one_container():
     with pytest.raises(
         UsageError, match=r"^unexpected name 'web1': the file for podman is the same for all containers$"
     ):
@@ -145,7 +143,7 @@ def test_systemd_splits_the_installed_unit_line_into_the_intended_arguments():
         ("\U0001fffe", True), ("\U0010ffff", True), ("\r", True), ("\udce9", True),
     ],
 )  # fmt: skip
-def test_a_unit_line_that_systemd_ignores_is_neither_written_nor_read(text, is_ignored):
+def test_a_unit_line_that_systemd_ignores_is_not_read(text, is_ignored):
     """The results are those of `systemd-analyze verify` (systemd 257) for a line with this text."""
     assert nspawn.is_ignored(f"/bin/x 'a{text}b'") is is_ignored
     assert nspawn.lines_of_unit(f"[Service]\nExecStartPre=/bin/x 'a{text}b'\n") == (
@@ -156,7 +154,7 @@ def test_a_unit_line_that_systemd_ignores_is_neither_written_nor_read(text, is_i
 @pytest.mark.parametrize(
     ("runtime", "place"), [(oci, "JSON"), (podman, "JSON"), (incus, "a key of Incus")], ids=lambda each: ""
 )
-def test_a_hook_line_in_json_with_bytes_that_are_not_utf_8_is_not_installed(runtime, place, tmp_path):
+def test_a_json_hook_line_with_invalid_utf_8_is_not_installed(runtime, place, tmp_path):
     """Go's JSON decoder changed the path of a hook line to a different path, and the start failed."""
     name = str(tmp_path) if runtime is oci else ""
     assert runtime.snippet(name, ["--source", "/srv/imé"], "")
@@ -164,7 +162,7 @@ def test_a_hook_line_in_json_with_bytes_that_are_not_utf_8_is_not_installed(runt
         runtime.snippet(name, ["--source", "/srv/im\udce9"], "")
 
 
-def test_the_status_command_reports_a_hook_line_in_json_with_bytes_that_are_not_utf_8(tmp_path):
+def test_invalid_utf_8_in_a_json_hook_is_reported(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     for snippet, status, name in (
         (oci.snippet(str(tmp_path), ["--source", "/srv/imX"], ""), oci.status, str(tmp_path)),
@@ -179,22 +177,20 @@ def test_the_status_command_reports_a_hook_line_in_json_with_bytes_that_are_not_
         )
 
 
-def test_systemd_variables_in_a_unit_line_are_expanded_as_systemd_expands_them():
+def test_systemd_variables_in_a_unit_line_are_expanded():
     line = nspawn.unit_line(["/bin/x", "100%i", "$$", "\\%i"])
     assert shlex.split(nspawn.words_of_unit(line, "web1")) == ["/bin/x", "100%i", "$$", "\\%i"]
     assert nspawn.words_of_unit("/bin/x /srv/%i %%i", "web1") == "/bin/x /srv/web1 %i"
 
 
 @pytest.mark.parametrize("path", ["$LXC_ROOTFS_PATH/x", "%i/x", "x"])
-def test_a_path_in_a_hook_line_is_made_absolute_even_if_it_begins_with_a_variable(
-    path, monkeypatch, tmp_path
-):
+def test_a_path_with_a_leading_variable_becomes_absolute(path, monkeypatch, tmp_path):
     """A hook line quotes all words, so no runtime expands a variable in a path."""
     monkeypatch.chdir(tmp_path)
     assert install.from_anywhere(path) == f"{tmp_path}/{path}"
 
 
-def test_a_systemd_drop_in_for_one_machine_changes_only_the_unit_of_that_machine(tmp_path):
+def test_a_machines_own_drop_in_affects_no_other_machine(tmp_path):
     one = nspawn.snippet("m1", [], str(tmp_path))
     every = nspawn.snippet("", [], str(tmp_path))
     assert one.file.endswith("systemd-nspawn@m1.service.d/templater.conf")
@@ -221,7 +217,7 @@ def test_the_install_command_reports_invalid_hooks_in_config_json(tmp_path, hook
         install.write(oci.snippet(str(tmp_path), [], ""))
 
 
-def test_the_install_command_refuses_a_config_json_with_a_number_that_is_too_large_for_a_float(tmp_path):
+def test_a_number_too_large_for_a_float_is_refused(tmp_path):
     """1e999 became Infinity, and the bundle no longer started."""
     (tmp_path / "config.json").write_text('{"a": 1e999}')
     with pytest.raises(InputError, match=r"^'.*' has a number that is too large for a float$"):
@@ -229,7 +225,7 @@ def test_the_install_command_refuses_a_config_json_with_a_number_that_is_too_lar
     assert (tmp_path / "config.json").read_text() == '{"a": 1e999}'
 
 
-def test_installing_an_oci_hook_for_another_stage_removes_the_hook_of_the_old_stage(tmp_path):
+def test_an_oci_hook_replaces_the_hook_of_another_stage(tmp_path):
     """The hooks of both stages ran: one hook with the old options, and one with the new options."""
     other = {"path": "/bin/true", "args": ["true"]}
     config = {"hooks": {"createRuntime": [other], "poststop": [other]}}

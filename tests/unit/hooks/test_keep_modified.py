@@ -96,7 +96,7 @@ def container(tmp_path):
     return make(tmp_path)
 
 
-def test_the_record_of_written_files_is_private_and_lists_the_owner_and_mode_and_template_of_each_file(
+def test_the_record_of_written_files_contains_owners_and_modes(
     container,
 ):
     assert start(container)[0] == 0
@@ -111,13 +111,13 @@ def test_the_record_of_written_files_is_private_and_lists_the_owner_and_mode_and
 
 
 @pytest.mark.parametrize("options", [(), ("--no-cache",)], ids=["cached", "without a cache"])
-def test_the_record_of_written_files_lists_configuration_keys_even_if_a_cache_is_used(container, options):
+def test_the_record_contains_configuration_keys_even_with_a_cache(container, options):
     for _ in range(2):
         assert start(container, *options)[0] == 0
     assert b"user.b" in (container / ".templater/written").read_bytes()
 
 
-def test_a_hook_run_closes_every_file_descriptor(container):
+def test_every_file_descriptor_is_closed_after_a_hook_has_run(container):
     start(container)
     before = os.listdir("/proc/self/fd")
     start(container)
@@ -132,7 +132,7 @@ def test_a_start_without_changes_does_not_write_the_record_again(container):
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-def test_the_keep_modified_option_keeps_and_reports_an_edited_file_and_writes_the_other_files(container):
+def test_an_edited_file_is_kept_and_reported(container):
     start(container)
     (container / "rootfs/etc/a").write_text("by hand\n")
     configure(container, "2")
@@ -142,7 +142,7 @@ def test_the_keep_modified_option_keeps_and_reports_an_edited_file_and_writes_th
     assert "/etc/a: changed by hand" in printed and "/etc/b" not in printed
 
 
-def test_a_container_with_an_edited_file_starts_if_both_keep_modified_and_keep_going_are_set(container):
+def test_the_on_error_option_allows_starting_despite_edited_files(container):
     start(container)
     (container / "rootfs/etc/a").write_text("by hand\n")
     code, printed = start(container, KEEP, "--on-error", "keep-going")
@@ -150,14 +150,14 @@ def test_a_container_with_an_edited_file_starts_if_both_keep_modified_and_keep_g
     assert "starts anyway" in printed
 
 
-def test_without_the_keep_modified_option_an_edited_file_is_overwritten(container):
+def test_an_edited_file_is_overwritten_without_the_keep_modified_option(container):
     start(container)
     (container / "rootfs/etc/a").write_text("by hand\n")
     assert start(container)[0] == 0
     assert contents(container)["/etc/a"] == "a 1\n"
 
 
-def test_the_keep_modified_option_does_not_recreate_a_file_that_a_user_removed(container):
+def test_the_keep_modified_option_does_not_recreate_a_removed_file(container):
     start(container)
     (container / "rootfs/etc/b").unlink()
     code, printed = start(container, KEEP)
@@ -166,7 +166,7 @@ def test_the_keep_modified_option_does_not_recreate_a_file_that_a_user_removed(c
     assert contents(container)["/etc/b"] is None
 
 
-def test_the_keep_modified_option_does_not_write_through_a_link_that_a_user_created(container):
+def test_nothing_is_written_through_a_users_link(container):
     start(container)
     (container / "rootfs/etc/b").rename(container / "rootfs/etc/mine")
     (container / "rootfs/etc/b").symlink_to("mine")
@@ -177,16 +177,14 @@ def test_the_keep_modified_option_does_not_write_through_a_link_that_a_user_crea
     assert (container / "rootfs/etc/mine").read_text() == "b 1\n"
 
 
-def test_the_first_start_with_the_keep_modified_option_overwrites_files_of_the_image(container):
+def test_the_first_start_overwrites_files_of_the_image(container):
     (container / "rootfs/etc/a").write_text("of the image\n")
     assert start(container, KEEP)[0] == 0
     assert contents(container)["/etc/a"] == "a 1\n"
 
 
 @pytest.mark.parametrize("is_edited", [True, False])
-def test_a_file_that_was_changed_after_a_failed_first_start_is_kept_if_the_container_started_anyway(
-    container, is_edited
-):
+def test_edits_after_a_failed_first_start_are_kept(container, is_edited):
     """The second start ran the trigger create, and overwrote months of edits."""
     (container / "rootfs/etc/a").write_text("of the image\n")
     template = (container / "templates/b.tpl").read_text()
@@ -205,7 +203,7 @@ def test_a_file_that_was_changed_after_a_failed_first_start_is_kept_if_the_conta
     assert not started.exists()
 
 
-def test_apply_keeps_a_file_that_was_changed_after_a_failed_first_start(container):
+def test_the_apply_command_keeps_edits_made_after_a_failed_first_start(container):
     (container / "rootfs/etc/a").write_text("of the image\n")
     (container / ".templater").mkdir(mode=0o700)
     (container / ".templater/started").touch()
@@ -215,9 +213,7 @@ def test_apply_keeps_a_file_that_was_changed_after_a_failed_first_start(containe
 
 
 @pytest.mark.parametrize("is_edited", [True, False])
-def test_in_a_copied_container_the_mtime_shows_whether_a_file_was_changed_after_a_failed_first_start(
-    container, is_edited
-):
+def test_edits_in_a_copied_container_are_found_by_mtime(container, is_edited):
     """lxc-copy makes new inodes, and keeps the times of all contents."""
     (container / "rootfs/etc/a").write_text("of the image\n")
     os.utime(container / "rootfs/etc/a", (3, 3) if is_edited else (1, 1))
@@ -228,7 +224,7 @@ def test_in_a_copied_container_the_mtime_shows_whether_a_file_was_changed_after_
     assert contents(container)["/etc/a"] == ("of the image\n" if is_edited else "a 1\n")
 
 
-def test_a_file_that_was_changed_after_a_first_start_with_an_invalid_lxc_configuration_is_kept(container):
+def test_edits_after_starting_with_invalid_lxc_configuration_are_kept(container):
     """The hook failed before it opened the state directory, so it did not record the start."""
     folder = shutil.copytree(container, container.parent / "c1", symlinks=True)
     (folder / "rootfs/etc/a").write_text("of the image\n")
@@ -251,14 +247,14 @@ def test_a_file_that_was_changed_after_a_first_start_with_an_invalid_lxc_configu
     assert (folder / "rootfs/etc/a").read_text() == "of the image\n"
 
 
-def test_a_failed_first_start_is_recorded_only_with_keep_modified_and_on_error_keep_going(container):
+def test_recording_a_failed_first_start_requires_both_options(container):
     (container / "templates/b.tpl").write_text("{{ 1|nosuch }}")
     assert start(container, KEEP)[0] != 0
     assert start(container, "--on-error", "keep-going")[0] == 0
     assert not (container / ".templater/started").exists()
 
 
-def test_a_new_incus_instance_has_no_record_of_the_files_of_an_earlier_instance(container, monkeypatch):
+def test_a_new_incus_instance_gets_no_earlier_record(container, monkeypatch):
     """The earlier instance had the same name, and a new file counted as removed by hand."""
     incus, state, rootfs = container / "incus", container / "state", container / "rootfs"
     (incus / "rootfs").mkdir(parents=True)
@@ -292,7 +288,7 @@ def test_a_new_incus_instance_has_no_record_of_the_files_of_an_earlier_instance(
     assert all(contents(container).values())
 
 
-def test_the_keep_modified_option_keeps_a_file_that_a_new_rule_would_overwrite(container):
+def test_a_new_rule_does_not_overwrite_an_unrecorded_file(container):
     start(container)
     (container / "rootfs/etc/c").write_text("by hand\n")
     (container / "metadata.yaml").write_text(METADATA + "  /etc/c: {when: [start], template: a.tpl}\n")
@@ -302,7 +298,7 @@ def test_the_keep_modified_option_keeps_a_file_that_a_new_rule_would_overwrite(c
     assert (container / "rootfs/etc/c").read_text() == "by hand\n"
 
 
-def test_a_file_that_two_rules_write_through_a_link_does_not_count_as_edited(container):
+def test_a_file_of_two_rules_is_not_considered_edited(container):
     """The record had the text of the first rule for the path of the first rule."""
     (container / "rootfs/etc/b").symlink_to("a")
     rules = "  /etc/a: {when: [create, copy], template: a.tpl}\n  /etc/b: {when: [start], template: b.tpl}\n"
@@ -321,7 +317,7 @@ def test_a_file_that_two_rules_write_through_a_link_does_not_count_as_edited(con
     assert start(container, KEEP)[0] == 1
 
 
-def test_a_file_does_not_count_as_edited_if_the_user_wrote_the_content_that_the_next_start_renders(container):
+def test_an_edit_that_equals_the_new_content_is_ignored(container):
     start(container)
     configure(container, "2")
     (container / "rootfs/etc/a").write_text("a 2\n")
@@ -395,9 +391,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", ["written", "written.new"])
 @pytest.mark.parametrize("make_hostile", HOSTILE, ids=lambda each: each.__name__)
-def test_a_start_with_a_hostile_record_of_written_files_prints_one_clear_message_and_keeps_manual_edits(
-    container, make_hostile, name
-):
+def test_a_start_with_a_hostile_record_keeps_manual_edits(container, make_hostile, name):
     start(container)
     (container / "rootfs/etc/a").write_text("by hand\n")
     path = container / ".templater" / name
@@ -415,7 +409,7 @@ def test_a_start_with_a_hostile_record_of_written_files_prints_one_clear_message
 @pytest.mark.parametrize(
     "make_hostile", [each for each in HOSTILE if each is not os.mkdir], ids=lambda each: each.__name__
 )
-def test_a_hostile_record_does_not_stop_a_start_if_the_keep_modified_option_is_off(container, make_hostile):
+def test_an_unneeded_hostile_record_is_ignored(container, make_hostile):
     start(container)
     path = container / ".templater/written"
     path.unlink()
@@ -427,9 +421,7 @@ def test_a_hostile_record_does_not_stop_a_start_if_the_keep_modified_option_is_o
     assert b"ignored: " in (container / ".templater/log").read_bytes()
 
 
-def test_files_count_as_changed_by_hand_after_a_killed_run_if_their_total_size_exceeds_the_limit(
-    container, monkeypatch
-):
+def test_oversized_files_of_a_killed_run_are_considered_edited(container, monkeypatch):
     start(container)
     folder = container / ".templater"
     configure(container, "2")
@@ -441,9 +433,7 @@ def test_files_count_as_changed_by_hand_after_a_killed_run_if_their_total_size_e
         (folder / "written").write_bytes(staged)
 
 
-def test_new_files_do_not_count_as_changed_by_hand_if_a_signal_arrives_during_the_last_write(
-    container, monkeypatch
-):
+def test_new_files_are_not_considered_edited_after_a_signal(container, monkeypatch):
     """The signal took effect after the hook had put the files in place.
 
     The record of the files was then removed.
@@ -468,9 +458,7 @@ def test_new_files_do_not_count_as_changed_by_hand_if_a_signal_arrives_during_th
 
 
 @pytest.mark.parametrize("option", [KEEP, "--no-cache"])
-def test_attack_87_a_start_fails_and_changes_no_file_if_comparing_takes_a_quarter_of_the_time_limit(
-    container, monkeypatch, option
-):
+def test_attack_87_a_start_fails_if_comparing_files_takes_too_long(container, monkeypatch, option):
     """The kernel decompresses many times the size of some files. No processor time limit counts this work."""
     assert start(container) == (0, "")
     path = container / "rootfs/etc/a"
@@ -489,7 +477,7 @@ def test_attack_87_a_start_fails_and_changes_no_file_if_comparing_takes_a_quarte
     assert contents(container) == before
 
 
-def test_the_keep_modified_option_does_not_read_a_file_that_grew_much_larger(container, monkeypatch):
+def test_a_file_that_grew_much_larger_is_not_read(container, monkeypatch):
     """A user of the container turned each target in the home directory into a sparse file of 64 MiB."""
     start(container)
     configure(container, "2")
@@ -516,9 +504,7 @@ def paths_read(monkeypatch) -> list[str]:
 
 
 @pytest.mark.parametrize("options", [(), (KEEP,)])
-def test_attack_87_a_start_does_not_read_a_target_whose_size_differs_from_the_recorded_and_the_new_size(
-    container, monkeypatch, options
-):
+def test_attack_87_a_target_with_an_unexpected_size_is_not_read(container, monkeypatch, options):
     """The kernel decompressed 128 KiB for each block of a target.
 
     No limit on processor time counts this work.
@@ -533,9 +519,7 @@ def test_attack_87_a_start_does_not_read_a_target_whose_size_differs_from_the_re
 
 
 @pytest.mark.parametrize("has_sizes", [True, False])
-def test_attack_87_a_start_does_not_read_files_that_are_listed_only_in_a_forged_record(
-    container, monkeypatch, has_sizes
-):
+def test_attack_87_extra_files_of_a_forged_record_are_not_read(container, monkeypatch, has_sizes):
     """The owner of the container's directory forged a staged record.
 
     The record listed 480 MiB of files that are slow to decompress. Each start read these files, and failed
@@ -553,7 +537,7 @@ def test_attack_87_a_start_does_not_read_files_that_are_listed_only_in_a_forged_
     assert not (container / ".templater/written.new").exists()
 
 
-def test_comparing_recorded_files_whose_total_size_exceeds_the_limit_gives_an_error():
+def test_comparing_recorded_files_fails_above_the_total_size_limit():
     size = 1 << 20
     file = WrittenFile("/a", "/big", "", 0, 0, 0o644, "a.tpl", "", size=size)
     files = dict.fromkeys(map(str, range(record_of_written_files.MAX_COMPARED_TOTAL // size + 1)), file)
@@ -562,7 +546,7 @@ def test_comparing_recorded_files_whose_total_size_exceeds_the_limit_gives_an_er
         status_of(None, files, rootfs, {})  # raised before it looks at the plan
 
 
-def test_the_error_about_a_directory_in_place_of_the_record_file_names_the_path(container):
+def test_a_directory_in_place_of_the_record_is_refused(container):
     start(container)
     path = container / ".templater/written"
     path.unlink()
@@ -677,7 +661,7 @@ def in_child(folder: Path, *options: str, kill_at: int = -1) -> tuple[int, int]:
 
 @pytest.mark.in_memory
 @pytest.mark.slow
-def test_only_manual_edits_count_as_changed_by_hand_after_a_killed_run(tmp_path):
+def test_only_manual_edits_are_kept_after_a_killed_run(tmp_path):
     start(make(tmp_path / "calls"))
     configure(tmp_path / "calls", "2")
     status, calls = in_child(tmp_path / "calls", KEEP)
@@ -706,7 +690,7 @@ def test_only_manual_edits_count_as_changed_by_hand_after_a_killed_run(tmp_path)
     assert killed > KILLS * 0.9
 
 
-def test_a_run_after_a_killed_run_records_the_files_that_the_killed_run_wrote(container):
+def test_the_files_of_a_killed_run_are_recorded_later(container):
     """The next run may have no rule for a file that the killed run wrote."""
     start(container)
     configure(container, "2")
@@ -726,7 +710,7 @@ def test_a_run_after_a_killed_run_records_the_files_that_the_killed_run_wrote(co
     assert contents(container)["/etc/once"] == "a 3\n"
 
 
-def test_a_hook_reads_a_limited_number_of_bytes_to_find_manual_changes(container, monkeypatch):
+def test_the_search_for_manual_changes_has_a_byte_limit(container, monkeypatch):
     """Root of a container changed each of 19,000 files of one megabyte."""
     assert start(container)[0] == 0
     for name in ("a", "b"):
@@ -743,7 +727,7 @@ def test_a_hook_reads_a_limited_number_of_bytes_to_find_manual_changes(container
     assert start(container, KEEP)[1].count("changed by hand") == 2
 
 
-def test_a_record_that_would_be_too_large_is_refused_before_it_is_built(tmp_path):
+def test_an_oversized_record_is_refused_before_it_is_built(tmp_path):
     """Ten thousand rules had one template with a key of 250 kB: the hook needed one gigabyte."""
     plan = plan_of([f"/{number}" for number in range(1000)])
     keys = ("user." + "a" * 250_000,)
@@ -761,9 +745,7 @@ def test_a_record_that_would_be_too_large_is_refused_before_it_is_built(tmp_path
 
 
 @pytest.mark.parametrize("removed", [False, True])
-def test_a_change_by_hand_while_the_hook_waits_for_the_lock_is_not_overwritten(
-    tmp_path, monkeypatch, removed
-):
+def test_manual_changes_while_waiting_for_the_lock_are_kept(tmp_path, monkeypatch, removed):
     """The files are compared before ``apply`` takes the lock, which can take most of the time limit."""
     folder = make(tmp_path / "c1")
     assert start(folder, KEEP)[0] == 0

@@ -79,7 +79,7 @@ def test_a_higher_hook_limit_allows_a_large_template(container, capfd):
     assert (container / "rootfs/etc/a").stat().st_size == 1500 * 1500
 
 
-def test_a_hook_rejects_a_limit_that_applies_only_to_image_archives(container, capfd):
+def test_a_hook_rejects_limits_for_image_archives(container, capfd):
     assert run(["lxc", "--limit", "members=5"]) == 2
     assert "unknown limit 'members'" in capfd.readouterr().err
 

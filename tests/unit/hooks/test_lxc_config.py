@@ -39,7 +39,7 @@ def test_a_line_of_a_configuration_is_read_as_lxc_reads_it(tmp_path, line, value
 @pytest.mark.parametrize(
     "text", ["\rlxc.a = x\n", "lxc.a = x\ry\n", "# \r\nlxc.a = x\n\0\0", "lxc.a\0 = x\n"]
 )
-def test_a_configuration_with_a_nul_or_with_a_carriage_return_inside_a_line_is_refused(tmp_path, text):
+def test_a_nul_or_carriage_return_inside_lines_is_refused(tmp_path, text):
     """`lxc-info -c` of LXC 6.0.4 shows a key after a carriage return, but no key after a NUL."""
     (tmp_path / "config").write_text(text, newline="")
     with pytest.raises(InputError) as caught:
@@ -67,7 +67,7 @@ def test_carriage_returns_at_the_end_of_lines_are_ignored(tmp_path):
         ("a", ()),
     ],
 )
-def test_the_mount_point_of_an_lxc_mount_entry_is_a_path_in_the_container(value, points):
+def test_mount_points_of_entries_are_paths_in_the_container(value, points):
     assert (
         mount_points([("lxc.mount.entry", value), ("lxc.mount.auto", "a /c/rootfs/b")], ("", "/c/rootfs"))
         == points
@@ -99,7 +99,7 @@ def test_only_the_upper_directory_of_an_overlay_may_be_missing(tmp_path):
         assert layers_of(path) == ()
 
 
-def test_a_path_counts_as_a_directory_only_if_it_is_absolute_and_the_directory_exists(tmp_path, monkeypatch):
+def test_only_an_existing_absolute_path_is_considered_a_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "file").touch()
@@ -110,7 +110,7 @@ def test_a_path_counts_as_a_directory_only_if_it_is_absolute_and_the_directory_e
 
 
 @pytest.mark.parametrize("kind", ["dir", "overlay", "overlayfs", "btrfs", "zfs", "lvm", "loop", "nbd", "rbd"])
-def test_the_storage_prefix_is_removed_from_the_path_of_a_root_filesystem(kind):
+def test_the_storage_prefix_is_removed_from_a_rootfs_path(kind):
     assert without_prefix(f"{kind}:/x:y") == "/x:y"
     assert without_prefix(f"x{kind}:/x") == f"x{kind}:/x"
 
@@ -127,12 +127,12 @@ MOUNTED = ("lxc.rootfs.options", "noatime,idmap=container")
         ([("lxc.idmap", ""), U, G], 1),
     ],
 )  # fmt: skip
-def test_an_id_map_must_contain_ranges_of_both_user_and_group_ids(found, ids):
+def test_an_id_map_must_contain_user_and_group_ids(found, ids):
     made = ids_in(found, "config")
     assert made is ids if ids in (None, IDENTITY) else made.on_disk(3, 4) == (1003, 2004)
 
 
-def test_an_idmapped_mount_keeps_ids_unchanged_and_refuses_ids_outside_the_map():
+def test_an_idmapped_mount_refuses_ids_outside_the_map():
     """A rule with an owner outside of the map made a file that belonged to another container's root."""
     made = ids_in([U, MOUNTED, G], "config")
     assert made.on_disk(3, 4) == (3, 4)
@@ -155,9 +155,7 @@ USER_NAMESPACE = ["redirect_dir=nofollow", "metacopy=off"]
         (["userxattr", ""], [], USER_NAMESPACE),
     ],
 )
-def test_an_overlay_gets_options_with_which_it_shows_the_same_files_as_in_the_container(
-    options, on_the_host, in_a_namespace
-):
+def test_an_overlay_contains_the_same_files_as_the_container(options, on_the_host, in_a_namespace):
     """With the default metacopy=on, a container with an id map saw zeros after a failed start."""
     found = [("lxc.rootfs.options", value) for value in options]
     assert overlay_options(found) == on_the_host
@@ -172,7 +170,7 @@ def test_an_overlay_gets_options_with_which_it_shows_the_same_files_as_in_the_co
         (["index=on,index=off"], False), (["index=off,nfs_export=on"], True),
     ],
 )  # fmt: skip
-def test_the_index_option_of_an_overlay_is_read_from_the_last_lxc_rootfs_options_line(options, result):
+def test_the_last_line_decides_about_the_overlay_index(options, result):
     assert has_index([("lxc.rootfs.options", value) for value in options]) is result
 
 
@@ -183,7 +181,7 @@ def test_an_invalid_range_of_an_id_map_is_quoted(value):
     assert refused.value.message == f"'/c/config' has an invalid lxc.idmap '{value}'"
 
 
-def test_the_id_map_is_ignored_if_root_owns_the_directory_that_the_rootfs_option_names(tmp_path):
+def test_root_ownership_of_the_directory_disables_the_id_map(tmp_path):
     ids = IdMap(((0, 1000, 10),), ((0, 1000, 10),))
     assert of_other_directory(ids, "/proc/1") is (None if os.stat("/proc/1").st_uid == 0 else ids)
     assert of_other_directory(ids, f"{tmp_path}/none") is ids

@@ -39,7 +39,7 @@ from templater.rootfs.confined_root import Root
         (["-p", "lxc-copy"], False),
     ],
 )
-def test_an_lxc_copy_to_another_path_is_recognised_by_its_options(words, found, monkeypatch):
+def test_options_of_lxc_copy_reveal_a_copy_made_elsewhere(words, found, monkeypatch):
     monkeypatch.setattr(lxc_copies, "ancestors", lambda _: [["sh"], words])
     monkeypatch.setattr(lxc_copies, "_words_of", lambda words: words)
     assert lxc_copies.copies_elsewhere() is found
@@ -59,9 +59,7 @@ def test_an_lxc_copy_to_another_path_is_recognised_by_its_options(words, found, 
         (["python3", "-c", "lxc-copy"], True),
     ],
 )
-def test_a_copy_may_be_a_rename_if_lxc_copy_has_the_rename_option_or_the_copying_program_is_unknown(
-    words, found, monkeypatch
-):
+def test_lxc_copy_can_rename_only_with_the_rename_option(words, found, monkeypatch):
     monkeypatch.setattr(lxc_copies, "ancestors", lambda _: [["sh"], words, ["sh", "-R"]])
     monkeypatch.setattr(lxc_copies, "_words_of", lambda words: words)
     assert lxc_copies.may_rename() is found
@@ -101,7 +99,7 @@ def pending(folder):
         ({"recorded": False}, "create"),
     ],
 )
-def test_a_copy_whose_original_is_destroyed_by_the_same_process_is_a_rename(options, after, pair):
+def test_copying_and_destroying_in_the_same_process_is_renaming(options, after, pair):
     old, new = pair(**options)
     notice = destroy(str(old))
     assert pending(new) == after
@@ -119,20 +117,20 @@ def test_a_copy_whose_original_is_destroyed_by_the_same_process_is_a_rename(opti
         ({"copied": ""}, None),
     ],
 )
-def test_destroying_an_original_without_renaming_it_leaves_the_copy_unchanged(options, after, pair):
+def test_destroying_the_original_alone_does_not_change_a_copy(options, after, pair):
     old, new = pair(**options)
     notice = destroy(str(old))
     assert (notice.text, notice.state_folder) == ("", "")
     assert pending(new) == (after or None)
 
 
-def test_destroying_a_container_that_was_never_copied_gives_no_notice(tmp_path):
+def test_destroying_a_container_without_copies_gives_no_notice(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
         notice = destroy(str(folder))
         assert (notice.text, notice.state_folder) == ("", "")
 
 
-def test_a_snapshot_of_a_container_that_was_never_started_records_no_state(tmp_path):
+def test_a_snapshot_has_no_state_if_the_container_was_never_started(tmp_path):
     folder = tmp_path / "web/snaps/snap0"
     folder.mkdir(parents=True)
     notice = lxc_copies.clone(str(folder), "snap0", "web", Options())
@@ -144,7 +142,7 @@ def test_a_snapshot_of_a_container_that_was_never_started_records_no_state(tmp_p
 @pytest.mark.parametrize(
     ("waiting", "said"), [("", "only the start trigger"), ("rename", "the rename trigger")]
 )
-def test_a_snapshot_of_a_container_keeps_its_pending_trigger(tmp_path, waiting, said):
+def test_a_snapshot_keeps_the_pending_trigger_of_the_container(tmp_path, waiting, said):
     folder = tmp_path / "web/snaps/snap0"
     folder.mkdir(parents=True)
     with StateDirectory(str(tmp_path / "web")) as state_directory:
@@ -188,7 +186,7 @@ OF_COPY = recorded("/etc/hostname", "/etc/hostname", b"new")
         (None, None, None),
     ],
 )
-def test_the_staged_record_of_a_copy_has_the_hostname_that_lxc_writes_into_the_copy(written, staged, found):
+def test_a_staged_record_gets_the_new_hostname_from_lxc(written, staged, found):
     before = [None if files is None else record(*files) for files in (written, staged)]
     assert lxc_copies.with_hostname(*before, "new") == (None if found is None else record(*found))
 
@@ -212,9 +210,7 @@ def test_the_staged_record_of_a_copy_has_the_hostname_that_lxc_writes_into_the_c
         ([], ""),
     ],
 )
-def test_the_name_of_the_original_container_is_read_from_the_command_line_of_lxc_snapshot(
-    words, name, monkeypatch
-):
+def test_the_command_line_of_lxc_snapshot_reveals_the_original(words, name, monkeypatch):
     monkeypatch.setattr(lxc_copies, "ancestors", lambda how_many: ["1:2", "3:4"])
     monkeypatch.setattr(lxc_copies, "_words_of", lambda process: words if process == "3:4" else [])
     assert lxc_copies.named_container() == name
@@ -229,22 +225,20 @@ def test_the_name_of_the_original_container_is_read_from_the_command_line_of_lxc
         ([[], []], ""),
     ],
 )
-def test_the_program_that_copies_a_container_is_found_among_the_ancestors_of_the_hook(
-    lines, program, monkeypatch
-):
+def test_the_copying_program_is_found_among_the_ancestors_of_the_hook(lines, program, monkeypatch):
     monkeypatch.setattr(lxc_copies, "ancestors", lambda how_many: range(len(lines)))
     monkeypatch.setattr(lxc_copies, "_words_of", lines.__getitem__)
     assert lxc_copies.copying_program() == program
 
 
-def test_the_command_line_of_a_process_is_read_as_a_list_of_words(tmp_path):
+def test_a_command_line_is_read_as_separate_words(tmp_path):
     with open("/proc/self/cmdline") as file:
         words = file.read().split("\0")
     assert lxc_copies._words_of(f"{os.getpid()}:0") == words
     assert lxc_copies._words_of(f"{1 << 22}:0") == []
 
 
-def test_the_program_that_enters_a_user_namespace_is_not_counted_as_an_ancestor(monkeypatch):
+def test_lxc_usernsexec_does_not_count_as_an_ancestor(monkeypatch):
     every = ancestors(99)
     assert every[0].startswith(f"{os.getppid()}:") and len(every) > 1
     assert [ancestors(number) for number in range(3)] == [[], every[:1], every[:2]]
@@ -267,7 +261,7 @@ def name_of(pid):
         (257, False, ["fsync"] * 257),
     ],
 )
-def test_the_copied_templates_are_synced_to_the_disk_before_metadata_yaml_is_written(
+def test_copied_templates_are_synced_before_metadata_yaml_is_written(
     tmp_path, monkeypatch, number, is_safe, before
 ):
     """A copy of 1,000 templates waited for 1,000 calls of fsync."""
@@ -308,7 +302,7 @@ def test_a_snapshot_keeps_the_time_of_a_failed_first_start(tmp_path):
     assert pending(folder) is None
 
 
-def test_a_snapshot_keeps_the_journal_of_a_first_start_that_was_killed(tmp_path):
+def test_a_snapshot_keeps_the_journal_of_a_killed_first_start(tmp_path):
     """Without the journal, no later start removes the temporary files that LXC has copied."""
     folder = tmp_path / "web/snaps/snap0"
     folder.mkdir(parents=True)

@@ -33,9 +33,7 @@ ONLY = "in an unprivileged container, use only lxc.hook.pre-start"
         ("lxc.hook.mount = from templater_hook import --stage mount\nlxc.hook.pre-start =\n", True),
     ],
 )
-def test_a_pre_start_hook_with_the_option_stage_mount_requires_a_mount_hook_with_the_same_option(
-    lines, fits, prefix, tmp_path
-):
+def test_the_option_stage_mount_requires_a_mount_hook(lines, fits, prefix, tmp_path):
     (tmp_path / "rootfs").mkdir()
     (tmp_path / "config").write_text(f"lxc.rootfs.path = {prefix}{tmp_path}/rootfs\n{lines}")
     if fits:
@@ -74,15 +72,13 @@ def test_a_mount_hook_is_found_in_the_lxc_configuration(lines, found, tmp_path):
         ("/usr/bin/python3 -c 'from templater_hook import main' lxc --rootfs /srv/other", True, True),
     ],
 )
-def test_a_hook_line_is_recognised_only_if_its_command_renders_files_of_the_container(
-    line, elsewhere, found, tmp_path
-):
+def test_a_hook_line_that_renders_nothing_is_not_recognised(line, elsewhere, found, tmp_path):
     """A line with another program in a folder called templater made the mount hook render nothing."""
     (tmp_path / "config").write_text(f"lxc.hook.pre-start = {line}\n")
     assert lxc.has_hook(f"{tmp_path}/config", "pre-start", elsewhere=elsewhere) is found
 
 
-def test_a_mount_hook_that_cannot_read_the_configuration_is_refused(tmp_path):
+def test_a_mount_hook_is_refused_if_it_cannot_read_the_configuration(tmp_path):
     path = f"{tmp_path}/none"
     with pytest.raises(RefusedError) as refused:
         lxc.has_hook(path, "pre-start")
@@ -90,13 +86,13 @@ def test_a_mount_hook_that_cannot_read_the_configuration_is_refused(tmp_path):
     assert refused.value.hint == ONLY
 
 
-def test_reading_the_record_of_a_deferred_start_removes_the_record(tmp_path):
+def test_the_deferred_marker_is_removed_after_reading(tmp_path):
     assert not lxc.is_deferred(str(tmp_path))
     lxc.defer(str(tmp_path))
     assert lxc.is_deferred(str(tmp_path)) and not lxc.is_deferred(str(tmp_path))
 
 
-def test_a_mount_hook_that_cannot_read_the_state_is_refused(tmp_path):
+def test_a_mount_hook_is_refused_if_it_cannot_read_the_state(tmp_path):
     (tmp_path / ".templater").write_text("")
     with pytest.raises(RefusedError) as refused:
         lxc.is_deferred(str(tmp_path))
@@ -107,7 +103,7 @@ def test_a_mount_hook_that_cannot_read_the_state_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "refused"), [("", False), ("lxc.hook.pre-mount =\n", False), ("lxc.hook.pre-mount = x\n", True)]
 )
-def test_a_pre_mount_hook_that_may_hide_the_written_files_is_refused(lines, refused, tmp_path):
+def test_a_pre_mount_hook_may_not_hide_written_files(lines, refused, tmp_path):
     (tmp_path / "config").write_text(lines)
     found = list(lxc.settings(f"{tmp_path}/config"))
     if not refused:
@@ -124,7 +120,7 @@ def test_a_pre_mount_hook_that_may_hide_the_written_files_is_refused(lines, refu
     )
 
 
-def test_the_install_command_for_incus_asks_the_user_to_set_the_configuration_key():
+def test_installing_for_incus_asks_users_to_set_raw_lxc():
     snippet = incus.snippet("", ["--source", "/a b"], "")
     assert snippet.file == "raw.lxc"
     assert snippet.text.startswith("lxc.hook.pre-start = ") and snippet.text.endswith(
@@ -139,9 +135,7 @@ def test_the_install_command_for_incus_asks_the_user_to_set_the_configuration_ke
 
 
 @pytest.mark.parametrize("rootfs", ["", "other"])
-def test_the_incus_hook_compares_files_unless_the_rootfs_option_names_a_directory_to_write_to(
-    rootfs, tmp_path
-):
+def test_the_incus_hook_compares_files_unless_it_has_a_rootfs_option(rootfs, tmp_path):
     (tmp_path / "metadata.yaml").touch()
     (tmp_path / "config").write_text("lxc.idmap = u 0 1000 10\nlxc.idmap = g 0 2000 10\n")
     options = Options()

@@ -57,7 +57,7 @@ def lines(config, *words):
     return dict(line.removeprefix("lxc.hook.").split(" = ", 1) for line in text.splitlines())
 
 
-def test_the_hook_of_an_ordinary_user_enters_the_user_namespace_of_the_container(config, monkeypatch):
+def test_the_hook_of_a_user_enters_the_user_namespace(config, monkeypatch):
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setattr(os, "getegid", lambda: 1001)
@@ -76,7 +76,7 @@ def test_the_hook_of_an_ordinary_user_enters_the_user_namespace_of_the_container
 
 
 @as_root
-def test_a_hook_of_an_ordinary_user_is_not_installed_below_a_directory_of_another_user(config, monkeypatch):
+def test_a_users_hook_below_a_foreign_directory_is_refused(config, monkeypatch):
     """In the container's user namespace, the hook can't see who owns the directory."""
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getuid", lambda: 1000)
@@ -89,9 +89,7 @@ def test_a_hook_of_an_ordinary_user_is_not_installed_below_a_directory_of_anothe
 
 
 @pytest.mark.parametrize("settings", ["", CONFIG + "lxc.rootfs.options = idmap=container\n"])
-def test_the_hook_of_an_ordinary_user_enters_no_namespace_if_files_on_the_disk_have_unshifted_owners(
-    config, monkeypatch, settings
-):
+def test_the_hook_enters_no_namespace_if_owners_are_unshifted(config, monkeypatch, settings):
     config.write_text(settings)
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
     assert "lxc-usernsexec" not in "".join(lines(config).values())
@@ -111,9 +109,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_the_hook_line_for_uid_0_contains_lxc_usernsexec_only_if_an_ordinary_user_ran_lxc_create(
-    config, monkeypatch, place
-):
+def test_lxc_create_by_an_ordinary_user_adds_lxc_usernsexec(config, monkeypatch, place):
     uids, gids, enters = MAPS[place]
     maps = {"uid_map": uids, "gid_map": gids}
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 0)
@@ -128,9 +124,7 @@ def test_the_hook_line_for_uid_0_contains_lxc_usernsexec_only_if_an_ordinary_use
     assert lxc_install_and_status.namespace_words(str(config)).startswith("lxc-usernsexec -m u:") == enters
 
 
-def test_hook_lines_from_lxc_create_have_the_owner_option_if_the_id_map_contains_the_user(
-    config, monkeypatch
-):
+def test_lxc_create_adds_the_owner_option_for_mapped_users(config, monkeypatch):
     """If the id map contains the user, the namespace of lxc-create has only the ids of the container.
 
     The hook did not enter this namespace.
@@ -151,14 +145,14 @@ def test_hook_lines_from_lxc_create_have_the_owner_option_if_the_id_map_contains
     assert all(" lxc --owner 500 " in line for line in found.values())
 
 
-def test_a_clone_hook_in_a_user_namespace_writes_no_compiled_python_modules(config):
+def test_a_clone_hook_writes_no_compiled_python_modules(config):
     """With the caller's id in the namespace, the container's root may write into the caller's folders."""
     found = lines(config)
     assert " -B " in found["clone"]
     assert " -B " not in found["pre-start"], "the host's root runs it outside of the namespace"
 
 
-def test_the_lxc_template_script_refuses_owners_outside_the_id_range_of_the_container(tmp_path):
+def test_the_template_script_refuses_owners_outside_the_id_range(tmp_path):
     """The id after the container's last id belongs to the caller.
 
     Setuid files with this id would run as the caller.
@@ -169,9 +163,7 @@ def test_the_lxc_template_script_refuses_owners_outside_the_id_range_of_the_cont
 
 
 @pytest.mark.parametrize("place", MAPS)
-def test_in_the_namespace_of_lxc_create_the_hook_refuses_ids_that_the_container_does_not_have(
-    config, monkeypatch, place
-):
+def test_the_hook_refuses_foreign_ids_in_the_namespace_of_lxc_create(config, monkeypatch, place):
     uids, gids, _ = MAPS[place]
     maps = {"uid_map": uids, "gid_map": gids}
     monkeypatch.setattr(
@@ -187,7 +179,7 @@ def test_in_the_namespace_of_lxc_create_the_hook_refuses_ids_that_the_container_
         assert found is None
 
 
-def test_a_namespace_maps_each_id_once_even_if_the_id_of_the_caller_is_already_mapped(config, monkeypatch):
+def test_the_callers_id_is_not_mapped_twice(config, monkeypatch):
     config.write_text(
         "".join(f"lxc.idmap = {kind} 1000 1000 1\nlxc.idmap = {kind} 0 100000 1000\n" for kind in "ug")
     )
@@ -200,7 +192,7 @@ def test_a_namespace_maps_each_id_once_even_if_the_id_of_the_caller_is_already_m
     assert words == "lxc-usernsexec -m u:1000:1000:1 -m u:0:100000:1000 -m g:1000:1000:1 -m g:0:100000:1000"
 
 
-def test_the_hook_line_gives_the_caller_the_first_free_id_in_the_namespace_as_lxc_does(config, monkeypatch):
+def test_the_caller_gets_the_first_free_id(config, monkeypatch):
     """In the clone hook, the caller has the user id that LXC has chosen for the namespace."""
     rows = [(70000, 300000, 10), (0, 100000, 65536)]
     config.write_text("".join(f"lxc.idmap = {kind} {a} {b} {c}\n" for kind in "ug" for a, b, c in rows))
@@ -211,9 +203,7 @@ def test_the_hook_line_gives_the_caller_the_first_free_id_in_the_namespace_as_lx
     assert " -m u:65536:1000:1 " in found["pre-start"]
 
 
-def test_the_hook_line_has_no_owner_option_if_the_current_user_is_root_inside_the_container(
-    config, monkeypatch
-):
+def test_a_user_mapped_to_root_gets_no_owner_option(config, monkeypatch):
     config.write_text("".join(f"lxc.idmap = {kind} 0 1000 1\n" for kind in "ug"))
     monkeypatch.setattr(lxc_config.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getuid", lambda: 1000)

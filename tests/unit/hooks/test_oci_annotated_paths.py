@@ -158,7 +158,7 @@ def test_a_refused_path_gives_a_message_and_a_hint(function, prepare, path, word
     assert refusal(function, places, path) == words
 
 
-def test_a_shared_parent_of_the_allowed_directory_is_accepted_only_with_the_sticky_bit(places):
+def test_a_shared_parent_directory_must_have_the_sticky_bit(places):
     places.chmod(0o1777)
     opened(places, "images/web")
     places.chmod(0o777)
@@ -166,7 +166,7 @@ def test_a_shared_parent_of_the_allowed_directory_is_accepted_only_with_the_stic
     places.chmod(0o700)
 
 
-def test_a_path_inside_the_root_filesystem_of_the_container_is_refused_as_image_source(places):
+def test_an_image_source_inside_the_root_filesystem_is_refused(places):
     with pytest.raises(TemplaterError) as caught:
         open_source(
             str(places / "images/web/templates"),
@@ -181,7 +181,7 @@ def test_a_path_inside_the_root_filesystem_of_the_container_is_refused_as_image_
 
 
 @pytest.mark.parametrize(("length", "accepted"), [(MAX_PATH, True), (MAX_PATH + 1, False)])
-def test_an_annotation_can_name_a_path_of_4095_characters(places, length, accepted):
+def test_an_annotation_can_contain_a_path_of_4095_characters(places, length, accepted):
     path = f"{places}/images".ljust(length - len("web"), "/") + "web"
     if accepted:
         opened(places, path)
@@ -189,14 +189,14 @@ def test_an_annotation_can_name_a_path_of_4095_characters(places, length, accept
         assert "names a path of more than 4095 characters" in refusal(opened, places, path)[0]
 
 
-def test_opening_an_image_succeeds_even_if_its_templates_directory_is_a_file(places):
+def test_an_image_with_an_invalid_templates_directory_is_readable(places):
     (places / "images/web/templates").rmdir()
     (places / "images/web/templates").touch()
     opened(places, "images/web")
 
 
 @as_root
-def test_an_allowed_directory_is_refused_if_another_user_can_replace_a_link_on_its_path(places):
+def test_an_allowed_directory_behind_a_replaceable_link_is_refused(places):
     (places / "other/images").symlink_to(places / "images")
     opened(places, "other/images/web", ["other/images"])
     for path in (places / "other", places / "other/images"):
@@ -218,7 +218,7 @@ def test_an_allowed_directory_is_refused_if_another_user_can_replace_a_link_on_i
         (described, "images/group/web.yaml", ["images/group/web.yaml"], False),
     ],
 )
-def test_users_outside_of_a_user_namespace_may_own_only_the_allowed_directory_and_directories_above_it(
+def test_unmapped_users_may_own_only_the_allowed_directory_and_its_parents(
     function, path, foreign, accepted, places, monkeypatch
 ):
     """In the namespace, all users without an id appear with the id of the root directory's owner."""
@@ -237,7 +237,7 @@ def test_users_outside_of_a_user_namespace_may_own_only_the_allowed_directory_an
         assert f"'~/{refused}', which other users can change" in refusal(function, places, path)[0]
 
 
-def test_an_annotation_with_an_instance_description_is_refused_without_the_allow_instance_option(places):
+def test_an_instance_annotation_is_refused_without_the_allow_option(places):
     assert refusal(described, places, "images/web.yaml", ()) == (
         "the annotation org.templater.instance is not allowed",
         "to allow a directory of descriptions, add --allow-instance DIR to the hook line",
@@ -255,9 +255,7 @@ def test_an_annotation_with_an_instance_description_is_refused_without_the_allow
         (0o777, {"or_sticky": True}, False),
     ],
 )
-def test_a_sticky_directory_is_trusted_only_if_the_caller_accepts_sticky_directories(
-    mode, options, trusted, tmp_path
-):
+def test_a_sticky_directory_is_trusted_only_on_request(mode, options, trusted, tmp_path):
     tmp_path.chmod(mode)
     if trusted:
         oci_annotated_paths._require_trusted(str(tmp_path), **options)
@@ -271,9 +269,7 @@ def test_a_sticky_directory_is_trusted_only_if_the_caller_accepts_sticky_directo
 
 
 @pytest.mark.parametrize("creator", [5001, 0, 5002])
-def test_the_hint_mentions_the_keep_id_option_if_the_creator_of_the_user_namespace_owns_the_file(
-    monkeypatch, creator
-):
+def test_the_hint_mentions_keep_id_for_the_namespace_creator(monkeypatch, creator):
     """With ``chown root``, rootless podman could no longer read its image source."""
     monkeypatch.setattr(writable_by_others, "namespace_creator", lambda: creator)
     status = os.stat_result((stat.S_IFDIR | 0o755, 1, 1, 2, 5001, 5001, 0, 0, 0, 0))
@@ -292,7 +288,7 @@ def test_the_hint_mentions_the_keep_id_option_if_the_creator_of_the_user_namespa
         (0o757, {"named": True}, False),
     ],
 )
-def test_unmapped_users_are_trusted_only_for_directories_that_the_hook_line_names(
+def test_unmapped_users_are_trusted_only_for_directories_in_the_hook_line(
     above, options, trusted, monkeypatch
 ):
     """All users without an id in the namespace appear with the id of the root directory's owner."""

@@ -50,15 +50,13 @@ def test_a_bundle_without_annotations_is_used_as_the_image(read, tmp_path):
     assert list(request.open_folders) == [str(tmp_path)]
 
 
-def test_annotations_set_the_name_and_the_triggers_and_configuration_keys(read):
+def test_annotations_provide_the_name_and_the_triggers_and_the_configuration_keys(read):
     request = read(annotations={"name": "web", "trigger": "copy,start", "config.user.a": "1", "config.": "2"})
     assert (request.name, request.triggers) == ("web", ("copy", "start"))
     assert request.config == {"user.a": "1", "": "2"}
 
 
-def test_the_id_of_a_container_is_not_used_as_its_name_if_the_bundle_has_an_instance_description(
-    read, tmp_path
-):
+def test_the_container_id_is_ignored_if_instance_yaml_exists(read, tmp_path):
     (tmp_path / "instance.yaml").write_text("name: web\n")
     assert read(id=None).name == ""
     assert read(annotations={"name": "db"}).name == "db"
@@ -78,7 +76,7 @@ def test_a_failed_oci_hook_writes_its_log_into_the_bundle(read, tmp_path):
 
 
 @pytest.mark.parametrize("has_image", [False, True])
-def test_the_if_present_option_makes_a_hook_skip_a_bundle_without_an_image(read, tmp_path, has_image):
+def test_the_hook_may_skip_a_bundle_without_an_image(read, tmp_path, has_image):
     if has_image:
         (tmp_path / "metadata.yaml").touch()
     found = read(options={"if_present": True})
@@ -113,14 +111,14 @@ def test_a_user_namespace_with_an_unknown_id_map_is_refused(read, pid):
     assert refused.value.hint == "set uidMappings and gidMappings in config.json"
 
 
-def test_a_hook_in_the_namespaces_of_a_container_sees_the_ids_and_mounts_of_the_container(read):
+def test_a_hook_inside_namespaces_sees_container_ids_and_mounts(read):
     config = {"linux": {"uidMappings": MAPPING, "gidMappings": MAPPING}, "mounts": [{"destination": "/proc"}]}
     request = read(config, {"stage": "createContainer", "in_place": True})
     assert request.ids is IDENTITY and request.owner is None
     assert (request.mounts, request.cross_mounts) == ((), True)
 
 
-def test_the_request_of_an_oci_hook_lists_the_mounts_that_the_runtime_makes_later(read):
+def test_an_oci_hook_request_contains_the_later_mounts_of_the_runtime(read):
     mounts = [{"destination": "/proc"}, {"destination": "dev//pts/"}, {"destination": 5}, {}, "x"]
     request = read({"mounts": mounts})
     assert request.mounts == ("/proc", "/dev/pts")
@@ -133,7 +131,7 @@ def test_the_request_of_an_oci_hook_lists_the_mounts_that_the_runtime_makes_late
 
 
 @pytest.mark.parametrize("stage", ["", "createContainer"])
-def test_the_request_of_an_oci_hook_lists_the_paths_that_the_runtime_masks(read, stage):
+def test_an_oci_hook_request_contains_the_masked_paths_of_the_runtime(read, stage):
     masked = ["/etc/app/", "/proc/kcore", "/processes", 5]
     config = {"mounts": [{"destination": "/proc"}], "linux": {"maskedPaths": masked}}
     mounts = () if stage else ("/proc",)
@@ -141,7 +139,7 @@ def test_the_request_of_an_oci_hook_lists_the_paths_that_the_runtime_masks(read,
     assert read({"linux": {"maskedPaths": "/etc"}}, {"stage": stage}).mounts == ()
 
 
-def test_the_request_of_an_oci_hook_lists_the_tmpfs_mounts_that_are_empty_at_first(read):
+def test_an_oci_hook_request_contains_the_initially_empty_tmpfs_mounts(read):
     mounts = [
         {"destination": "/run/", "type": "tmpfs", "options": ["nosuid", "mode=755"]},
         {"destination": "/tmp", "type": "tmpfs"},
@@ -163,7 +161,7 @@ def test_a_mount_point_with_two_dots_is_refused(read):
     assert refused.value.hint == "write the path without '..': some runtimes follow links before '..'"
 
 
-def test_a_mount_point_or_masked_path_of_more_than_4095_characters_is_refused(read):
+def test_an_overlong_mount_point_or_masked_path_is_refused(read):
     """A masked path of 400 KB took more than 30 seconds."""
     name = "/" + "a/" * 2047
     assert (
@@ -181,7 +179,7 @@ def test_a_mount_point_or_masked_path_of_more_than_4095_characters_is_refused(re
     ("stage", "mounts"),
     [("", ("/srv/app", "/sys")), ("createContainer", ("/srv/app/conf",))],
 )
-def test_a_masked_path_below_a_mount_hides_files_that_a_hook_can_write(read, stage, mounts):
+def test_a_masked_path_below_a_mount_hides_writable_files(read, stage, mounts):
     """``--in-place`` wrote a secret into a volume, and the container could not see the file."""
     masked = ["/srv/app/conf", "/sys/firmware", "/proc/kcore"]
     config = {
@@ -209,7 +207,7 @@ def test_a_repeated_name_in_the_configuration_of_a_bundle_is_refused(text, name)
     assert refused.value.message == f"config.json: the key '{name}' occurs twice in an object"
 
 
-def test_a_name_with_a_nul_in_the_configuration_of_a_bundle_is_refused():
+def test_a_configuration_key_with_a_nul_is_refused():
     """crun reads a name up to the NUL, so it mounted a tmpfs that the hook did not see."""
     with pytest.raises(InputError) as refused:
         parse_json(rb'{"mounts": [{"destination\u0000": "/srv", "type": "tmpfs"}]}', "config.json")
@@ -225,7 +223,7 @@ def test_a_name_with_a_nul_in_the_configuration_of_a_bundle_is_refused():
         ({"linux": {"namespaces": [{"type": "user\0x"}]}}, "type"),
     ],
 )
-def test_a_text_with_a_nul_in_the_configuration_of_a_bundle_is_refused(read, config, name):
+def test_a_configuration_text_with_a_nul_is_refused(read, config, name):
     """crun reads a text up to the NUL, so it mounted a tmpfs at /srv, and the hook wrote a secret below it."""
     with pytest.raises(InputError) as refused:
         read(config)
@@ -266,15 +264,13 @@ def test_an_oci_hook_refuses_a_relative_path(read, option, value):
     assert refused.value.hint == "give an absolute path"
 
 
-def test_the_mounts_of_the_bundle_are_ignored_if_the_rootfs_option_names_another_directory(read, tmp_path):
+def test_bundle_mounts_are_ignored_for_another_rootfs_directory(read, tmp_path):
     (tmp_path / "other").mkdir()
     request = read({"mounts": [{"destination": "/proc"}]}, {"rootfs": f"{tmp_path}/other"})
     assert (request.rootfs, request.mounts) == (f"{tmp_path}/other", ())
 
 
-def test_the_hook_considers_the_mounts_of_the_bundle_if_the_rootfs_option_names_the_rootfs_of_the_bundle(
-    read, tmp_path
-):
+def test_bundle_mounts_are_considered_for_the_bundles_own_rootfs(read, tmp_path):
     """A hint suggests the option if root.path is a link. With the option, the hook wrote below mounts."""
     (tmp_path / "link").symlink_to("rootfs")
     config = {"root": {"path": "link"}, "mounts": [{"destination": "/srv"}], "linux": {"maskedPaths": ["/x"]}}
@@ -284,7 +280,7 @@ def test_the_hook_considers_the_mounts_of_the_bundle_if_the_rootfs_option_names_
 
 
 @pytest.mark.parametrize(("uid", "gid"), [(65535, 0), (0, 65535), (65536, 0), (0, 65536)])
-def test_a_root_filesystem_with_a_shifted_owner_is_refused_without_a_user_namespace(uid, gid, monkeypatch):
+def test_a_shifted_root_filesystem_without_user_namespace_is_refused(uid, gid, monkeypatch):
     status = SimpleNamespace(st_uid=uid, st_gid=gid)
     monkeypatch.setattr(oci, "os", SimpleNamespace(stat=lambda path: status))
     if max(uid, gid) == 65535:
@@ -322,7 +318,7 @@ def test_the_state_on_standard_input_is_limited_to_one_mebibyte(monkeypatch):
 
 
 @pytest.mark.parametrize("has_image", [False, True])
-def test_the_bundle_is_not_searched_for_an_image_if_the_hook_line_names_an_image(read, tmp_path, has_image):
+def test_the_source_option_prevents_a_search_in_the_bundle(read, tmp_path, has_image):
     (tmp_path / "image").mkdir()
     (tmp_path / ("image/metadata.yaml" if has_image else "metadata.yaml")).touch()
     found = read(options={"if_present": True, "source": f"{tmp_path}/image"})

@@ -43,14 +43,14 @@ def container(tmp_path):
     return tmp_path
 
 
-def test_a_rootfs_directory_is_rendered_at_pre_start_and_skipped_at_mount(container):
+def test_a_rootfs_directory_is_rendered_at_pre_start(container):
     start = lxc.read_request(Options(), environ(container))
     assert isinstance(start, HookRequest) and start.rootfs == str(container / "rootfs")
     assert isinstance(lxc.read_request(Options(), environ(container, "mount")), Notice)
 
 
 @pytest.mark.parametrize("path", ["loop:/img.raw", "zfs:tank/c1", "nbd:/img.qcow2:1", "/a/rootfs:/b/delta"])
-def test_a_root_filesystem_that_lxc_mounts_later_is_rendered_at_the_mount_stage(container, path):
+def test_a_root_filesystem_mounted_later_is_rendered_at_mount(container, path):
     (container / "config").write_text(
         "lxc.hook.mount = /usr/bin/python3 -c 'from templater_hook import …' lxc\n"
     )
@@ -61,9 +61,7 @@ def test_a_root_filesystem_that_lxc_mounts_later_is_rendered_at_the_mount_stage(
 
 @pytest.mark.parametrize("source", ["", "/images/a"])
 @pytest.mark.parametrize("metadata", [True, False])
-def test_the_incus_hook_does_nothing_if_it_has_neither_metadata_nor_a_source_option(
-    container, metadata, source
-):
+def test_the_incus_hook_does_nothing_without_metadata_or_source(container, metadata, source):
     if metadata:
         (container / "metadata.yaml").touch()
     options = Options()
@@ -79,7 +77,7 @@ def test_a_clone_hook_removes_the_storage_prefix_from_its_rootfs_path():
     assert lxc_config.without_prefix("dir:/x/rootfs") == "/x/rootfs"
 
 
-def test_an_lxc_hook_of_version_0_reads_the_stage_from_the_last_argument(container):
+def test_version_0_hooks_read_the_stage_from_an_argument(container):
     options = Options()
     options.words = ("c1", "lxc", "pre-start")
     said = environ(container)
@@ -97,7 +95,7 @@ def test_a_stale_value_of_the_variable_lxc_hook_type_is_ignored(container):
     assert isinstance(lxc.read_request(options, environ(container, "post-stop")), HookRequest)
 
 
-def test_a_root_directory_that_another_hook_mounts_is_rendered_by_the_mount_hook(container):
+def test_a_root_directory_mounted_by_another_hook_is_rendered(container):
     """Both hooks left the rendering to each other, and the container started without its files."""
     (container / "rootfs").rename(container / "volume")
     (container / "config").write_text("lxc.hook.mount = from templater_hook import\n")
@@ -118,7 +116,7 @@ def test_a_root_directory_that_another_hook_mounts_is_rendered_by_the_mount_hook
 @pytest.mark.parametrize(
     ("runtime", "in_place", "enters"), [(lxc, False, False), (oci, False, False), (oci, True, True)]
 )
-def test_only_an_oci_hook_with_the_in_place_option_accesses_files_below_mount_points(
+def test_files_below_mounts_are_accessible_only_with_in_place(
     container, runtime, in_place, enters, mounts, monkeypatch
 ):
     """A mount can be a directory of the host.
@@ -144,7 +142,7 @@ def test_only_an_oci_hook_with_the_in_place_option_accesses_files_below_mount_po
                 rootfs.read("/etc/file", 100)
 
 
-def test_the_marker_file_deferred_lets_exactly_one_mount_hook_render_the_files(container):
+def test_the_deferred_marker_lets_only_one_mount_hook_render(container):
     """templater may be updated between the two hooks, so the name of the file can't change."""
     (container / "config").write_text(
         "lxc.hook.pre-start = from templater_hook import\nlxc.hook.mount = from templater_hook import\n"
@@ -159,9 +157,7 @@ def test_the_marker_file_deferred_lets_exactly_one_mount_hook_render_the_files(c
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to become another user"
 )
 @pytest.mark.parametrize("unreadable", ["config", ".templater"])
-def test_a_mount_hook_fails_if_it_does_not_know_whether_the_pre_start_hook_rendered_the_files(
-    container, unreadable
-):
+def test_a_mount_hook_fails_if_earlier_rendering_is_uncertain(container, unreadable):
     """Unprivileged containers started without their files, and without a message."""
     (container / "config").write_text(
         "lxc.hook.pre-start = from templater_hook import\nlxc.hook.mount = from templater_hook import\n"
@@ -185,7 +181,7 @@ def test_a_mount_hook_fails_if_it_does_not_know_whether_the_pre_start_hook_rende
 
 
 @pytest.mark.parametrize("key", ["", "pre-mount"])
-def test_a_root_directory_that_a_pre_mount_hook_may_hide_is_refused_without_the_stage_option(container, key):
+def test_a_pre_mount_hook_requires_the_stage_option(container, key):
     """The hook wrote files with passwords below the mount point of an encrypted file system."""
     (container / "config").write_text(f"lxc.hook.{key} = /srv/decrypt\n" if key else "")
     options = Options()
@@ -207,7 +203,7 @@ def test_a_root_directory_that_a_pre_mount_hook_may_hide_is_refused_without_the_
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
 
 
-def test_the_mount_hook_never_renders_a_directory_given_with_the_rootfs_option(container):
+def test_the_mount_hook_never_renders_an_explicit_rootfs_directory(container):
     options = Options()
     options.rootfs = str(container / "copy")
     (container / "config").write_text("lxc.hook.mount = from templater_hook import\n")
@@ -227,7 +223,7 @@ def test_the_mount_hook_never_renders_a_directory_given_with_the_rootfs_option(c
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="NOT RUN: needs root to change owners"
 )
 @pytest.mark.parametrize("above", [0, 1000000])
-def test_new_directories_of_an_overlay_belong_to_the_owner_of_the_lower_layer(container, above):
+def test_new_directories_have_the_owner_of_the_lower_layer(container, above):
     """The new directories belonged to root, so an unprivileged container could not write any file."""
     os.chown(container / "rootfs", 1000000, 1000001)
     os.chown(container, above, above)
@@ -265,7 +261,7 @@ def test_the_incus_hook_keeps_compiled_templates_only_on_request(container):
 @pytest.mark.parametrize(
     "line", ["", "lxc.hook.pre-start = from templater_hook import\nlxc.hook.pre-start =\n"]
 )
-def test_without_a_pre_start_hook_a_rootfs_directory_is_rendered_at_mount(container, line):
+def test_the_mount_hook_renders_files_without_pre_start_hook(container, line):
     (container / "config").write_text(f"lxc.hook.mount = from templater_hook import\n{line}")
     start = lxc.read_request(Options(), environ(container, "mount"))
     assert isinstance(start, HookRequest) and start.rootfs == "/usr/lib/lxc/rootfs"
@@ -291,7 +287,7 @@ def test_an_invalid_id_map_is_refused(container, value):
     assert caught.value.message == f"'{container}/config' has an invalid {wrong}"
 
 
-def test_an_included_file_is_read_at_the_position_of_the_include_line(container):
+def test_an_included_file_is_read_at_the_include_line(container):
     """As in LXC, a later line of the container's own file overrides a line of the included file."""
     (container / "common.conf").write_text(
         "lxc.hook.mount = from templater_hook import\nlxc.idmap = u 0 1 1\n"
@@ -306,7 +302,7 @@ def test_an_included_file_is_read_at_the_position_of_the_include_line(container)
 
 
 @pytest.mark.parametrize("name", [".templater/state", "instance.yaml", "metadata.yaml", "templates/a.tpl"])
-def test_a_copy_to_a_directory_with_files_of_a_container_is_refused(tmp_path, by_lxc_copy, name):
+def test_a_copy_to_an_occupied_directory_is_refused(tmp_path, by_lxc_copy, name):
     """Another user had exchanged the copy with another container, which lost its description."""
     _, new = cloned(tmp_path, "new")
     (new / name).parent.mkdir(exist_ok=True, mode=0o700)
@@ -323,9 +319,7 @@ def test_a_copy_to_a_directory_with_files_of_a_container_is_refused(tmp_path, by
     assert sorted(new.rglob("*")) == before
 
 
-def test_lxc_files_in_an_included_directory_are_read_in_the_order_that_the_file_system_returns(
-    tmp_path, monkeypatch
-):
+def test_files_of_an_included_directory_are_not_sorted(tmp_path, monkeypatch):
     """LXC does not sort the files. templater sorted them, and so used another id map."""
     (tmp_path / "inc").mkdir()
     for name in "hbamz":
@@ -338,7 +332,7 @@ def test_lxc_files_in_an_included_directory_are_read_in_the_order_that_the_file_
         list(lxc_config.settings(str(tmp_path / "config")))
 
 
-def test_lines_that_lxc_ignores_are_ignored(container):
+def test_templater_ignores_the_same_lines_as_lxc(container):
     text = "\xa0lxc.idmap =\n\x0blxc.idmap =\nidmap = x\n# lxc.idmap =\n \tlxc.idmap\t= u 0 1 1\r\nlxc.idmap\u2003=\n"
     (container / "config").write_text(text, newline="")
     found = list(lxc_config.settings(str(container / "config")))
@@ -359,7 +353,7 @@ def test_a_stale_value_of_the_variable_lxc_target_is_ignored(container):
 
 
 @pytest.mark.parametrize("stage", ["start-host", "autodev", "pre-mount", "start"])
-def test_a_hook_line_that_cannot_render_templates_at_its_stage_is_an_error(container, stage):
+def test_a_stage_that_cannot_render_templates_is_an_error(container, stage):
     with pytest.raises(UsageError, match=f"templates cannot be rendered in stage '{stage}'"):
         lxc.read_request(Options(), environ(container, stage))
 
@@ -378,7 +372,7 @@ def test_id_maps_are_also_read_from_included_lxc_configurations(tmp_path):
     assert ids.on_disk(5, 6) == (100005, 200006)
 
 
-def test_included_files_count_towards_the_size_limit_of_an_lxc_configuration(tmp_path, monkeypatch):
+def test_the_size_limit_of_an_lxc_configuration_covers_included_files(tmp_path, monkeypatch):
     """63 includes of one file of 1 MiB took 1.6 GB."""
     monkeypatch.setattr(lxc_config, "MAX_CONFIG", 2000)
     (tmp_path / "a").write_text("lxc.a=\n" * 43)
@@ -416,14 +410,14 @@ def test_an_id_map_with_an_impossible_id_is_an_error(tmp_path, numbers, message)
         lxc_config.ids_on_disk(str(tmp_path / "config"))
 
 
-def test_a_bundle_with_an_impossible_id_in_its_id_map_is_an_error():
+def test_an_impossible_id_in_a_bundle_is_an_error():
     """The id 4294967295 means "no id", so files would have kept root as their owner."""
     mapping = [{"containerID": 0, "hostID": 4294967295, "size": 4294967295}]
     with pytest.raises(InputError, match="an id map has ids outside of the range"):
         oci.id_map({"linux": {"uidMappings": mapping, "gidMappings": mapping}})
 
 
-def test_the_ids_of_an_idmapped_mount_are_not_shifted_on_the_disk(tmp_path):
+def test_ids_of_an_idmapped_mount_are_not_shifted(tmp_path):
     (tmp_path / "config").write_text(
         "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\nlxc.rootfs.options = noatime,idmap=container\n"
     )
@@ -463,7 +457,7 @@ def state_of(folder):
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_a_cloned_container_gets_the_image_files_and_a_pending_copy_trigger(tmp_path):
+def test_a_cloned_container_gets_image_files_and_a_trigger(tmp_path):
     _old, new = cloned(tmp_path, "new")
     (new / "instance.yaml.new").write_text("the owner's")
     lxc_copies.clone(str(new), "new", "old", Options())
@@ -476,7 +470,7 @@ def test_a_cloned_container_gets_the_image_files_and_a_pending_copy_trigger(tmp_
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize("snapshot", [False, True])
-def test_a_cloned_container_with_a_shared_image_gets_the_description_of_the_original(tmp_path, snapshot):
+def test_a_clone_with_shared_image_gets_the_original_description(tmp_path, snapshot):
     """lxc-copy -R then removed the only description."""
     old, new = cloned(tmp_path, "new", snapshot=snapshot)
     (old / "metadata.yaml").rename(tmp_path / "metadata.yaml")
@@ -487,7 +481,7 @@ def test_a_cloned_container_with_a_shared_image_gets_the_description_of_the_orig
     assert not (new / "templates").exists()
 
 
-def test_a_copy_with_a_shared_image_is_refused_if_it_is_not_certain_which_container_was_copied(tmp_path):
+def test_sharing_an_image_with_an_uncertain_original_is_refused(tmp_path):
     """The copy could get the description of another container."""
     _, new = cloned(tmp_path, "new")
     options = Options()
@@ -498,7 +492,7 @@ def test_a_copy_with_a_shared_image_is_refused_if_it_is_not_certain_which_contai
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_the_copy_of_a_container_whose_hook_line_has_a_rootfs_option_is_refused(tmp_path):
+def test_a_copied_line_with_a_rootfs_option_is_refused(tmp_path):
     """Each start of the copy wrote its files into the root filesystem of the original."""
     old, new = cloned(tmp_path, "new")
     options = Options()
@@ -516,7 +510,7 @@ def test_the_copy_of_a_container_whose_hook_line_has_a_rootfs_option_is_refused(
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_the_copy_of_a_container_whose_hook_line_has_a_state_option_is_refused(tmp_path):
+def test_a_copied_line_with_a_state_option_is_refused(tmp_path):
     """The copy never ran the trigger copy, because its start read the state of the original."""
     old, new = cloned(tmp_path, "new")
     options = Options()
@@ -529,7 +523,7 @@ def test_the_copy_of_a_container_whose_hook_line_has_a_state_option_is_refused(t
     assert sorted(os.listdir(new)) == ["config"]
 
 
-def test_the_if_present_option_makes_a_clone_hook_skip_a_container_without_an_image(tmp_path):
+def test_a_clone_hook_may_skip_containers_without_an_image(tmp_path):
     """The hook in a common configuration file refused the copy of a container without an image.
 
     The message told the user to copy a missing metadata.yaml.
@@ -545,7 +539,7 @@ def test_the_if_present_option_makes_a_clone_hook_skip_a_container_without_an_im
         lxc_copies.clone(str(new), "new", "old", options)
 
 
-def test_a_snapshot_of_a_container_whose_hook_line_has_rootfs_and_state_options_is_allowed(tmp_path):
+def test_a_snapshot_may_have_rootfs_and_state_options(tmp_path):
     old, new = cloned(tmp_path, "", snapshot=True)
     options = Options()
     options.rootfs, options.state = f"{old}/rootfs", str(old)
@@ -553,7 +547,7 @@ def test_a_snapshot_of_a_container_whose_hook_line_has_rootfs_and_state_options_
     assert (new / "metadata.yaml").exists()
 
 
-def test_a_start_refuses_a_rootfs_option_that_names_a_path_in_the_directory_of_another_container(tmp_path):
+def test_a_rootfs_option_in_another_containers_directory_is_refused(tmp_path):
     options = Options()
     for name in ("c1", "c2", "shared"):
         (tmp_path / name / "rootfs").mkdir(parents=True)
@@ -577,7 +571,7 @@ def test_a_start_refuses_a_rootfs_option_that_names_a_path_in_the_directory_of_a
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize("names", [["a", "a.new"], ["x" * 255], ["é" * 127]])
-def test_templates_with_long_or_similar_names_are_copied_to_a_cloned_container(tmp_path, names, monkeypatch):
+def test_templates_with_long_or_similar_names_are_copied(tmp_path, names, monkeypatch):
     """``NAME.new`` can be too long a name, or the name of another template."""
     old, new = cloned(tmp_path, "new")
     for name in names:
@@ -594,9 +588,7 @@ def test_templates_with_long_or_similar_names_are_copied_to_a_cloned_container(t
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize(("mode", "is_copied"), [(0o600, True), (0o620, False), (0o602, False)])
-def test_a_copied_container_gets_no_record_of_written_files_if_other_users_can_change_the_original_record(
-    tmp_path, mode, is_copied
-):
+def test_a_record_that_others_can_change_is_not_copied(tmp_path, mode, is_copied):
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state_directory:
         record = Path(state_directory.path, "written")
@@ -607,7 +599,7 @@ def test_a_copied_container_gets_no_record_of_written_files_if_other_users_can_c
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_a_copied_container_gets_the_old_and_the_new_record_of_a_killed_run(tmp_path):
+def test_a_copy_gets_both_records_of_a_killed_run(tmp_path):
     """The files of the killed run counted as changed by hand in the copy."""
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state:
@@ -621,7 +613,7 @@ def test_a_copied_container_gets_the_old_and_the_new_record_of_a_killed_run(tmp_
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_a_copied_container_gets_the_journal_of_a_run_that_was_killed_in_the_original_container(tmp_path):
+def test_a_copy_gets_the_journal_of_a_killed_run(tmp_path):
     """A copy has the leftovers of the killed run.
 
     Its first start searches for leftovers only if it has a journal.
@@ -637,7 +629,7 @@ def test_a_copied_container_gets_the_journal_of_a_run_that_was_killed_in_the_ori
 @pytest.mark.slow
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize("renames", [True, False])
-def test_several_copies_of_one_container_at_the_same_time_all_succeed(tmp_path, monkeypatch, renames):
+def test_several_copies_can_be_made_at_the_same_time(tmp_path, monkeypatch, renames):
     """About one in five parallel lxc-copy commands failed, because all replaced one file of the original."""
     monkeypatch.setattr(lxc_copies, "may_rename", lambda: renames)
     old, _ = cloned(tmp_path, "new")
@@ -692,7 +684,7 @@ def test_cloning_an_unknown_container_gives_an_error_with_a_hint(tmp_path):
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to change the owner")
-def test_the_image_of_a_copied_container_can_be_read_if_another_user_owns_the_copy(tmp_path):
+def test_the_image_of_a_foreign_copy_is_readable(tmp_path):
     _, new = cloned(tmp_path, "new")
     os.chown(new, 100000, 100000)
     lxc_copies.clone(str(new), "new", "old", Options())
@@ -703,7 +695,7 @@ def test_the_image_of_a_copied_container_can_be_read_if_another_user_owns_the_co
     image.close()
 
 
-def test_a_clone_hook_lists_only_a_limited_number_of_containers(tmp_path, monkeypatch):
+def test_a_clone_hook_reads_only_a_limited_number_of_container_names(tmp_path, monkeypatch):
     """Three million names in the directory of the containers needed 1,000 MiB."""
     monkeypatch.setattr(lxc_copies, "MAX_NAMES", 3)
     monkeypatch.setattr(os, "listdir", lambda _: pytest.fail("read all names"))
@@ -719,7 +711,7 @@ def test_a_clone_hook_lists_only_a_limited_number_of_containers(tmp_path, monkey
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_a_destroy_by_a_process_that_did_not_make_the_clone_is_not_a_rename(tmp_path):
+def test_a_clone_by_another_process_is_not_a_rename(tmp_path):
     old, new = cloned(tmp_path, "new")
     lxc_copies.clone(str(new), "new", "old", Options())
     (old / ".templater/cloned").write_text(f"{new}\n1:1\n")
@@ -741,7 +733,7 @@ def in_a_hook(call) -> None:
 
 
 @pytest.mark.usefixtures("by_lxc_copy")
-def test_a_clone_and_a_destroy_by_the_same_process_count_as_a_rename(tmp_path):
+def test_cloning_and_destroying_in_one_process_is_a_rename(tmp_path):
     """The process can be the first of its PID namespace, for example in a single-command container."""
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state_directory:
@@ -753,7 +745,7 @@ def test_a_clone_and_a_destroy_by_the_same_process_count_as_a_rename(tmp_path):
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to change the owner")
-def test_a_destroy_hook_ignores_a_clone_record_that_another_user_owns(tmp_path):
+def test_a_destroy_hook_ignores_a_clone_record_of_another_user(tmp_path):
     """The owner of the container's directory wrote the path of another instance into the clone record."""
     old, new = cloned(tmp_path, "new")
     with StateDirectory(str(old)) as state_directory:
@@ -765,7 +757,7 @@ def test_a_destroy_hook_ignores_a_clone_record_that_another_user_owns(tmp_path):
     assert state_of(new).pending == "copy"
 
 
-def test_a_destroy_hook_does_not_write_outside_the_parent_directory_of_the_container(tmp_path):
+def test_a_destroy_hook_never_writes_outside_the_parent_directory(tmp_path):
     """A user gave the name of the clone record to a file of root, which can contain any path.
 
     The file came from an unpacked image.
@@ -784,7 +776,7 @@ def test_a_destroy_hook_does_not_write_outside_the_parent_directory_of_the_conta
 
 @pytest.mark.usefixtures("by_lxc_copy")
 @pytest.mark.parametrize("pending", ["create", "", "rename"])
-def test_a_rename_keeps_a_trigger_that_another_hook_recorded_after_the_clone(tmp_path, pending):
+def test_a_rename_keeps_a_trigger_recorded_after_the_clone(tmp_path, pending):
     """Since the clone, another hook may have started the new container."""
     old, new = cloned(tmp_path, "new")
     in_a_hook(lambda: lxc_copies.clone(str(new), "new", "old", Options()))
@@ -814,7 +806,7 @@ def test_an_empty_id_map_line_clears_the_previous_id_map_lines(container):
     assert lxc_config.ids_on_disk(str(config)).on_disk(0, 0) == (200000, 300000)
 
 
-def test_the_if_present_option_makes_a_hook_skip_a_container_without_an_image(container):
+def test_the_hook_may_skip_a_container_without_an_image(container):
     options = Options()
     options.if_present = True
     assert isinstance(lxc.read_request(options, environ(container)), Notice)
@@ -832,7 +824,7 @@ def overlay(container):
     return container, {"LXC_ROOTFS_PATH": path, "LXC_ROOTFS_MOUNT": str(container / "mounted")}
 
 
-def test_an_overlay_is_rendered_at_pre_start_by_default_and_at_mount_on_request(overlay):
+def test_an_overlay_is_rendered_at_pre_start_by_default(overlay):
     container, others = overlay
     start = lxc.read_request(Options(), environ(container, **others))
     assert isinstance(start, HookRequest) and start.rootfs == str(container / "mounted")
@@ -852,7 +844,7 @@ def test_an_overlay_is_rendered_at_pre_start_by_default_and_at_mount_on_request(
     assert isinstance(lxc.read_request(options, environ(container, **others)), Notice)
 
 
-def test_a_pre_mount_hook_is_refused_even_if_the_rootfs_option_names_the_root_filesystem_through_a_link(
+def test_a_rootfs_link_does_not_allow_pre_mount_hooks(
     container,
 ):
     """/var/lib/lxc was a link, so the option switched off the checks for files below later mounts."""
@@ -868,7 +860,7 @@ def test_a_pre_mount_hook_is_refused_even_if_the_rootfs_option_names_the_root_fi
     assert isinstance(request, HookRequest) and request.rootfs == options.rootfs
 
 
-def test_an_overlay_with_a_pre_mount_hook_must_be_rendered_at_the_mount_stage(overlay):
+def test_an_overlay_with_pre_mount_hook_requires_stage_mount(overlay):
     """``lxc-copy --ephemeral --tmpfs`` adds a hook that hides the upper layer, so the files were lost."""
     container, others = overlay
     with open(container / "config", "a") as config:
@@ -919,7 +911,7 @@ def test_an_overlay_is_mounted_privately_for_the_hook(overlay, mounts):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("upper", ["delta0", "overlay/delta", "new"])
-def test_an_overlay_in_a_directory_that_another_user_can_replace_is_refused(mounts, tmp_path, upper):
+def test_an_overlay_is_refused_if_another_user_can_replace_its_directory(mounts, tmp_path, upper):
     """The file of one container, with its password, was written to the upper layer of another container."""
     mounts.share(tmp_path)
     for name in ("lower", "mounted", "u/c1/overlay/delta", "u/c1/delta0"):
@@ -967,7 +959,7 @@ def users_overlay(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("is_second", [False, True])
-def test_a_hook_does_not_empty_the_overlay_work_directory_of_another_user(users_overlay, mounts, is_second):
+def test_another_users_work_directory_is_not_emptied(users_overlay, mounts, is_second):
     """The kernel removed the files of the work directory inside of mount(2).
 
     600,000 extents of a file took 8 s of system time. An empty directory with 150,000 extended attributes
@@ -998,9 +990,7 @@ def test_a_hook_does_not_empty_the_overlay_work_directory_of_another_user(users_
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize(("owner", "mode"), [(1234, 0o700), (0, 0o720), (0, 0o702)])
-def test_attack_83_a_work_directory_that_another_user_could_have_filled_is_refused(
-    users_overlay, owner, mode
-):
+def test_attack_83_a_work_directory_that_others_could_fill_is_refused(users_overlay, owner, mode):
     layers = f"{users_overlay.parent}/lower", f"{users_overlay}/upper"
     work = users_overlay / ".templater-work"
     work.mkdir()
@@ -1021,9 +1011,7 @@ def test_attack_83_a_work_directory_that_another_user_could_have_filled_is_refus
 @pytest.mark.parametrize(
     ("owner", "mode", "said"), [(1234, 0o755, "belongs to another user"), (0, 0o777, "other users can write")]
 )
-def test_no_upper_layer_directory_is_made_in_a_directory_that_another_user_can_change(
-    tmp_path, owner, mode, said
-):
+def test_no_upper_layer_is_created_in_a_changeable_directory(tmp_path, owner, mode, said):
     """A user gave the name of the missing directory to another container's directory for a moment."""
     for name in ("lower", "u"):
         (tmp_path / name).mkdir()
@@ -1054,9 +1042,7 @@ def test_an_overlay_with_special_characters_in_its_layers_is_mounted(mounts, tmp
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("settings", ["", "lxc.rootfs.options = userxattr\n"])
-def test_a_hook_mounts_an_overlay_with_the_options_in_the_configuration_of_the_container(
-    mounts, container, settings, tmp_path
-):
+def test_an_overlay_is_mounted_with_the_containers_options(mounts, container, settings, tmp_path):
     mounts.share(tmp_path)
     for name in ("lower", "upper", "mounted"):
         (tmp_path / name / "etc").mkdir(parents=True)
@@ -1147,9 +1133,7 @@ def test_attack_90_the_overlay_of_a_hook_exists_until_the_unmounting_process_end
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("setting", [b"Y\n", None])
-def test_a_hook_unmounts_its_overlay_itself_if_the_kernel_may_refuse_to_mount_the_overlay_again(
-    mounts, tmp_path, monkeypatch, setting
-):
+def test_the_hook_itself_unmounts_if_mounting_again_may_fail(mounts, tmp_path, monkeypatch, setting):
     mounts.share(tmp_path)
     for name in ("lower", "upper", "mounted"):
         (tmp_path / name).mkdir()
@@ -1168,7 +1152,7 @@ def test_a_hook_unmounts_its_overlay_itself_if_the_kernel_may_refuse_to_mount_th
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize(("option", "itself"), [("index=on", True), ("index=off", False), ("ro", None)])
-def test_a_hook_unmounts_its_overlay_itself_if_the_container_uses_the_index_of_overlayfs(
+def test_the_hook_itself_unmounts_an_overlay_with_an_index(
     mounts, container, tmp_path, monkeypatch, option, itself
 ):
     """LXC's own mount failed while another process had removed files of the hook's overlay open."""
@@ -1190,9 +1174,7 @@ def test_a_hook_unmounts_its_overlay_itself_if_the_container_uses_the_index_of_o
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("refuses", [True, False])
-def test_a_hook_waits_until_the_removed_files_of_its_overlay_are_closed_if_a_second_mount_would_fail(
-    mounts, tmp_path, monkeypatch, refuses
-):
+def test_a_hook_waits_until_removed_files_are_closed(mounts, tmp_path, monkeypatch, refuses):
     """Without the wait, LXC could not mount the overlay: "already mounted or mount point busy"."""
     mounts.share(tmp_path)
     folders = [tmp_path / name for name in ("lower", "upper", "work", "mounted")]
@@ -1223,7 +1205,7 @@ def test_a_hook_waits_until_the_removed_files_of_its_overlay_are_closed_if_a_sec
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to mount")
 @pytest.mark.parametrize("refuses", [False, True])
-def test_attack_86_another_process_closes_overlay_layers_that_were_removed_while_the_hook_ran(
+def test_attack_86_another_process_closes_the_removed_layers_of_an_overlay(
     mounts, tmp_path, monkeypatch, refuses
 ):
     """An empty upper layer with 300,000 attributes took 8 seconds to close when the hook ended."""
@@ -1259,7 +1241,7 @@ def test_attack_86_another_process_closes_overlay_layers_that_were_removed_while
 @pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("itself", [False, True])
-def test_attack_93_a_hook_that_unmounts_its_overlay_does_not_commit_the_btrfs_file_system(
+def test_attack_93_unmounting_an_overlay_does_not_commit_the_btrfs_file_system(
     mounts, tmp_path, monkeypatch, itself
 ):
     """Until another container's fsync had ended, the commit stopped every change: starts took 25 seconds."""
@@ -1317,9 +1299,7 @@ def test_a_hook_mounts_its_overlay_without_the_option_volatile(mounts, tmp_path,
 
 @as_root
 @pytest.mark.parametrize("left", ["all", "no file", "no directory"])
-def test_a_hook_mounts_an_overlay_that_an_earlier_start_mounted_with_the_option_volatile(
-    mounts, tmp_path, monkeypatch, left
-):
+def test_a_hook_mounts_an_overlay_after_an_earlier_volatile_mount(mounts, tmp_path, monkeypatch, left):
     """A container can have been moved from a btrfs, and a hook can have been killed at any time."""
     mounts.share(tmp_path)
     folders, layers = overlay_in(tmp_path)
@@ -1335,7 +1315,7 @@ def test_a_hook_mounts_an_overlay_that_an_earlier_start_mounted_with_the_option_
 
 
 @as_root
-def test_if_a_hook_cannot_remove_the_volatile_mark_of_an_overlay_the_error_names_the_mark(mounts, tmp_path):
+def test_an_error_about_an_irremovable_volatile_mark_contains_its_path(mounts, tmp_path):
     mark = tmp_path / ".templater-work/work/incompat/volatile"
     (mark / "dirty").mkdir(parents=True)
     (tmp_path / ".templater-work").chmod(0o700)
@@ -1402,7 +1382,7 @@ def test_the_root_filesystem_path_is_read_from_the_bundle(bundle):
     assert oci.root_of({"root": {"path": "/abs"}}, "/b") == "/abs"
 
 
-def test_bundle_annotations_without_the_templater_prefix_or_a_text_value_are_ignored():
+def test_bundle_annotations_without_the_templater_prefix_are_ignored():
     found = oci._annotations(
         {"annotations": {"org.templater.config.user.x": "1", "other": "2", "org.templater.n": 3}}
     )
@@ -1437,19 +1417,19 @@ def test_attack_66_an_endless_oci_state_hits_a_limit(monkeypatch):
         oci._stdin()
 
 
-def test_the_hook_parses_json_with_the_same_result_as_the_json_module():
+def test_the_hook_parses_json_like_the_json_module():
     text = '{"a": [1, -2.5e3, true, null, "\\u00e9\\n"], "b": {}}'
     assert json_input.parse_json(text.encode(), "x") == json.loads(text)
 
 
 @pytest.mark.parametrize("depth", [1500, 5000, 100_000])
-def test_a_bundle_configuration_that_is_nested_deeply_is_refused(depth):
+def test_a_deeply_nested_bundle_configuration_is_refused(depth):
     """The limits on nesting differ between releases of Python, and between reading and writing."""
     with pytest.raises(InputError):
         oci.merged('{"a": ' + "[" * depth + "]" * depth + "}", "config.json", "createRuntime", {})
 
 
-def test_half_of_a_surrogate_pair_in_the_path_of_a_root_filesystem_is_replaced():
+def test_half_a_surrogate_pair_in_a_path_is_replaced():
     assert oci.root_of({"root": {"path": "a\ud800"}}, "/b") == "/b/a\ufffd"
 
 
@@ -1458,7 +1438,7 @@ def test_a_very_long_path_of_a_root_filesystem_is_refused():
         oci.root_of({"root": {"path": "a/" * 2048}}, "/b")
 
 
-def test_the_id_mappings_of_a_bundle_become_the_id_map_of_the_request():
+def test_id_mappings_of_a_bundle_become_an_id_map():
     mapping = [{"containerID": 0, "hostID": 1000, "size": 10}]
     ids = oci.id_map({"linux": {"uidMappings": mapping, "gidMappings": mapping}})
     assert ids.on_disk(3, 4) == (1003, 1004)
@@ -1486,7 +1466,7 @@ def test_an_nspawn_machine_has_default_paths():
     assert (start.rootfs, start.image) == ("/var/lib/machines/web1", "/var/lib/templater/web1")
 
 
-def test_machines_that_share_an_image_have_separate_state_directories(tmp_path, monkeypatch):
+def test_machines_with_a_shared_image_have_separate_state_directories(tmp_path, monkeypatch):
     monkeypatch.setattr(nspawn, "INSTANCES", str(tmp_path / "state"))
     options = Options()
     options.source = str(tmp_path / "image")
@@ -1500,7 +1480,7 @@ def test_machines_that_share_an_image_have_separate_state_directories(tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["images", "incus", "old_contents"])
-def test_a_machine_named_like_a_templater_directory_requires_the_source_and_state_options(tmp_path, name):
+def test_a_reserved_machine_name_requires_the_source_and_state_options(tmp_path, name):
     options = Options()
     options.words, options.source = (name,), str(tmp_path)
     with pytest.raises(UsageError, match=f"reserved machine name '{name}': templater itself"):
@@ -1520,7 +1500,7 @@ def test_the_if_present_option_makes_a_hook_skip_a_machine_without_an_image(tmp_
     assert isinstance(nspawn.read_request(options, {}), HookRequest)
 
 
-def test_a_hook_for_all_machines_skips_a_machine_without_its_own_directory(tmp_path, monkeypatch):
+def test_a_machine_without_its_own_directory_is_skipped(tmp_path, monkeypatch):
     """With ``--source``, the hook wrote files into every machine of the host."""
     monkeypatch.setattr(nspawn, "INSTANCES", str(tmp_path / "state"))
     (tmp_path / "metadata.yaml").touch()

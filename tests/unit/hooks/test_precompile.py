@@ -17,7 +17,7 @@ ALPINE = Path(__file__).resolve().parents[3] / "sample-images" / "alpine"
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
-def test_a_process_that_has_mapped_much_memory_can_compile_templates(tmp_path, capfd):
+def test_a_process_with_much_mapped_memory_can_compile_templates(tmp_path, capfd):
     folder = shutil.copytree(ALPINE, tmp_path / "c1")
     (folder / "templates/hostname.tpl").write_text("{{ container.name }}\n" * 3000)  # needs new memory
     with mmap.mmap(-1, 700 << 20):
@@ -27,7 +27,7 @@ def test_a_process_that_has_mapped_much_memory_can_compile_templates(tmp_path, c
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="hooks run on Linux")
 @pytest.mark.parametrize("own", [True, False])
-def test_no_templates_are_compiled_into_a_cache_that_other_users_can_enter(tmp_path, own):
+def test_a_cache_that_other_users_can_enter_is_refused(tmp_path, own):
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     cache = tmp_path / (".templater/cache" if own else "shared")
     (tmp_path / ".templater").mkdir(mode=0o700)

@@ -233,7 +233,7 @@ def test_an_lxc_configuration_can_include_only_a_limited_number_of_files(tmp_pat
     assert refused.value.message == f"'{tmp_path}/0' includes more than 3 files"
 
 
-def test_the_error_about_an_instance_description_shows_the_position_but_no_text_of_the_description():
+def test_an_error_about_a_description_hides_its_text():
     span = Source("instance.yaml", "a: secret").span(3, 9)
     for found, said in ((InputError("secret", span), "instance.yaml:1:4: "), (LimitError("secret"), "")):
         hidden = _without_description(found)
@@ -255,11 +255,11 @@ def test_the_error_about_an_instance_description_shows_the_position_but_no_text_
         "can't access an index on type int", "filter with name 'x'", "unknown filter 'x'",
     ],
 )  # fmt: skip
-def test_the_log_quotes_an_error_message_that_contains_no_template_value(message):
+def test_the_log_quotes_an_error_message_without_template_values(message):
     assert without_values(RenderError(message)).message == message
 
 
-def test_a_systemd_unit_can_contain_every_character_that_systemd_does_not_refuse():
+def test_a_systemd_unit_can_contain_all_characters_accepted_by_systemd():
     assert not any(nspawn.is_ignored(f"a{c}") for c in "\t\x0b\x0e\ud7ff\ue000\ufdcf\ufdf0\ufffd\U0001fffd")
 
 
@@ -278,11 +278,11 @@ def test_a_systemd_unit_can_contain_every_character_that_systemd_does_not_refuse
         ("the template takes more than 7 steps", "the template takes more than 7 steps"),
     ],
 )
-def test_a_limit_error_in_the_log_contains_neither_a_value_nor_its_size(message, shown):
+def test_a_limit_error_in_the_log_contains_no_value(message, shown):
     assert without_values(LimitError(message)).message == shown
 
 
-def test_the_log_shortens_each_limit_error_of_pongo2_whose_message_can_contain_a_value():
+def test_pongo2_limit_errors_with_a_value_are_shortened():
     """If the message of a new limit error contains more than constants, it also needs a shorter message."""
     found = []
     for path in sorted((ROOT / "templater/pongo2").rglob("*.py")):
@@ -305,7 +305,7 @@ def test_the_log_shortens_each_limit_error_of_pongo2_whose_message_can_contain_a
     assert len(hidden) == 2, hidden
 
 
-def test_the_log_does_not_quote_an_error_that_can_contain_a_value():
+def test_possibly_secret_errors_are_not_quoted_in_the_log():
     hidden = without_values(RenderError("secret"))
     assert (hidden.message, hidden.hint) == (
         "the template fails here",
@@ -323,7 +323,7 @@ def test_a_container_state_folder_cannot_be_created_below_a_file(tmp_path):
     assert os.stat(f"{tmp_path}/a/b").st_mode & 0o777 == 0o700
 
 
-def test_users_other_than_the_owner_cannot_open_the_directory_with_the_states_of_all_containers(tmp_path):
+def test_other_users_cannot_open_the_directory_of_all_states(tmp_path):
     """A user who can open the directory can hold its lock, and then no other container gets a state."""
     for name in ("b", "b", "c"):
         make_state_folder(f"{tmp_path}/templater/incus/{name}")
@@ -334,7 +334,7 @@ def test_users_other_than_the_owner_cannot_open_the_directory_with_the_states_of
     assert modes == [0o711, 0o711, 0o700, 0o700]
 
 
-def test_the_error_about_a_wrong_owner_of_a_machine_directory_names_the_right_owner(tmp_path, monkeypatch):
+def test_an_error_about_wrong_owners_contains_the_right_owner(tmp_path, monkeypatch):
     for uid, gid, kind, owner, right, command in (
         (65536, 65536, "", 0, 0, ""), (65535, 65535, "", 0, 0, ""), (0, 0, "", 0, 0, ""),
         (65537, 65536, "uid", 65537, 65536, "chown"), (131072, 131073, "gid", 131073, 131072, "chgrp"),
@@ -357,7 +357,7 @@ def test_the_error_about_a_wrong_owner_of_a_machine_directory_names_the_right_ow
         )
 
 
-def test_a_configuration_directory_whose_path_leads_through_too_many_links_is_refused(tmp_path):
+def test_a_configuration_path_with_too_many_links_is_refused(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(RefusedError) as refused:
         open_folder(f"{tmp_path}/loop")
@@ -372,9 +372,7 @@ def test_a_configuration_directory_whose_path_leads_through_too_many_links_is_re
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("inner", ["", "inner/"])
-def test_a_link_owned_by_root_is_refused_if_another_user_can_change_its_directory(
-    uid, gid, mode, is_refused, inner, tmp_path
-):
+def test_root_owned_links_in_a_changeable_directory_are_refused(uid, gid, mode, is_refused, inner, tmp_path):
     """A user can rename root's link to a directory of the system, or rename the directory above the link."""
     (tmp_path / "system").mkdir()
     home = tmp_path / "home"
@@ -394,7 +392,7 @@ def test_a_link_owned_by_root_is_refused_if_another_user_can_change_its_director
     assert list((tmp_path / "system").iterdir()) == []
 
 
-def test_a_configuration_that_is_not_a_regular_file_is_not_replaced(tmp_path):
+def test_a_configuration_is_replaced_only_if_it_is_a_regular_file(tmp_path):
     (tmp_path / "config").mkdir()
     with pytest.raises(RefusedError) as refused:
         install.write(install.Snippet(str(tmp_path / "config"), "text"))
@@ -431,9 +429,7 @@ def test_a_copy_is_refused_if_templater_cannot_determine_the_original_container(
 
 
 @pytest.mark.parametrize("program", ["", "lxc-copy"])
-def test_the_hint_about_an_unknown_original_container_says_how_to_prepare_the_copy(
-    program, tmp_path, monkeypatch
-):
+def test_the_hint_says_how_to_prepare_a_copy_manually(program, tmp_path, monkeypatch):
     monkeypatch.setattr(lxc_copies, "copying_program", lambda: program)
     monkeypatch.setattr(lxc_copies, "named_container", lambda: "")
     folder = f"{tmp_path}/copy"
@@ -466,7 +462,7 @@ def test_the_hint_about_an_unknown_original_container_says_how_to_prepare_the_co
         ("/dev/sda1", "unsupported rootfs type: '/dev/sda1'"),
     ],
 )
-def test_a_root_filesystem_that_only_lxc_can_mount_needs_a_mount_hook(path, problem, tmp_path):
+def test_an_lxc_mounted_root_filesystem_requires_a_mount_hook(path, problem, tmp_path):
     config = tmp_path / "config"
     config.write_text("lxc.hook.pre-start = from templater_hook import\nlxc.hook.mount = true\n")
     with pytest.raises(RefusedError) as refused:
@@ -491,7 +487,7 @@ def test_a_root_filesystem_that_only_lxc_can_mount_needs_a_mount_hook(path, prob
         lxc.require_mount_hook(path, str(config))
 
 
-def test_the_id_map_of_a_user_also_contains_the_id_of_that_user():
+def test_a_users_id_map_contains_the_users_id():
     assert lxc_install_and_status._with(((0, 100000, 65536),), 1000) == ((0, 100000, 65536), (65536, 1000, 1))
     assert lxc_install_and_status._with(((0, 1000, 10), (10, 100000, 5)), 999) == (
         (0, 1000, 10),

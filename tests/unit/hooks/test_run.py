@@ -33,7 +33,7 @@ def options(*words) -> Options:
     return parse(["lxc", *words])[1]
 
 
-def test_a_hook_option_accepts_its_value_with_and_without_an_equals_sign():
+def test_an_equals_sign_before_an_option_value_is_optional():
     assert options("--source", "/a").source == options("--source=/a").source == "/a"
 
 
@@ -42,7 +42,7 @@ def test_trigger_options_can_be_repeated_or_comma_separated():
     assert options("-t", "create,start").triggers == ("create", "start")
 
 
-def test_arguments_that_lxc_appends_to_the_hook_line_are_not_parsed_as_options():
+def test_extra_arguments_from_lxc_are_not_parsed_as_options():
     assert options("--no-child", "c1", "lxc", "pre-start").words == ("c1", "lxc", "pre-start")
 
 
@@ -81,7 +81,7 @@ def test_the_hook_line_with_the_probe_option_prints_the_version():
     assert line("--probe").stdout.startswith("templater ")
 
 
-def test_the_hook_fails_without_a_traceback_if_the_lxc_variables_are_missing():
+def test_missing_lxc_variables_do_not_cause_a_traceback():
     answer = line(env={})
     assert answer.returncode == 2
     assert answer.stderr.startswith("templater: LXC did not call this hook\n")
@@ -171,7 +171,7 @@ def test_attack_50_a_configuration_value_in_an_error_does_not_reach_the_log(cont
 
 
 @pytest.mark.slow
-def test_template_errors_that_contain_no_values_are_logged_with_their_text(container):
+def test_template_errors_without_values_are_logged_with_their_text(container):
     for template, message in (
         ("hello {{ x|nosuch }}", "unknown filter 'nosuch'"),
         ("{% if %}", "templates/a.tpl:1:"),
@@ -183,7 +183,7 @@ def test_template_errors_that_contain_no_values_are_logged_with_their_text(conta
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_hook_error_mentions_other_failed_rules_only_if_several_rules_failed(container, count):
+def test_the_error_of_a_hook_mentions_other_failed_rules(container, count):
     rules = "".join(f"  /etc/{number}: {{when: [start], template: a.tpl}}\n" for number in range(count))
     (container / "metadata.yaml").write_text(f"architecture: x86_64\ntemplates:\n{rules}")
     (container / "templates/a.tpl").write_text("{{ 1|add:2/0 }}")
@@ -249,7 +249,7 @@ def test_an_unknown_trigger_is_reported(container):
     assert not (container / "rootfs/etc/a").exists()
 
 
-def test_an_instance_name_with_a_newline_is_refused_before_anything_is_written(container):
+def test_an_instance_name_with_a_newline_is_refused(container):
     (container / "templates/a.tpl").write_text("x")
     (container / "instance.yaml").write_text('name: "a\\nb"\n')
     words = install.argv("nspawn", ["--rootfs", f"{container}/rootfs", "--source", str(container), "a\nb"])
@@ -258,7 +258,7 @@ def test_an_instance_name_with_a_newline_is_refused_before_anything_is_written(c
     assert not (container / "rootfs/etc/a").exists()
 
 
-def test_an_error_about_a_file_in_the_state_directory_shows_the_path_of_the_file(container):
+def test_an_error_about_a_state_file_contains_its_path(container):
     (container / "templates/a.tpl").write_text("x")
     (container / ".templater").mkdir(mode=0o700)
     (container / ".templater/state").mkdir()
@@ -281,7 +281,7 @@ def test_a_failure_before_rendering_is_logged(container, tmp_path):
         assert "started anyway" in log.read_text()
 
 
-def test_a_failed_clone_hook_stops_the_copy_even_with_on_error_keep_going(container, tmp_path):
+def test_a_failed_clone_hook_always_stops_the_copy(container, tmp_path):
     """The first start of a copy without a record ran the trigger create, and overwrote the user's files."""
     new = tmp_path / "c2"
     shutil.copytree(container, new)
@@ -295,7 +295,7 @@ def test_a_failed_clone_hook_stops_the_copy_even_with_on_error_keep_going(contai
     assert "starts anyway" not in done.stderr
 
 
-def test_one_hook_writes_a_limited_number_of_bytes_to_a_log_that_nothing_rotates(tmp_path):
+def test_the_log_lines_of_one_hook_are_limited(tmp_path):
     """A container that restarted in a loop filled the disk of the host."""
     log = Log("c1")
     for number in range(1000):
@@ -309,7 +309,7 @@ def test_one_hook_writes_a_limited_number_of_bytes_to_a_log_that_nothing_rotates
     assert f"'/{shown - 1:03}" in lines[shown - 1]
 
 
-def test_the_log_of_the_new_container_records_a_clone_and_a_rename(container, tmp_path):
+def test_clone_and_rename_appear_in_the_new_containers_log(container, tmp_path):
     """One process runs the hooks for both events, as lxc-copy -R does."""
     (container / "templates/a.tpl").write_text("x")
     (container / "instance.yaml").write_text("name: c1\n")
@@ -352,7 +352,7 @@ def test_the_time_limit_does_not_interrupt_error_reporting(monkeypatch):
     assert said == ["templater: wrong"]
 
 
-def test_an_nspawn_machine_can_be_named_probe(container):
+def test_an_nspawn_machine_may_be_named_probe(container):
     words = [
         *install.argv(
             "nspawn",
@@ -385,7 +385,7 @@ def replace_rootfs(container):
 
 
 @pytest.mark.slow
-def test_a_new_nspawn_machine_with_the_name_of_an_old_machine_counts_as_new(container):
+def test_a_new_machine_with_an_old_name_is_recognised(container):
     """The new machine got the state of the old machine, so no rule with the trigger create ran."""
     assert nspawn(container) == ["always", "once"]
     (container / "rootfs/etc/once").unlink()
@@ -399,7 +399,7 @@ def test_a_new_nspawn_machine_with_the_name_of_an_old_machine_counts_as_new(cont
 
 
 @as_root
-def test_a_machine_that_was_cloned_again_from_the_same_btrfs_subvolume_counts_as_new(tmp_path, mounts):
+def test_a_second_btrfs_clone_is_considered_a_new_machine(tmp_path, mounts):
     """Snapshots have the inode number and the time of creation of their original."""
     place = mounts.btrfs(tmp_path)
 
@@ -420,9 +420,7 @@ def test_a_machine_that_was_cloned_again_from_the_same_btrfs_subvolume_counts_as
 @pytest.mark.parametrize(
     ("recorded", "is_known"), [("256 1.5 a", True), ("256 1.5", True), ("256 1.5 b", False)]
 )
-def test_a_root_directory_is_recognised_even_if_an_earlier_version_recorded_its_identity(
-    container, monkeypatch, recorded, is_known
-):
+def test_a_root_directory_with_an_older_identity_is_recognised(container, monkeypatch, recorded, is_known):
     monkeypatch.setattr(nspawn_runtime, "directory_identity", lambda path: "256 1.5 a")
     (container / "metadata.yaml").write_text("templates: {/etc/once: {when: [create], template: a.tpl}}\n")
     (container / "templates/a.tpl").write_text("text\n")
@@ -435,7 +433,7 @@ def test_a_root_directory_is_recognised_even_if_an_earlier_version_recorded_its_
     assert (container / "rootfs/etc/once").exists() != is_known
 
 
-def test_a_state_file_that_records_no_root_directory_is_accepted_for_any_machine(container):
+def test_a_state_without_root_directory_fits_any_machine(container):
     """Older versions of templater recorded no root directory."""
     nspawn(container)
     state = container / ".templater/state"
@@ -445,7 +443,7 @@ def test_a_state_file_that_records_no_root_directory_is_accepted_for_any_machine
     assert "root=" in state.read_text()
 
 
-def test_a_hook_runs_the_trigger_create_again_if_a_power_cut_has_emptied_the_state_file(container):
+def test_an_empty_state_file_repeats_the_create_trigger(container):
     assert nspawn(container) == ["always", "once"]
     state = container / ".templater/state"
     recorded = state.read_bytes()
@@ -456,7 +454,7 @@ def test_a_hook_runs_the_trigger_create_again_if_a_power_cut_has_emptied_the_sta
 
 
 @pytest.mark.slow
-def test_a_new_machine_has_no_record_of_the_files_of_the_old_machine(container):
+def test_a_new_machine_has_no_record_of_old_files(container):
     nspawn(container)
     replace_rootfs(container)
     (container / "rootfs/etc/once").write_text("by the new image\n")
@@ -503,7 +501,7 @@ def test_the_locale_does_not_change_file_names(container, german, how):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_signal_during_the_report_of_a_failure_changes_nothing(number, monkeypatch, capfd):
+def test_a_stop_signal_has_no_effect_while_a_failure_is_reported(number, monkeypatch, capfd):
     write = run.write_stderr
 
     def stopped(text):
@@ -521,7 +519,7 @@ def test_a_stop_signal_during_the_report_of_a_failure_changes_nothing(number, mo
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_signal_after_the_end_of_the_hook_has_no_effect(number, monkeypatch):
+def test_a_stop_signal_after_a_hook_has_no_effect(number, monkeypatch):
     """While the process wrote its compiled modules, the signal gave a traceback and a wrong exit code."""
     monkeypatch.setattr(sys, "argv", ["hook", "lxc"])
     monkeypatch.setattr(run, "bound_memory", lambda: None)
@@ -553,14 +551,14 @@ def test_an_error_on_stderr_contains_no_control_characters(capfd):
     assert capfd.readouterr().err == "failed\nhint: \\x1b[2J\\x9b2J\n"
 
 
-def test_a_comparison_escapes_the_paths_of_the_image():
+def test_paths_in_the_notes_of_a_comparison_are_escaped():
     plan = a_plan({"/etc/a\x1b[2J\nok: x": "new"}, MemoryRootfs({}))
     with pytest.raises(HostError) as caught:
         run.compare(plan, Log())
     assert caught.value.notes == ("/etc/a\\x1b[2J\\nok: x differs from the result of x.tpl on start",)
 
 
-def test_the_report_of_a_signal_has_the_notes_about_files_that_could_not_be_restored():
+def test_the_error_after_a_signal_has_the_notes_about_unrestored_files():
     """The operator did not see that the rollback had failed, because a signal replaced the error."""
     error = run.StoppedError(15)
     error.add_note("can't restore '/etc/a'")
@@ -584,7 +582,7 @@ def test_the_report_of_a_signal_has_the_notes_about_files_that_could_not_be_rest
         (OSError(5, "Input/output error"), 6, "a system call failed: [errno 5] input/output error"),
     ],
 )  # fmt: skip
-def test_each_failure_of_a_hook_is_printed_and_logged_with_its_exit_code(
+def test_each_failure_of_a_hook_is_printed_and_logged(
     error, code, text, keep_going, monkeypatch, capfd, tmp_path
 ):
     def read_request(options, environ):
@@ -614,7 +612,7 @@ def test_each_failure_of_a_hook_is_printed_and_logged_with_its_exit_code(
     ]
 
 
-def test_after_a_bug_in_a_hook_the_start_fails_and_the_message_asks_for_a_report(monkeypatch, capfd):
+def test_the_message_about_a_bug_asks_for_a_report(monkeypatch, capfd):
     def broken(arguments):
         raise KeyError("x")
 
@@ -626,7 +624,7 @@ def test_after_a_bug_in_a_hook_the_start_fails_and_the_message_asks_for_a_report
     assert said.startswith("templater: ") and said.endswith("; please report this\n")
 
 
-def test_attack_86_another_process_closes_a_bundle_that_is_removed_while_a_hook_reads_config_json(
+def test_attack_86_another_process_closes_a_bundle_that_was_removed_during_a_hook(
     tmp_path, monkeypatch, capfd
 ):
     """The error left the bundle open: with 150,000 attributes, the end of the hook took 2 seconds."""
@@ -659,7 +657,7 @@ def test_attack_86_another_process_closes_a_bundle_that_is_removed_while_a_hook_
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_each_line_of_the_log_names_the_container_if_its_name_is_known():
+def test_a_known_container_name_appears_in_each_log_line():
     for log, name in ((Log(), ""), (Log("c1"), " c1")):
         log.add("text")
         log.add("secret", private=True)

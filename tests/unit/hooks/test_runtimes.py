@@ -91,7 +91,7 @@ def test_one_new_python_file_adds_a_container_runtime(place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_new_runtime_is_listed_in_the_help_and_reports_missing_install_arguments(place: Path) -> None:
+def test_a_new_runtime_appears_in_the_help(place: Path) -> None:
     assert "\n  toy " in hook(place, "--help").stdout
     for command in ("install", "status"):
         answer = hook(place, command, "docker")
@@ -102,14 +102,14 @@ def test_a_new_runtime_is_listed_in_the_help_and_reports_missing_install_argumen
     assert answer.stderr.endswith("\nError: which toy?\n")
 
 
-def test_a_runtime_with_a_failing_import_gives_an_error_that_names_the_missing_module(place: Path) -> None:
+def test_the_error_about_a_failing_runtime_import_contains_the_module_name(place: Path) -> None:
     (place / "templater/hooks/runtimes/toy.py").write_text("import nosuch\n" + TOY)
     answer = hook(place, "toy", "--source", "image")
     assert answer.returncode != 0
     assert "No module named 'nosuch'" in answer.stderr
 
 
-def test_the_runtime_modules_provide_the_expected_request_and_install_and_status_functions() -> None:
+def test_each_runtime_module_has_the_expected_functions() -> None:
     assert {"incus", "lxc", "nspawn", "oci"} <= set(runtimes_with("read_request"))
     assert {"incus", "lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("snippet"))
     assert {"lxc", "nspawn", "oci", "podman"} <= set(runtimes_with("status"))
@@ -132,13 +132,13 @@ def test_the_runtime_modules_provide_the_expected_request_and_install_and_status
         "--probe",
     ],
 )
-def test_a_python_module_without_the_runtime_functions_is_not_accepted_as_a_runtime(word: str) -> None:
+def test_a_module_without_runtime_functions_is_not_a_runtime(word: str) -> None:
     assert function_of(word, "read_request") is None
     with pytest.raises(UsageError, match=r"^missing or unknown runtime$"):
         parse([word])
 
 
-def test_a_missing_include_directory_in_an_lxc_configuration_is_ignored_as_lxc_ignores_it(tmp_path):
+def test_a_missing_include_directory_is_ignored_as_in_lxc(tmp_path):
     """LXC 6.0.4 ignores a missing directory only if its path ends with a slash.
 
     Debian's userns.conf has such a path.

@@ -19,7 +19,7 @@ from templater.sandbox import child
 from templater.sandbox.child import Bounds, ChildFailure
 
 
-def test_the_processor_time_of_ended_child_processes_counts_toward_the_limit_of_their_job(monkeypatch):
+def test_the_processor_time_limit_of_a_job_includes_ended_child_processes(monkeypatch):
     monkeypatch.setattr(sandboxed_rendering, "thread_time", lambda: 100)
     monkeypatch.setattr(sandboxed_rendering, "children_seconds", lambda: 50)
     job = Job(Source("m", b""), {}, None, ("start",), NONE)
@@ -33,7 +33,7 @@ def job():
     return Job(Source("m", b""), {}, None, ("start",), NONE)
 
 
-def test_the_answer_of_the_sandboxed_process_contains_the_instance_and_the_cache_entries():
+def test_the_answer_contains_the_instance_and_the_cache_entries():
     answer = read_answer(job(), [
         [b"instance", b"c1", b"container", b"create", b"start"], [b"keys", b"a\0x\ny\0b\0"],
         [b"keep", b"image", b"templater.pongo2.a os", b"code"],
@@ -108,12 +108,12 @@ def test_the_second_run_gives_the_same_files_from_the_cache():
     assert rendered(store, description=None, name="c9") == ([b"c9 - -"], True)
 
 
-def test_without_a_cache_each_run_renders_the_templates_again():
+def test_each_run_renders_the_templates_again_if_no_cache_is_used():
     assert rendered(None) == rendered(None) == ([b"i1 1 -"], False)
     assert rendered(None, description=b"config: {user.a: '1'}\n", name="c9") == ([b"c9 1 -"], False)
 
 
-def test_a_template_error_has_a_position_even_if_the_template_is_in_the_cache():
+def test_an_error_in_a_cached_template_has_a_position():
     store, text = Store(), b"a\n{{ 1|add:2/0 }}"
     for is_warm in (False, True):
         ((error,), was_warm) = rendered(store, text)
@@ -135,7 +135,7 @@ def test_a_damaged_cache_entry_is_replaced(name, payload):
     assert rendered(store) == ([b"i1 1 -"], True)
 
 
-def test_an_unexpected_exception_while_rendering_is_raised_with_and_without_a_cache(monkeypatch):
+def test_an_unexpected_exception_is_raised_even_with_a_cache(monkeypatch):
     def broken(*_):
         raise KeyError("x")
 
@@ -157,14 +157,12 @@ def test_an_error_about_a_description_does_not_quote_the_description(text):
 @pytest.mark.parametrize(
     ("name", "kind"), [(b"InputError", InputError), (b"KeyError", TemplaterError), (b"\xff", TemplaterError)]
 )
-def test_an_error_that_the_child_process_sends_becomes_a_templater_error_even_if_its_class_is_unknown(
-    name, kind
-):
+def test_errors_of_any_class_from_the_child_process_become_templater_errors(name, kind):
     error = sandboxed_rendering.error_read([name, b"m", b"h", b"0", b"note"], lambda name: None)
     assert (type(error), error.message, error.hint, error.notes) == (kind, "m", "h", ("note",))
 
 
-def test_the_cache_key_changes_with_each_input_that_can_change_the_cached_result():
+def test_the_cache_key_depends_on_each_input_of_the_cached_result():
     def found(in_child=False, text=b"m", templates=None, description=None, **settings):
         source = None if description is None else Source("web.yaml", description)
         made = Job(Source("m", text), templates or {}, source, (), NONE, **settings)
@@ -190,9 +188,7 @@ def test_the_cache_key_changes_with_each_input_that_can_change_the_cached_result
 @pytest.mark.parametrize(
     ("pending", "triggers"), [(None, ("start",)), ("", ("start",)), ("copy", ("copy", "start"))]
 )
-def test_the_pending_trigger_of_the_description_runs_before_the_start_trigger_if_no_triggers_are_given(
-    pending, triggers
-):
+def test_the_pending_trigger_precedes_the_start_trigger_by_default(pending, triggers):
     text = (
         "name: c1\n" if pending is None else f"name: c1\nconfig: {{volatile.apply_template: '{pending}'}}\n"
     )
@@ -218,7 +214,7 @@ def test_the_total_time_limit_ends_the_compilation_for_the_cache(monkeypatch):
     check_time_is_over(COMPILE, Store())
 
 
-def test_the_total_time_limit_ends_the_search_for_configuration_keys_in_rendered_templates(monkeypatch):
+def test_the_time_limit_ends_the_search_for_configuration_keys(monkeypatch):
     render = sandboxed_rendering._renderings
 
     def render_slowly(*given):
@@ -270,7 +266,7 @@ def test_a_missing_template_never_gets_the_text_of_another_template():
     assert [each.content for each in answer.renderings] == [b"A", None, b"C"]
 
 
-def test_a_run_with_cached_templates_compiles_nothing_and_reports_the_same_keys_as_a_run_without_a_cache(
+def test_a_run_with_cached_templates_compiles_nothing(
     monkeypatch,
 ):
     store, templates = Store(), {"a": TEXT.decode(), "b": "{{ 'x'|upper }}", "c": TEXT.decode()}
@@ -296,7 +292,7 @@ def test_a_successful_run_renders_only_once(monkeypatch):
     assert len(runs) == 1
 
 
-def test_the_rules_that_the_sandboxed_process_sends_have_the_fields_that_a_plan_needs():
+def test_rules_from_the_sandboxed_process_have_all_fields_for_a_plan():
     text = "templates:\n  /null:\n  /all: {when: [start], create_only: true, template: a, uid: 1, gid: 2, mode: '0600'}\n"
     wanted = read_metadata(Source("m", text)).rules
     found = answered(text, a="A").metadata.rules
@@ -307,7 +303,7 @@ def test_the_rules_that_the_sandboxed_process_sends_have_the_fields_that_a_plan_
         assert {name: span.place for name, span in rule.spans.items()} == places
 
 
-def test_the_error_names_the_limit_that_a_description_exceeds():
+def test_an_error_about_a_description_contains_the_exceeded_limit():
     with pytest.raises(LimitError, match="nested more than 64 levels deep"):
         answered(on_start("a"), description="config: " + "[" * 70, a="A")
 
@@ -322,9 +318,7 @@ def test_an_error_can_quote_only_metadata_yaml_or_a_readable_template():
 
 
 @pytest.mark.parametrize(("cpu", "given"), [(5, 5), (100, 9)])
-def test_the_processor_time_limit_of_a_child_process_is_at_most_the_remaining_time_of_its_job(
-    cpu, given, monkeypatch
-):
+def test_a_child_gets_only_the_jobs_remaining_processor_time(cpu, given, monkeypatch):
     monkeypatch.setattr(sandboxed_rendering, "thread_time", lambda: 100)
     monkeypatch.setattr(sandboxed_rendering, "children_seconds", lambda: 50)
     monkeypatch.setattr(child, "start", lambda prepare, work, bounds: (work, bounds))
@@ -337,12 +331,12 @@ def test_the_processor_time_limit_of_a_child_process_is_at_most_the_remaining_ti
     assert deadlines == [8], "the clock of a child begins at zero"
 
 
-def test_the_processor_time_of_child_processes_is_the_sum_of_their_user_and_system_time(monkeypatch):
+def test_processor_time_of_children_includes_user_and_system_time(monkeypatch):
     monkeypatch.setattr(sandboxed_rendering.os, "times", lambda: (1.0, 2.0, 4.0, 8.0, 16.0))
     assert sandboxed_rendering.children_seconds() == 12.0
 
 
-def test_the_error_of_a_rule_has_the_position_and_the_note_that_the_child_process_sent():
+def test_the_error_of_a_rule_has_position_and_note():
     (rendering,) = answered(on_start("a"), a="a\n{{ 1|add:2/0 }}").renderings
     assert rendering.error.span.text == "1"
     assert rendering.error.notes == ("in the rule for '/a' at m:2:3, trigger start",)

@@ -22,7 +22,7 @@ def test_the_source_digest_covers_every_python_file_but_no_compiled_file():
         assert (age, size) == (status.st_mtime_ns, status.st_size)
 
 
-def test_the_source_digest_changes_with_the_name_or_time_or_size_of_a_file():
+def test_the_digest_depends_on_name_and_time_and_size():
     stamps = {stamp_of([file]) for file in (("a", 1, 2), ("b", 1, 2), ("a", 2, 2), ("a", 1, 1))}
     assert len(stamps) == 4
     assert stamp_of([("a", 1, 2)]) in stamps

@@ -51,7 +51,7 @@ def logged(file):
     return [line.partition("Z")[2] for line in file.read_text().splitlines()]
 
 
-def test_the_private_log_of_a_start_lists_the_files_and_the_system_log_does_not(machine, monkeypatch):
+def test_the_file_list_is_only_in_the_private_log(machine, monkeypatch):
     public = []
     monkeypatch.setattr(Log, "to_syslog", lambda log: public.append(log.public_lines()))
     assert start(machine) == start(machine) == 0
@@ -74,9 +74,7 @@ def test_an_unreadable_record_of_written_files_is_ignored_and_logged(machine):
 
 
 @pytest.mark.parametrize("pending", ["copy\r\x1b[2K x: failed", "c" * 20_000])
-def test_the_pending_trigger_is_escaped_and_shortened_in_a_log_that_all_users_can_read(
-    machine, monkeypatch, tmp_path, pending
-):
+def test_a_pending_trigger_is_escaped_in_a_public_log(machine, monkeypatch, tmp_path, pending):
     """A user who can set the pending trigger could forge lines in the system's log, or end the hook."""
     monkeypatch.setattr(Log, "to_syslog", lambda log: None)
     assert start(machine) == 0
@@ -105,7 +103,7 @@ def test_the_probe_prints_the_versions_of_templater_and_python(capfd):
         ("", True, []),
     ],
 )
-def test_a_hook_event_that_needs_no_rendering_is_only_logged(machine, monkeypatch, text, has_folder, logs):
+def test_a_hook_event_without_rendering_is_only_logged(machine, monkeypatch, text, has_folder, logs):
     notice = Notice(text, str(machine) if has_folder else "")
     monkeypatch.setattr(run, "function_of", lambda runtime, name: lambda options, environ: notice)
     assert run.run(["lxc", "--log", f"{machine}/hook.log"]) == 0
@@ -131,7 +129,7 @@ def test_a_hook_never_writes_to_the_root_filesystem_of_the_host(machine, capfd):
     )
 
 
-def test_a_start_that_takes_too_long_fails_and_is_logged_once(machine, monkeypatch, capfd):
+def test_a_slow_start_fails_and_is_logged_once(machine, monkeypatch, capfd):
     def late(*_):
         raise run.TimeUpError(signal.SIGALRM)
 
@@ -145,9 +143,7 @@ def test_a_start_that_takes_too_long_fails_and_is_logged_once(machine, monkeypat
 
 
 @pytest.mark.parametrize("code", [0, 5])
-def test_the_log_of_the_operator_is_written_even_if_the_log_of_the_container_is_unwritable(
-    machine, capfd, code
-):
+def test_the_operator_log_is_written_despite_unwritable_container_log(machine, capfd, code):
     """The owner of the container's directory could switch off the log of --log FILE."""
     assert start(machine) == 0
     (machine / ".templater/log").unlink()
@@ -162,7 +158,7 @@ def test_the_log_of_the_operator_is_written_even_if_the_log_of_the_container_is_
 
 @pytest.mark.parametrize("is_own", [True, False])
 @pytest.mark.slow
-def test_the_error_about_a_lock_that_is_held_until_the_time_limit_names_the_lock(machine, capfd, is_own):
+def test_an_error_about_a_lock_held_too_long_contains_its_path(machine, capfd, is_own):
     """The owner of a container's directory can hold the directory's lock.
 
     The error named the time limit, but no lock.
@@ -191,7 +187,7 @@ def test_the_error_about_a_lock_that_is_held_until_the_time_limit_names_the_lock
         ),
     ],
 )  # fmt: skip
-def test_the_error_about_a_slow_hook_names_the_time_limit_that_was_exceeded(number, message, hint):
+def test_the_error_about_a_slow_hook_contains_the_exceeded_time_limit(number, message, hint):
     run.start_timer(600)
     assert 590 < signal.getitimer(signal.ITIMER_REAL)[0] <= 600
     with pytest.raises(run.TimeUpError) as caught:
@@ -213,7 +209,7 @@ def test_a_stop_signal_ends_the_work_of_a_hook(number):
 
 
 @pytest.mark.parametrize(("seconds", "least", "most"), [(100, 99, 100.1), (0.6, 0.4, 0.7), (-3, 0.3, 0.6)])
-def test_the_processor_time_limit_for_planning_is_at_least_half_a_second(seconds, least, most):
+def test_planning_gets_at_least_half_a_processor_second(seconds, least, most):
     run.start_timer(600)
     run.start_processor_timer(seconds)
     assert least < signal.getitimer(signal.ITIMER_PROF)[0] < most
@@ -256,7 +252,7 @@ def test_the_log_says_how_many_files_match_the_result_of_templater():
 
 
 @pytest.mark.parametrize("action", [CREATE, UPDATE, WRITE])
-def test_the_error_about_one_file_that_differs_from_the_result_of_templater_names_the_file(action):
+def test_the_error_about_a_differing_file_contains_its_path(action):
     log, text = Log(), "/etc/1 differs from the result of a.tpl on start"
     with pytest.raises(HostError, match=r"^files differ from templater's result$") as caught:
         run.compare(plan(KEEP, action), log)
@@ -264,7 +260,7 @@ def test_the_error_about_one_file_that_differs_from_the_result_of_templater_name
     assert (log.lines, log.public_lines()) == ([f"differs: {text}"], [])
 
 
-def test_the_error_about_several_differing_files_names_only_the_first_file():
+def test_the_error_about_several_differing_files_mentions_only_the_first_file():
     log = Log()
     with pytest.raises(HostError) as caught:
         run.compare(plan(FAILED, UPDATE), log)
@@ -277,7 +273,7 @@ def test_the_error_about_several_differing_files_names_only_the_first_file():
     assert log.public_lines() == []
 
 
-def test_a_log_file_that_cannot_be_written_is_reported_in_the_system_log(machine, monkeypatch):
+def test_an_unwritable_log_file_is_reported_in_the_system_log(machine, monkeypatch):
     public = []
     monkeypatch.setattr(Log, "to_syslog", lambda log: public.extend(log.public_lines()))
     log = Log("c1")
@@ -287,7 +283,7 @@ def test_a_log_file_that_cannot_be_written_is_reported_in_the_system_log(machine
 
 
 @pytest.mark.parametrize(("mode", "lines"), [(0o600, 2), (0o640, 1), (0o604, 1), (0o644, 1)])
-def test_a_log_file_that_other_users_can_read_gets_only_the_public_lines(machine, mode, lines):
+def test_a_log_readable_by_others_gets_only_public_lines(machine, mode, lines):
     file = machine / "hook.log"
     file.touch()
     file.chmod(mode)
@@ -298,7 +294,7 @@ def test_a_log_file_that_other_users_can_read_gets_only_the_public_lines(machine
     assert logged(file) == [" c1: secret", " c1: text"][-lines:]
 
 
-def test_only_the_owner_of_a_new_log_file_can_read_the_file(machine):
+def test_only_the_owner_can_read_a_new_log_file(machine):
     log = Log()
     log.write(None, f"{machine}/none")
     log.add("text")
@@ -307,7 +303,7 @@ def test_only_the_owner_of_a_new_log_file_can_read_the_file(machine):
     assert not (machine / "none").exists()
 
 
-def test_an_error_about_a_target_has_the_position_of_the_rule_even_if_the_rules_are_cached(machine, capfd):
+def test_an_error_about_a_target_has_the_rules_position(machine, capfd):
     (machine / "metadata.yaml").write_text(
         "architecture: x86_64\ntemplates: {/etc/a: {when: [start], template: a.tpl}}\n"
     )
@@ -323,9 +319,7 @@ def test_an_error_about_a_target_has_the_position_of_the_rule_even_if_the_rules_
     assert said.startswith(f"templater: {machine}/metadata.yaml:2:13: ") and "is a directory" in said
 
 
-def test_the_incus_hook_compares_the_files_that_incus_wrote_with_the_result_of_templater(
-    machine, monkeypatch, capfd
-):
+def test_the_incus_hook_compares_incus_files_with_templaters_result(machine, monkeypatch, capfd):
     (machine / "config").write_text("")
     (machine / "backup.yaml").write_text(
         "container: {name: c1, config: {volatile.apply_template: copy}, devices: {}}\n"
@@ -352,7 +346,7 @@ def test_the_incus_hook_compares_the_files_that_incus_wrote_with_the_result_of_t
     assert not (machine / "state/.templater/state").exists()
 
 
-def test_a_hook_resets_the_umask_and_signals_and_variables_that_the_runtime_may_have_changed(monkeypatch):
+def test_a_hook_resets_umask_and_signals_and_variables(monkeypatch):
     for name in ("TZ", "LC_ALL", "LANG", "TEMPLATER_CONFINED"):
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("LXC_NAME", "c1")
@@ -388,9 +382,7 @@ def serve(machine, monkeypatch, *words):
 
 
 @pytest.mark.slow
-def test_attack_89_a_hook_ends_before_its_time_limit_if_the_kernel_syncs_each_new_name_to_the_disk(
-    machine, monkeypatch, capfd
-):
+def test_attack_89_a_hook_ends_in_time_despite_slow_synchronisation(machine, monkeypatch, capfd):
     """The container's root can set flags (chattr +S +D) for which the kernel syncs each new name.
 
     With 3,500 files, preparing the files took 60 seconds, and the rollback 26 more seconds.
@@ -407,7 +399,7 @@ def test_attack_89_a_hook_ends_before_its_time_limit_if_the_kernel_syncs_each_ne
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_attack_84_a_hook_does_not_wait_until_btrfs_has_freed_the_replaced_files(
+def test_attack_84_a_hook_does_not_wait_until_btrfs_frees_files(
     machine, mounts, monkeypatch, tmp_path, fails
 ):
     """With quotas, the kernel looked at each of millions of references during unlink(2)."""
@@ -438,9 +430,7 @@ def refuses(*_):
     raise RefusedError("no")
 
 
-def test_a_hook_that_replaces_no_file_starts_no_process_that_closes_files(
-    machine, mounts, monkeypatch, tmp_path
-):
+def test_no_process_is_started_if_no_file_is_replaced(machine, mounts, monkeypatch, tmp_path):
     place = mounts.btrfs(tmp_path)
     for name in ("rootfs", "templates", "metadata.yaml"):
         shutil.move(machine / name, place)
@@ -501,7 +491,7 @@ def test_attack_93_a_hook_on_btrfs_syncs_nothing_and_waits_for_no_commit(
 
 
 @pytest.mark.slow
-def test_attack_93_after_a_power_cut_at_a_first_start_on_btrfs_the_files_are_complete_or_the_trigger_is_pending(
+def test_attack_93_power_cuts_leave_complete_files_or_a_pending_trigger(
     machine, mounts, tmp_path, monkeypatch
 ):
     """The disk is a file, so copies of the file show the disk after power cuts at several steps."""

@@ -49,7 +49,7 @@ def installed(container):
     return list(lxc.status("c1", str(container.parent)))
 
 
-def test_the_status_command_reports_that_a_later_line_clears_the_hook_line(container):
+def test_a_later_line_that_clears_the_hook_is_reported(container):
     assert not problems(installed(container))
     with (container / "config").open("a") as config:
         config.write("lxc.hook.pre-start =\n")
@@ -88,7 +88,7 @@ def test_the_status_command_stops_compiling_templates_at_a_time_limit(container,
     assert not any("every template compiles" in text for text in texts)
 
 
-def test_the_status_command_compiles_templates_in_the_dialect_of_the_hook_line(container):
+def test_templates_are_compiled_in_the_hook_lines_dialect(container):
     (container / "templates/a.tpl").write_text('{{ config["user.a"] }}')
     assert not problems(installed(container))
     install.write(lxc.snippet("c1", ["--dialect", "v4"], str(container.parent)))
@@ -96,14 +96,14 @@ def test_the_status_command_compiles_templates_in_the_dialect_of_the_hook_line(c
     assert "this pongo2 release has no subscripts" in text
 
 
-def test_the_status_command_does_not_suggest_the_install_command_for_a_missing_root_filesystem(container):
+def test_installation_is_not_suggested_for_a_missing_root_filesystem(container):
     (container / "config").write_text("lxc.net.0.type = empty\n")
     (finding,) = [each for each in installed(container) if each.ok is False]
     assert "names no root filesystem" in finding.text
     assert "lxc.rootfs.path" in finding.hint
 
 
-def test_the_status_command_asks_for_a_mount_hook_if_lxc_must_mount_the_root_filesystem(container):
+def test_a_missing_but_required_mount_hook_is_reported(container):
     (container / "config").write_text("lxc.rootfs.path = loop:/srv/c1.img\n")
     (before,) = lxc.status("c1", str(container.parent))
     assert "hook install lxc" in before.hint
@@ -118,7 +118,7 @@ def test_the_status_command_reports_a_missing_image(container):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change owners")
-def test_the_status_command_reports_an_id_map_that_contradicts_the_root_filesystem(container):
+def test_an_id_map_contradicting_the_root_filesystem_is_reported(container):
     config = container / "config"
     config.write_text(config.read_text() + "lxc.idmap = u 0 100000 65536\nlxc.idmap = g 0 100000 65536\n")
     assert any("the id map gives root" in text for text in problems(installed(container)))
@@ -137,7 +137,7 @@ def test_the_status_command_checks_a_bundle(container):
     assert not problems(oci.status(str(container), ""))
 
 
-def test_the_status_command_runs_no_program_other_than_templater_from_the_systemd_drop_in_file(tmp_path):
+def test_foreign_programs_in_a_drop_in_are_not_executed(tmp_path):
     drop_in = tmp_path / "systemd-nspawn@web1.service.d/templater.conf"
     drop_in.parent.mkdir()
     drop_in.write_text(f"[Service]\nExecStartPre=touch {tmp_path}/made #\n")
@@ -159,9 +159,7 @@ def test_the_status_command_checks_an_nspawn_machine(container, tmp_path):
     assert finding.hint == f"templater hook install nspawn c1 --path {units} --write"
 
 
-def test_the_status_of_a_machine_reports_problems_of_a_drop_in_that_all_machines_share(
-    container, tmp_path, monkeypatch
-):
+def test_problems_of_a_shared_drop_in_file_are_reported(container, tmp_path, monkeypatch):
     monkeypatch.setattr(nspawn, "INSTANCES", str(tmp_path / "state"))
     own = tmp_path / "state/c1"
     install.write(nspawn.snippet("", ["--source", str(container)], str(tmp_path)))
@@ -180,7 +178,7 @@ def test_the_status_of_a_machine_reports_problems_of_a_drop_in_that_all_machines
     assert not problems(nspawn.status("c1", str(tmp_path)))
 
 
-def test_the_podman_status_reports_a_state_directory_that_all_containers_share(tmp_path):
+def test_a_shared_state_directory_is_reported_in_the_podman_status(tmp_path):
     snippet = podman.snippet("", [], str(tmp_path))
     content = json.loads(snippet.text)
     content["hook"]["args"] += ["--state", "/srv"]
@@ -200,7 +198,7 @@ def test_the_status_command_reports_a_state_directory_that_the_hook_refuses(cont
     assert text.startswith(f"other users can write to '{tmp_path}/state'")
 
 
-def test_the_status_command_reports_an_oci_hook_that_cannot_render_templates_at_its_stage(container):
+def test_an_oci_hook_that_cannot_render_templates_is_reported(container):
     file = container / "config.json"
     file.write_text(json.dumps({"root": {"path": "rootfs"}}))
     install.write(oci.snippet(str(container), [], ""))
@@ -217,9 +215,7 @@ def test_the_status_command_reports_an_oci_hook_that_cannot_render_templates_at_
         ("[Service]", "[Unit]"), ("[Service]\n", "[Service]\n[Unit]\n"), ("ExecStartPre", "XExecStartPre"),
     ], every=3),
 )  # fmt: skip
-def test_the_status_command_reports_an_nspawn_line_that_systemd_does_not_run(
-    before, after, container, tmp_path
-):
+def test_an_nspawn_line_that_systemd_ignores_is_reported(before, after, container, tmp_path):
     install.write(nspawn.snippet("c1", ["--source", str(container)], str(tmp_path)))
     (drop_in,) = tmp_path.glob("*.d/*")
     text = drop_in.read_text()
@@ -261,9 +257,7 @@ def test_the_status_command_reports_an_nspawn_line_that_systemd_does_not_run(
         every=3,
     ),
 )
-def test_the_status_command_reports_a_podman_hook_stage_that_the_hook_line_cannot_handle(
-    stages, options, text, tmp_path
-):
+def test_the_status_command_reports_an_unsupported_stage_of_a_podman_hook(stages, options, text, tmp_path):
     install.write(podman.snippet("", options, str(tmp_path)))
     file = tmp_path / "templater.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"stages": stages}))
@@ -276,7 +270,7 @@ def test_the_status_command_reports_a_podman_hook_stage_that_the_hook_line_canno
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", [{"annotations": {"^org.other": ".*"}}, {"always": True}, None])
-def test_the_status_command_reports_an_unexpected_condition_in_the_when_key_of_a_podman_hook(when, tmp_path):
+def test_an_unexpected_condition_in_a_podman_hook_is_reported(when, tmp_path):
     install.write(podman.snippet("", [], str(tmp_path)))
     file = tmp_path / "templater.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"when": when}))
@@ -291,7 +285,7 @@ def test_the_status_command_reports_an_unexpected_condition_in_the_when_key_of_a
 @pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("path", ["u/web1/rootfs", "/bin:u/web1/delta0"])
-def test_the_status_command_reports_another_user_who_can_replace_the_root_filesystem(container, path):
+def test_a_root_filesystem_replaceable_by_another_user_is_reported(container, path):
     """The hook of an ordinary user runs in the container's user namespace.
 
     In this namespace, the hook can't see the user who can replace the root filesystem.
@@ -320,7 +314,7 @@ def test_the_status_command_reports_a_hook_without_a_path(container, tmp_path):
         assert finding.text.endswith(": the hook has no 'path'")
 
 
-def test_the_status_command_reports_a_bundle_that_runs_the_hook_in_the_wrong_stage(container):
+def test_a_bundle_hook_in_the_wrong_stage_is_reported(container):
     file = container / "config.json"
     file.write_text(json.dumps({"root": {"path": "rootfs"}}))
     install.write(oci.snippet(str(container), [], ""))
@@ -329,7 +323,7 @@ def test_the_status_command_reports_a_bundle_that_runs_the_hook_in_the_wrong_sta
     assert text == "the hook runs in stage 'createContainer', but its command is for stage 'createRuntime'"
 
 
-def test_the_status_command_reports_a_relative_image_path_in_the_hook_line(container):
+def test_a_relative_image_path_is_reported(container):
     install.write(lxc.snippet("c1", ["--source", "some/image"], str(container.parent)))
     found = problems(lxc.status("c1", str(container.parent)))
     assert found == ["'--source some/image' is a relative path, but hooks run in any directory"]
@@ -355,13 +349,13 @@ def test_the_json_of_the_status_command_includes_the_hint(container, capsys):
     assert finding["hint"] == f"templater hook install lxc c1 --path {container.parent} --write"
 
 
-def test_the_install_command_writes_the_overlay_layers_of_the_rootfs_option_unchanged(capsys):
+def test_overlay_layers_of_the_rootfs_option_are_written_unchanged(capsys):
     assert main(["hook", "install", "lxc", "c1", "-P", "/nosuch", "--rootfs", "overlay:/a:/b"]) == 0
     assert " --rootfs overlay:/a:/b -- " in capsys.readouterr().out.replace("\n", " \n")
 
 
 @pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn", "incus"])
-def test_the_help_option_of_a_hook_shows_its_usage(runtime, capsys):
+def test_the_help_option_prints_the_usage_of_a_hook(runtime, capsys):
     assert main(["hook", runtime, "--help"]) == 0
     assert "--on-error fail|keep-going" in capsys.readouterr().out
 
@@ -374,13 +368,13 @@ def test_the_help_option_of_a_hook_shows_its_usage(runtime, capsys):
         '{"hook": {"args": ["a"]}, "stages": "abc"}', '{"hook": 1, "stages": ["x"]}', '{"hook": {"args": ["a"]}, "stages": []}', "[]", "[" * 100_000,
     ],
 )  # fmt: skip
-def test_a_podman_hook_file_with_values_of_wrong_types_is_reported_as_a_problem(tmp_path, text):
+def test_values_of_wrong_types_in_podman_hooks_are_reported(tmp_path, text):
     (tmp_path / "templater.json").write_text(text)
     ((said, _),) = [(each.text, each.hint) for each in podman.status("", str(tmp_path))]
     assert f"invalid hook '{tmp_path}/templater.json': " in said
 
 
-def test_podman_status_reports_a_missing_hook_file(tmp_path):
+def test_a_missing_hook_file_is_reported_in_the_podman_status(tmp_path):
     (finding,) = podman.status("", str(tmp_path))
     assert finding.text.endswith("templater.json' does not exist")
     assert finding.hint == f"templater hook install podman --path {tmp_path} --write"
@@ -410,7 +404,7 @@ def said(findings):
     return [(each.ok, each.text, each.hint) for each in findings]
 
 
-def test_the_status_of_an_lxc_container_has_the_expected_messages_and_hints(container, monkeypatch):
+def test_the_lxc_status_has_the_expected_messages_and_hints(container, monkeypatch):
     monkeypatch.setattr(common_status_checks, "code_status", lambda: ())
     place = f"--path {container.parent}"
     found = said(lxc.status("nosuch", str(container.parent)))
@@ -482,7 +476,7 @@ def test_the_status_says_why_a_hook_line_could_not_be_run(monkeypatch):
 
 
 @pytest.mark.parametrize("runtime", ["lxc", "oci", "nspawn"])
-def test_the_status_command_runs_only_hook_lines_that_this_installation_writes(runtime, monkeypatch):
+def test_the_status_command_runs_only_hook_lines_of_this_installation(runtime, monkeypatch):
     """Root also owns the files of a container, so a container can have written the line.
 
     The command runs no part of such a line.
@@ -513,15 +507,13 @@ def test_the_status_command_runs_only_hook_lines_that_this_installation_writes(r
     assert not runs
 
 
-def test_the_status_command_shows_the_beginning_of_a_hook_line_that_the_command_did_not_run():
+def test_the_status_command_shows_the_beginning_of_a_skipped_hook_line():
     shown = "the hook line was not run, because this installation of templater writes a different line: "
     assert common_status_checks.runs("lxc", "a\x1bb", "").text == f"{shown}a\\x1bb"
     assert common_status_checks.runs("lxc", "x" * 201, "").text == f"{shown}{'x' * 200}…"
 
 
-def test_the_status_command_does_not_run_a_hook_line_that_enters_a_foreign_user_namespace(
-    container, monkeypatch
-):
+def test_hook_lines_for_a_foreign_namespace_are_not_executed(container, monkeypatch):
     runs = []
     answer = subprocess.CompletedProcess([], 0, "versions", "")
     monkeypatch.setattr(subprocess, "run", lambda words, **_: runs.append(words) or answer)
@@ -551,7 +543,7 @@ def test_the_status_command_does_not_run_a_hook_line_that_enters_a_foreign_user_
     )  # fmt: skip
 
 
-def test_the_status_command_reports_a_hook_line_without_the_right_owner_option(container, monkeypatch):
+def test_a_missing_or_wrong_owner_option_is_reported(container, monkeypatch):
     """The status was "ok", but the hook refused the container in the user's home directory."""
     answer = subprocess.CompletedProcess([], 0, "versions", "")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
@@ -571,7 +563,7 @@ def test_the_status_command_reports_a_hook_line_without_the_right_owner_option(c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variable", ["$LXC_ROOTFS_PATH", "${LXC_ROOTFS_PATH}"])
-def test_the_status_command_accepts_the_rootfs_variable_of_lxc_in_a_hook_line(variable, container):
+def test_the_rootfs_variable_of_lxc_is_accepted(variable, container):
     """``status`` took the variable of LXC for the path of an image."""
     installed(container)
     config = container / "config"
@@ -581,7 +573,7 @@ def test_the_status_command_accepts_the_rootfs_variable_of_lxc_in_a_hook_line(va
     assert any(finding.text.startswith("the container's root user is ") for finding in found)
 
 
-def test_the_status_command_reports_a_rootfs_option_that_names_another_root_filesystem(container, tmp_path):
+def test_the_status_command_reports_a_rootfs_option_for_another_root_filesystem(container, tmp_path):
     for name in ("c2", "other"):
         (tmp_path / name / "rootfs").mkdir(parents=True)
     (tmp_path / "c2/config").touch()
@@ -601,9 +593,7 @@ def test_the_status_command_reports_a_rootfs_option_that_names_another_root_file
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change owners")
 @pytest.mark.parametrize("owner", [100_000, 0])
-def test_the_status_says_that_only_the_root_user_of_the_container_can_read_the_state(
-    owner, container, monkeypatch
-):
+def test_a_state_readable_only_by_container_root_is_reported(owner, container, monkeypatch):
     """The container's hook runs as the container's root. Only this root user can read the state."""
     with StateDirectory(str(container)) as state_directory:
         state_directory.remember(State("", "c1"))
@@ -617,9 +607,7 @@ def test_the_status_says_that_only_the_root_user_of_the_container_can_read_the_s
     assert common_status_checks.pending(str(container)) == (text if owner else "the next start runs start")
 
 
-def test_the_status_reports_problems_with_the_image_and_dialect_in_a_hook_line(
-    container, monkeypatch, tmp_path
-):
+def test_problems_with_the_image_or_the_dialect_are_reported(container, monkeypatch, tmp_path):
     monkeypatch.setattr(common_status_checks, "code_status", lambda: ())
     assert said(common_status_checks.source_status("x --source a", str(container), str(container))) == [
         (
@@ -639,7 +627,7 @@ def test_the_status_reports_problems_with_the_image_and_dialect_in_a_hook_line(
     )  # fmt: skip
 
 
-def test_the_status_of_a_bundle_reports_a_missing_or_different_hook(container, monkeypatch):
+def test_a_missing_or_different_bundle_hook_is_reported(container, monkeypatch):
     monkeypatch.setattr(common_status_checks, "code_status", lambda: ())
     file = f"{container}/config.json"
     ((ok, text, hint),) = said(oci.status(str(container), ""))
@@ -665,7 +653,7 @@ def test_the_status_of_a_bundle_reports_a_missing_or_different_hook(container, m
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for which the code of hooks is checked")
-def test_the_status_reports_code_that_another_user_can_change(monkeypatch):
+def test_the_status_command_warns_if_another_user_can_change_the_code(monkeypatch):
     monkeypatch.setattr(common_status_checks, "is_changeable", lambda path: path == sys.executable)
     ((ok, text, hint),) = said(common_status_checks.code_status())
     assert (ok, text) == (
@@ -693,7 +681,7 @@ def test_the_status_reports_code_that_another_user_can_change(monkeypatch):
         ('{"hook": {"args": ["a"]}, "stages": "prestart"}', "'args' and 'stages' are not lists of texts"),
     ],
 )
-def test_the_status_command_says_why_a_hook_file_of_podman_is_not_valid(tmp_path, text, why):
+def test_the_reason_for_an_invalid_podman_hook_is_reported(tmp_path, text, why):
     (tmp_path / podman.FILE).write_text(text)
     (found,) = podman.status("", str(tmp_path))
     place = f"'{tmp_path}/{podman.FILE}'"

@@ -57,7 +57,7 @@ def forms(folder: Path) -> dict[str, tuple[str, str | None]]:
     return made
 
 
-def test_only_targets_that_lead_to_regular_files_are_read(tmp_path: Path) -> None:
+def test_targets_without_a_regular_file_are_not_read(tmp_path: Path) -> None:
     members = [*MEMBERS[1:-1], ("rootfs/etc/fifo", tarfile.FIFOTYPE, ""), ("rootfs/etc/loop", tarfile.SYMTYPE, "loop"),
                ("rootfs/etc/gone", tarfile.SYMTYPE, "nowhere")]  # fmt: skip
     tree = read_image_rootfs(tarball(tmp_path / "i.tar", *members))
@@ -92,14 +92,14 @@ def test_every_image_format_gives_the_same_root_filesystem(tmp_path: Path) -> No
         assert tree.read("/srv/same", 100) == b"behind a link\n"
 
 
-def test_the_root_directory_has_the_mode_and_owner_of_the_rootfs_member_in_the_archive(
+def test_the_archive_determines_mode_and_owner_of_the_root(
     tmp_path: Path,
 ) -> None:
     top = read_image_rootfs(tarball(tmp_path / "i.tar", *MEMBERS)).entry("/")
     assert (top.kind, top.mode, top.uid, top.gid) == (DIRECTORY, 0o751, 3, 4)
 
 
-def test_reading_a_root_filesystem_from_an_image_skips_files_that_no_rule_writes(tmp_path: Path) -> None:
+def test_files_without_rules_are_not_read_from_the_image(tmp_path: Path) -> None:
     tree = read_image_rootfs(tarball(tmp_path / "i.tar", *MEMBERS), targets=TARGETS)
     with pytest.raises(LimitError, match=r"^the content of '/etc/other' was not read from the image$"):
         tree.read("/etc/other", 100)
@@ -118,7 +118,7 @@ def test_a_later_member_replaces_an_earlier_member_of_the_same_name(tmp_path: Pa
     assert tree.read("/c", 100) == b"second"
 
 
-def test_files_of_a_directory_that_a_later_member_replaced_are_not_in_the_root_filesystem(
+def test_the_root_filesystem_omits_the_files_of_a_replaced_directory(
     tmp_path: Path,
 ) -> None:
     members = [
@@ -162,12 +162,12 @@ def test_an_image_without_a_root_filesystem_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rootfs/../x", "/x", "rootfs/" + "d/" * 501 + "x"])
-def test_an_image_root_filesystem_with_a_hostile_name_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_hostile_name_in_the_root_filesystem_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises((RefusedError, LimitError)):
         read_image_rootfs(tarball(tmp_path / "i.tar", (name, tarfile.REGTYPE, b"")))
 
 
-def test_the_memory_for_directories_that_an_archive_does_not_list_is_limited(tmp_path: Path) -> None:
+def test_a_memory_limit_applies_to_the_unlisted_directories_of_an_archive(tmp_path: Path) -> None:
     """The directories are created in one walk: for each member, hundreds of lookups took quadratic time."""
     members = [(f"rootfs/{n}/" + "a/" * 400 + "f", tarfile.REGTYPE, b"") for n in range(10)]
     image = tarball(tmp_path / "image.tar", *members)
@@ -192,7 +192,9 @@ def test_the_memory_for_member_names_is_limited(tmp_path: Path) -> None:
     assert caught.value.hint == "if you trust the image, raise the limit: --limit members=…"
 
 
-def test_the_files_of_a_directory_are_kept_if_an_archive_lists_the_directory_again(tmp_path: Path) -> None:
+def test_a_repeated_directory_in_an_archive_keeps_its_files(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "i.tar"
     with tarfile.open(path, "w") as tar:
         for name, kind, mode in (

@@ -73,7 +73,7 @@ def folder(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("at", range(7))
 @pytest.mark.parametrize("there", [NAMES, NAMES[:1], NAMES[1:], ()])
-def test_after_a_kill_the_next_run_restores_the_old_or_the_new_image(folder, at, there):
+def test_the_next_run_restores_an_image_after_a_kill(folder, at, there):
     for name in set(NAMES) - set(there):
         (folder / name).unlink()
     assert killed(folder, at) == (at < 2 * len(there) + 2)
@@ -90,7 +90,7 @@ def test_after_a_kill_the_next_run_restores_the_old_or_the_new_image(folder, at,
     assert seen(folder) == NEW
 
 
-def test_a_killed_run_is_undone_even_if_the_next_run_is_not_allowed_to_replace_files(folder):
+def test_a_killed_run_is_undone_even_without_replacing_files(folder):
     assert killed(folder, 3)
     assert seen(folder).keys() - set(NAMES)
     paths = [str(folder / name) for name in NAMES]
@@ -103,7 +103,7 @@ def test_a_killed_run_is_undone_even_if_the_next_run_is_not_allowed_to_replace_f
     assert seen(folder) == OLD
 
 
-def test_image_files_that_a_running_process_moved_are_not_restored(folder, monkeypatch):
+def test_old_files_of_a_running_process_are_not_restored(folder, monkeypatch):
     looked = []
 
     def look():
@@ -123,13 +123,13 @@ def test_image_files_that_a_running_process_moved_are_not_restored(folder, monke
 
 
 @pytest.mark.parametrize("name", ["old-", "old-x", "old-x.0.", "old-x.0...", "old-x.y"])
-def test_a_hidden_file_with_a_malformed_name_does_not_affect_a_build(folder, name):
+def test_a_hidden_file_with_a_malformed_name_is_ignored(folder, name):
     (folder / f".templater-image-{name}").write_text("")
     published(folder)
     assert {file: text for file, text in seen(folder).items() if file in NAMES} == NEW
 
 
-def test_a_hidden_old_image_file_is_not_restored_if_it_belongs_to_another_user(folder):
+def test_another_users_hidden_image_file_is_not_restored(folder):
     if os.geteuid():
         pytest.skip("needs root")
     theirs = folder / ".templater-image-old-x.0.missing"
@@ -157,7 +157,7 @@ def test_attack_83_leftovers_of_other_users_are_not_removed(folder):
 
 
 @as_root
-def test_restoring_the_old_version_of_an_image_file_does_not_overwrite_a_file_of_another_user(folder):
+def test_restoring_old_image_files_overwrites_no_file_of_another_user(folder):
     """Another user made a file with the name of the old file before the next run restored the old file."""
     (folder / NAMES[0]).unlink()
     os.chown(folder / NAMES[1], 1234, 1234)
@@ -173,7 +173,7 @@ def test_restoring_the_old_version_of_an_image_file_does_not_overwrite_a_file_of
 @as_root
 @pytest.mark.parametrize("nameless", [True, False])
 @pytest.mark.parametrize(("mode", "is_refused"), [(0o1777, True), (0o777, True), (0o755, False)])
-def test_root_replaces_no_file_of_another_user_in_a_world_writable_directory(
+def test_root_replaces_no_foreign_file_in_world_writable_directories(
     folder, monkeypatch, nameless, mode, is_refused
 ):
     """The removal of another user's file could take minutes."""
@@ -203,7 +203,7 @@ def test_root_replaces_no_file_of_another_user_in_a_world_writable_directory(
 
 
 @as_root
-def test_root_replaces_no_file_that_another_user_makes_at_the_last_moment(folder, monkeypatch):
+def test_root_does_not_replace_a_newly_created_foreign_file(folder, monkeypatch):
     folder.chmod(0o1777)
     path = folder / "new"
     real = os.lstat
@@ -221,9 +221,7 @@ def test_root_replaces_no_file_that_another_user_makes_at_the_last_moment(folder
     assert path.read_text() == "theirs"
 
 
-def test_a_file_that_another_process_puts_at_the_hidden_name_of_an_output_is_not_removed(
-    tmp_path, monkeypatch
-):
+def test_foreign_files_with_a_hidden_name_are_not_removed(tmp_path, monkeypatch):
     """The owner of the directory replaced the hidden output by another file."""
     monkeypatch.delattr(os, "O_TMPFILE")
     with Output(str(tmp_path)) as output:
@@ -242,7 +240,7 @@ def test_a_directory_at_an_output_path_is_refused_and_not_changed(tmp_path):
     assert (tmp_path / NAMES[0]).read_text() == "old"
 
 
-def test_an_output_in_a_missing_folder_gives_a_hint_with_the_command_that_creates_the_folder(tmp_path):
+def test_the_hint_for_a_missing_folder_contains_mkdir(tmp_path):
     with pytest.raises(WriteError) as caught:
         Output(f"{tmp_path}/a b")
     assert caught.value.message == f"a file in '{tmp_path}/a b' can't be created: no such file or directory"
@@ -267,9 +265,7 @@ def test_an_unfinished_output_is_locked_against_the_cleanup_of_other_runs(tmp_pa
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize("nameless", [True, False])
-def test_an_output_is_written_to_the_opened_directory_even_if_a_link_replaces_the_directory(
-    tmp_path, nameless, monkeypatch
-):
+def test_a_link_replacing_the_output_directory_is_not_followed(tmp_path, nameless, monkeypatch):
     """The owner of the parent directory replaced the output directory with a link to another directory."""
     if not nameless:
         monkeypatch.delattr(os, "O_TMPFILE")
@@ -301,9 +297,7 @@ def test_an_output_is_written_to_the_opened_directory_even_if_a_link_replaces_th
 
 
 @pytest.mark.parametrize(("limit", "is_removed"), [("_MOST_NAMES", False), ("_MOST_LEFT", False), ("", True)])
-def test_files_of_killed_runs_are_not_removed_from_a_directory_with_very_many_names(
-    folder, monkeypatch, limit, is_removed
-):
+def test_a_directory_with_very_many_names_is_not_cleaned(folder, monkeypatch, limit, is_removed):
     """A list of three million names needed 554 MB."""
     for number in range(4):
         (folder / f".templater-image-{number}").touch()
@@ -341,7 +335,7 @@ def test_an_existing_file_is_replaced_only_on_request(tmp_path, nameless, monkey
     assert seen(tmp_path) == {"image": "new", "other": "other"}
 
 
-def test_a_failed_rename_to_the_final_name_is_reported_and_leaves_no_file(tmp_path, monkeypatch):
+def test_a_failed_rename_of_an_output_leaves_no_file(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -355,9 +349,7 @@ def test_a_failed_rename_to_the_final_name_is_reported_and_leaves_no_file(tmp_pa
     assert seen(tmp_path) == {}
 
 
-def test_an_output_file_is_created_again_if_another_run_removes_the_file_before_the_file_is_locked(
-    tmp_path, monkeypatch
-):
+def test_an_output_that_disappears_before_locking_is_created_again(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "O_TMPFILE")
     real, locked = atomic_output._lock, []
 
@@ -379,7 +371,7 @@ def test_an_output_file_is_created_again_if_another_run_removes_the_file_before_
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_an_output_is_synced_to_the_disk_before_it_gets_its_final_name(together, tmp_path, monkeypatch):
+def test_an_output_is_synced_before_it_gets_its_name(together, tmp_path, monkeypatch):
     real, synced = os.fsync, []
 
     def fsync(fd):

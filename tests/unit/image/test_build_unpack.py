@@ -185,7 +185,7 @@ def as_squashfs_can(image):
 
 
 @root_only
-def test_a_squashfs_build_reports_the_files_that_lose_extended_attributes(image_directory, tmp_path):
+def test_a_squashfs_build_reports_each_file_that_loses_extended_attributes(image_directory, tmp_path):
     """mksquashfs stores no ACLs, ignores the tar member of the top directory, and does not decode names."""
     os.setxattr(image_directory / "rootfs", "user.t", b"v")
     built = packed(image_directory, tmp_path / "i", layout="split", compression="gzip", rootfs="squashfs")
@@ -202,9 +202,7 @@ def test_a_squashfs_build_reports_the_files_that_lose_extended_attributes(image_
 @pytest.mark.slow
 @root_only
 @pytest.mark.parametrize(("time", "stored"), [(-(10**9), 0), (2**32 + 1, 2**32 - 1), (2**33, 2**32 - 1)])
-def test_file_times_in_a_squashfs_build_are_clamped_to_the_range_of_squashfs(
-    image_directory, tmp_path, time, stored
-):
+def test_a_squashfs_build_clamps_file_times_to_the_range_of_squashfs(image_directory, tmp_path, time, stored):
     for name in ("etc/shadow", "etc", "."):
         os.utime(image_directory / "rootfs" / name, (time, time))
     files = packed(image_directory, tmp_path / "i", layout="split", rootfs="squashfs").files
@@ -358,7 +356,7 @@ def test_directories_get_the_same_modes_as_from_gnu_tar(tmp_path, names):
 
 @root_only
 @pytest.mark.parametrize("format", ["gnu", "posix", "--sparse gnu", "--sparse posix"])
-def test_unpack_reads_archives_made_by_gnu_tar(image_directory, tmp_path, format):
+def test_an_archive_from_gnu_tar_can_be_unpacked(image_directory, tmp_path, format):
     *sparse, name = format.split()
     xattrs = ["--xattrs", "--xattrs-include=*"] if name == "posix" else []
     if not xattrs:
@@ -376,7 +374,7 @@ def test_unpack_reads_archives_made_by_gnu_tar(image_directory, tmp_path, format
 
 @root_only
 @pytest.mark.parametrize("version", ["0.0", "0.1", "1.0"])
-def test_unpack_reads_every_pax_format_of_sparse_files(image_directory, tmp_path, version):
+def test_sparse_files_in_every_pax_format_can_be_unpacked(image_directory, tmp_path, version):
     subprocess.run(
         ["tar", "-C", image_directory, "--sparse", "--format=posix", f"--sparse-version={version}",
          "--xattrs", "--xattrs-include=*", "-cf", tmp_path / "i", "metadata.yaml", "templates", "rootfs"],
@@ -399,7 +397,7 @@ def test_the_fingerprint_is_the_hash_of_the_concatenated_image_files(image_direc
     assert split.fingerprint == fingerprint(*split.files) == said.split()[0]
 
 
-def test_a_build_into_a_directory_uses_the_file_names_of_the_daemons(image_directory, tmp_path):
+def test_image_files_get_the_names_that_the_daemons_use(image_directory, tmp_path):
     (tmp_path / "out").mkdir()
     unified = packed(image_directory, tmp_path / "out", compression="zstd")
     assert unified.files == (f"{tmp_path}/out/{unified.fingerprint}.tar.zst",)
@@ -411,7 +409,7 @@ def test_a_build_into_a_directory_uses_the_file_names_of_the_daemons(image_direc
 
 
 @pytest.mark.parametrize("tar", ["pax", "gnu"])
-def test_a_file_above_the_octal_size_limit_of_tar_is_packed_and_unpacked_unchanged(tmp_path, tar):
+def test_a_file_above_8_gib_stays_unchanged_after_unpacking(tmp_path, tar):
     top = tmp_path / "image"
     (top / "rootfs").mkdir(parents=True)
     (top / "metadata.yaml").write_text(METADATA)
@@ -550,7 +548,7 @@ def test_an_interrupted_xz_compression_stops_quickly(monkeypatch, ending):
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_no_file_in_a_build_has_a_time_after_source_date_epoch(image_directory, tmp_path):
+def test_no_built_file_is_newer_than_source_date_epoch(image_directory, tmp_path):
     contents = open_contents(str(image_directory), latest=1_600_000_005)
     build(contents, contents.parts(), str(tmp_path / "i"), Packing(compression="none"))
     with tarfile.open(tmp_path / "i") as archive:
@@ -599,7 +597,7 @@ def test_an_id_map_shifts_every_owner(image_directory, tmp_path):
 
 
 @root_only
-def test_attack_33_an_owner_outside_the_id_map_is_refused_and_leaves_no_files(image_directory, tmp_path):
+def test_attack_33_unpacking_fails_for_an_owner_outside_the_id_map(image_directory, tmp_path):
     contents = open_contents(str(image_directory))
     ids = IdMap(((0, 100_000, 65536),), ((0, 100_000, 65536),))
     with pytest.raises(RefusedError, match="3000000 is not in its id map"):
@@ -608,7 +606,7 @@ def test_attack_33_an_owner_outside_the_id_map_is_refused_and_leaves_no_files(im
 
 
 @root_only
-def test_attack_60_unpack_skips_devices_and_setuid_bits_and_capabilities_by_default(
+def test_attack_60_unpacking_skips_devices_and_setuid_bits_and_capabilities_by_default(
     image_directory, tmp_path
 ):
     contents = open_contents(str(image_directory))
@@ -723,7 +721,7 @@ def link(name, target):
     ],
     ids=range(11),
 )  # fmt: skip
-def test_attack_59_unpack_writes_nothing_through_links(tmp_path, format, chain, match):
+def test_attack_59_unpacking_writes_nothing_through_links(tmp_path, format, chain, match):
     refused(tmp_path, [*GOOD, *chain], format, match)
 
 
@@ -745,7 +743,7 @@ def test_attack_59_an_export_refuses_a_hard_link_that_no_program_can_unpack(tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["i.tar"]
 
 
-def test_a_hard_link_to_a_symlink_is_unpacked_as_a_link_to_the_symlink_itself(tmp_path):
+def test_a_hard_link_to_a_symlink_becomes_a_symlink(tmp_path):
     canary = tmp_path / "canary"
     canary.write_text("alive")
     hard = special("rootfs/h", tarfile.LNKTYPE, "rootfs/l")
@@ -803,7 +801,7 @@ def test_attack_61_a_sparse_file_of_eight_exbibytes_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["gzip", "xz", "zstd", "lz4", "bzip2", "lzma"])
-def test_attack_62_a_truncated_image_or_an_image_with_trailing_data_is_not_unpacked(tmp_path, how):
+def test_attack_62_a_truncated_or_extended_image_is_not_unpacked(tmp_path, how):
     members = [*GOOD, ("rootfs/noise", random.Random(1).randbytes(200_000))]
     whole = Path(compressed(tarball(tmp_path / "i.tar", members), how)).read_bytes()
     for data in (whole[:-1], whole[: len(whole) // 2], whole + b"garbage" * 5):
@@ -813,7 +811,7 @@ def test_attack_62_a_truncated_image_or_an_image_with_trailing_data_is_not_unpac
         assert not (tmp_path / "out").exists()
 
 
-def test_unpack_refuses_an_existing_directory(tmp_path):
+def test_unpacking_refuses_an_existing_nonempty_directory(tmp_path):
     path = tarball(tmp_path / "i.tar", GOOD)
     (tmp_path / "out").mkdir()
     unpacked(path, tmp_path / "out")
@@ -827,7 +825,7 @@ def test_unpack_refuses_an_existing_directory(tmp_path):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_unpack_into_the_working_directory_does_not_replace_the_directory(tmp_path, monkeypatch, fails):
+def test_unpacking_into_the_working_directory_does_not_replace_the_directory(tmp_path, monkeypatch, fails):
     """unpack replaced the working directory, so the shell was in a directory that no longer existed."""
     path = tarball(tmp_path / "i.tar", GOOD)
     (tmp_path / "out").mkdir(0o751)
@@ -850,7 +848,7 @@ def test_unpack_into_the_working_directory_does_not_replace_the_directory(tmp_pa
 
 
 @pytest.mark.parametrize("moved", [None, 0, 2, 3])
-def test_unpack_into_an_empty_directory_leaves_no_metadata_if_it_is_killed(tmp_path, moved):
+def test_no_metadata_remains_if_unpacking_into_an_empty_directory_is_killed(tmp_path, moved):
     """After ``kill -9``, the directory looked like a complete image, and could not be used again."""
     path = tarball(tmp_path / "i.tar", GOOD)
     out = tmp_path / "out"
@@ -880,7 +878,7 @@ def test_unpack_into_an_empty_directory_leaves_no_metadata_if_it_is_killed(tmp_p
             assert sorted(os.listdir(out)) == ["metadata.yaml", "rootfs", "templates"]
 
 
-def test_unpack_into_an_empty_directory_moves_all_files_back_after_an_error(tmp_path, monkeypatch):
+def test_all_files_are_moved_back_if_unpacking_fails(tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir(0o751)
     rename = Directory.rename
@@ -897,7 +895,7 @@ def test_unpack_into_an_empty_directory_moves_all_files_back_after_an_error(tmp_
     assert (os.listdir(out), stat.S_IMODE(out.stat().st_mode)) == ([], 0o751)
 
 
-def test_unpack_into_an_empty_directory_removes_no_file_of_another_process(tmp_path):
+def test_unpacking_into_an_empty_directory_removes_no_file_of_another_process(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(RefusedError, match=r"^another process put files into '.*out'$"):
@@ -908,7 +906,7 @@ def test_unpack_into_an_empty_directory_removes_no_file_of_another_process(tmp_p
 
 
 @root_only
-def test_unpack_removes_no_leftover_from_a_world_writable_directory(tmp_path):
+def test_unpacking_removes_no_leftover_from_a_world_writable_directory(tmp_path):
     (tmp_path / "out" / ".unpacking").mkdir(parents=True)
     (tmp_path / "out" / ".unpacking" / "precious").touch()
     (tmp_path / "out").chmod(0o777)
@@ -918,7 +916,7 @@ def test_unpack_removes_no_leftover_from_a_world_writable_directory(tmp_path):
 
 
 @root_only
-def test_unpack_refuses_an_empty_directory_of_another_user(tmp_path):
+def test_unpacking_into_an_empty_directory_of_another_user_is_refused(tmp_path):
     """The owner of the directory could read the unpacked secrets.
 
     When unpack replaced the directory, the removal of the directory's attributes could take minutes.
@@ -931,14 +929,14 @@ def test_unpack_refuses_an_empty_directory_of_another_user(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["i.tar", "out"]
 
 
-def test_unpack_does_not_replace_a_directory_that_another_process_made_meanwhile(tmp_path):
+def test_unpacking_does_not_replace_a_new_directory_of_another_process(tmp_path):
     path = tarball(tmp_path / "i.tar", GOOD)
     with pytest.raises(RefusedError, match=r"^another process created '.*/out'$"):
         unpacked(path, tmp_path / "out", finish=lambda folder: (tmp_path / "out").mkdir())
     assert (sorted(os.listdir(tmp_path)), os.listdir(tmp_path / "out")) == (["i.tar", "out"], [])
 
 
-def test_unpack_does_not_remove_a_directory_that_replaced_its_temporary_directory(tmp_path):
+def test_unpacking_does_not_remove_a_directory_that_replaced_the_temporary_directory(tmp_path):
     def exchange(folder):
         (tmp_path / ".out.unpacking").rename(tmp_path / "moved")
         (tmp_path / ".out.unpacking").mkdir()
@@ -967,7 +965,7 @@ def test_a_read_only_root_directory_is_writable_while_it_is_moved(tmp_path, monk
     assert stat.S_IMODE((tmp_path / "out" / "rootfs").stat().st_mode) == 0o555
 
 
-def test_unpack_removes_leftovers_of_crashed_runs_but_not_of_active_runs(tmp_path):
+def test_unpacking_removes_leftovers_of_crashed_runs_but_not_of_active_runs(tmp_path):
     import fcntl
 
     path = tarball(tmp_path / "i.tar", GOOD)
@@ -987,9 +985,7 @@ def test_unpack_removes_leftovers_of_crashed_runs_but_not_of_active_runs(tmp_pat
 
 @root_only
 @pytest.mark.parametrize("is_sticky", [True, False])
-def test_unpack_does_not_remove_a_leftover_directory_that_another_user_may_have_put_there(
-    tmp_path, is_sticky
-):
+def test_unpacking_keeps_a_leftover_directory_of_untrusted_origin(tmp_path, is_sticky):
     """The owner of the directory above renamed root's container to the name of the temporary directory.
 
     In a sticky directory, a user made a directory of that name with millions of names.
@@ -1011,9 +1007,7 @@ def test_unpack_does_not_remove_a_leftover_directory_that_another_user_may_have_
 
 @root_only
 @pytest.mark.parametrize("owner", [0, 1234])
-def test_unpack_refuses_its_temporary_directory_if_another_user_replaced_the_directory(
-    tmp_path, monkeypatch, owner
-):
+def test_unpacking_is_refused_if_another_user_replaced_the_temporary_directory(tmp_path, monkeypatch, owner):
     """unpack wrote a setuid program into a directory that the other user could enter."""
     other = tmp_path / "other"
     other.mkdir(0o700)
@@ -1034,7 +1028,7 @@ def test_unpack_refuses_its_temporary_directory_if_another_user_replaced_the_dir
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_unpack_creates_and_removes_files_only_in_the_directory_that_it_made(tmp_path, fails):
+def test_unpacking_creates_and_removes_files_only_in_its_own_directory(tmp_path, fails):
     """The owner of the directory above exchanged the temporary directory with a link to another instance."""
     other = tmp_path / "other"
     other.mkdir()
@@ -1057,7 +1051,7 @@ def test_unpack_creates_and_removes_files_only_in_the_directory_that_it_made(tmp
 
 
 @root_only
-def test_unpacked_files_do_not_inherit_a_default_acl_from_the_directory_above(tmp_path):
+def test_unpacked_files_do_not_inherit_a_default_acl(tmp_path):
     above = tmp_path / "home"
     above.mkdir()
     entries = ((1, 7, -1), (2, 7, 1234), (4, 5, -1), (16, 7, -1), (32, 5, -1))
@@ -1186,9 +1180,7 @@ def test_a_build_gives_the_same_bytes_with_every_python_version(tmp_path, compre
 
 @pytest.mark.parametrize("tar", ["pax", "gnu"])
 @pytest.mark.slow
-def test_an_archive_with_a_flipped_byte_is_refused_or_unpacked_inside_the_target(
-    image_directory, tmp_path, tar
-):
+def test_a_flipped_byte_cannot_make_unpacking_leave_the_target(image_directory, tmp_path, tar):
     without_xattrs(image_directory)
     packed(image_directory, tmp_path / "good", compression="none", tar=tar)
     good = (tmp_path / "good").read_bytes()
@@ -1218,9 +1210,7 @@ def test_an_archive_with_a_flipped_byte_is_refused_or_unpacked_inside_the_target
 @pytest.mark.parametrize(
     "form", [{}, {"layout": "split"}, {"layout": "split", "rootfs": "squashfs"}], ids=str
 )
-def test_a_build_without_support_for_o_tmpfile_uses_hidden_names_for_incomplete_files(
-    image_directory, tmp_path, monkeypatch, form
-):
+def test_incomplete_files_have_hidden_names_without_o_tmpfile(image_directory, tmp_path, monkeypatch, form):
     without_xattrs(image_directory)
     out = tmp_path / "out"
     out.mkdir()
@@ -1272,9 +1262,7 @@ def test_a_build_refuses_a_tree_that_is_too_deep(image_directory, tmp_path):
     subprocess.run(["rm", "-rf", image_directory / "rootfs"], check=True)
 
 
-def test_a_file_with_a_second_hard_link_outside_the_root_filesystem_is_packed_as_a_file(
-    image_directory, tmp_path
-):
+def test_hard_links_out_of_rootfs_are_packed_as_files(image_directory, tmp_path):
     """Hard links are packed only within the root filesystem. Its members can't refer to other members."""
     without_xattrs(image_directory)
     templates, rootfs = image_directory / "templates", image_directory / "rootfs"
@@ -1292,9 +1280,7 @@ def test_a_file_with_a_second_hard_link_outside_the_root_filesystem_is_packed_as
         assert again.samefile(tmp_path / f"{layout}.d/rootfs/a.tpl")
 
 
-def test_a_build_error_names_the_file_that_cannot_be_opened_and_gives_a_hint(
-    image_directory, tmp_path, monkeypatch
-):
+def test_the_error_about_opening_a_file_gives_its_path(image_directory, tmp_path, monkeypatch):
     original = Directory.open
 
     def refused(self, name, *, write=False):
@@ -1308,9 +1294,7 @@ def test_a_build_error_names_the_file_that_cannot_be_opened_and_gives_a_hint(
     assert "run templater as root" in caught.value.hint
 
 
-def test_a_build_error_names_the_file_that_cannot_be_read_and_gives_a_hint(
-    image_directory, tmp_path, monkeypatch
-):
+def test_the_error_about_reading_a_file_gives_its_path(image_directory, tmp_path, monkeypatch):
     there, original = (image_directory / "rootfs/etc/shadow").stat(), os.pread
 
     def failing(fd, size, offset):

@@ -14,9 +14,7 @@ from templater.parsing.file_kind import BZIP2, GZIP, LZMA, XZ
     ("size", "streams"), [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (2000, 2), (5500, 6)]
 )
 @pytest.mark.parametrize("step", [1, 400, 10_000])
-def test_the_xz_compression_writes_each_piece_of_the_input_as_its_own_stream(
-    monkeypatch, size, streams, step
-):
+def test_xz_compressor_writes_each_piece_as_a_separate_stream(monkeypatch, size, streams, step):
     monkeypatch.setattr(compress, "_XZ_PIECE", 1000)
     data = bytes(number % 251 for number in range(size))
     written = []
@@ -33,7 +31,7 @@ def test_the_xz_compression_writes_each_piece_of_the_input_as_its_own_stream(
     assert found == streams
 
 
-def test_the_error_for_an_unknown_compression_lists_the_known_names():
+def test_the_error_for_an_unknown_compression_contains_the_known_names():
     with pytest.raises(UsageError) as refused:
         compression_named("xz -e")
     assert refused.value.message == "unknown compression 'xz -e'"

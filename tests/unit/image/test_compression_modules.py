@@ -13,7 +13,7 @@ MODULES = {"zstd": ZSTD, "lz4": ("lz4.frame",)}
 
 
 @pytest.mark.parametrize("kind", MODULES)
-def test_the_hint_for_a_missing_compression_module_names_the_package_to_install(kind, tmp_path, monkeypatch):
+def test_the_hint_for_a_missing_module_suggests_its_package(kind, tmp_path, monkeypatch):
     place = tmp_path / "file"
     with place.open("wb") as file, compressing(kind, file.write) as compressor:
         compressor.write(b"content")

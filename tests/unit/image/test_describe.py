@@ -23,7 +23,7 @@ RULES = (
 PARTS = [("metadata.yaml", RULES), ("templates", None), ("templates/a.tpl", "12345"), ("templates/x.tpl", "")]
 
 
-def test_the_description_of_an_image_directory_contains_no_fingerprint_and_no_file_list(tmp_path):
+def test_the_description_of_an_image_directory_has_no_fingerprint(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "rootfs").mkdir()
     (tmp_path / "metadata.yaml").write_text(RULES)
@@ -39,7 +39,7 @@ def test_the_description_of_an_image_directory_contains_no_fingerprint_and_no_fi
     assert describe(str(tmp_path)).layout == "instance"
 
 
-def test_an_image_description_lists_rules_and_unused_templates(tmp_path):
+def test_an_image_description_contains_rules_and_unused_templates(tmp_path):
     found = describe(tarball(tmp_path / "i", [*PARTS, ("rootfs", None)]))
     assert [(t.path, t.template, t.triggers, t.create_only, t.size) for t in found.targets] == [
         ("/a", "a.tpl", ("create", "start", "odd"), False, 5),
@@ -77,7 +77,7 @@ def test_unified_and_split_images_of_containers_and_machines_are_described(tmp_p
 
 
 @pytest.mark.skipif(shutil.which("sqfs2tar") is None, reason="NOT RUN: needs squashfs-tools-ng")
-def test_describe_reads_a_squashfs_file_only_with_the_squashfs_argument(tmp_path):
+def test_squashfs_content_is_not_read_without_the_squashfs_argument(tmp_path):
     metadata, squashed = tarball(tmp_path / "m", PARTS), tmp_path / "r"
     squashfs(squashed, [directory_inode(1)], b"", compression=6, table=stored(b"none"))
     found = describe(metadata, str(squashed), squashfs=True)
@@ -134,7 +134,7 @@ def test_the_compression_of_a_squashfs_file_is_read_from_its_superblock(number, 
 
 
 @pytest.mark.parametrize(("mode", "private"), [(0o600, True), (0o640, True), (0o644, False), (0o604, False)])
-def test_an_image_that_others_cannot_read_is_private(mode, private, tmp_path):
+def test_an_image_is_private_if_other_users_cannot_read_it(mode, private, tmp_path):
     path = tmp_path / "image.tar"
     image(path, file("rootfs/a"))
     path.chmod(mode)

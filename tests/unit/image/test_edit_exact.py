@@ -210,7 +210,7 @@ def only_lines_of(words, before, after):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.slow
-def test_an_edit_of_a_randomly_damaged_text_succeeds_or_gives_a_clear_error(seed):
+def test_an_edit_of_damaged_text_succeeds_or_is_refused(seed):
     pick = random.Random(seed)
     begin = list(seeds())
     done = refused = 0

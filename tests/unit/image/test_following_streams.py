@@ -42,7 +42,7 @@ def names_for_templater(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("has_second", [False, True])
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_attack_59_templater_reads_no_stream_that_gnu_tar_ignores(program, has_second, tmp_path):
+def test_attack_59_templater_reads_only_streams_that_gnu_tar_also_reads(program, has_second, tmp_path):
     """bzip2 ignores a second stream behind zeros: its members existed for templater only."""
     if shutil.which(program.replace("lzma", "xz")) is None or shutil.which("tar") is None:
         pytest.skip(f"NOT RUN: needs tar and {program}")

@@ -87,11 +87,11 @@ def test_the_reason_why_gnu_tar_cannot_unpack_a_member_is_found(members, reason)
         (NO_TARGET, r"'a\n' is a hard link to 'b\n', which does not precede the link in the archive"),
     ],
 )
-def test_names_are_escaped_in_the_reason_why_gnu_tar_cannot_unpack_a_member(reason, phrase):
+def test_names_in_the_reason_for_a_refusal_are_escaped(reason, phrase):
     assert described("a\n", "b\n", reason) == phrase
 
 
-def test_the_total_length_of_the_names_of_directories_without_a_member_is_limited(monkeypatch):
+def test_names_of_directories_without_a_member_have_a_limit(monkeypatch):
     monkeypatch.setattr(gnu_tar_refusals, "_MOST_IMPLIED", 10)
     tree = UnpackedTree()
     assert not tree.add("aaa/aa/f", FILE)
@@ -138,7 +138,7 @@ def replaces_a_late_link(members) -> bool:
 
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="needs GNU tar")
-def test_gnu_tar_fails_exactly_for_the_members_that_templater_refuses(tmp_path):
+def test_templater_and_gnu_tar_refuse_the_same_members(tmp_path):
     chosen = random.Random(7)
     failures = 0
     for number in range(60):

@@ -34,7 +34,7 @@ def of_each_reader():
     return xattrs_of(0, "f", 1000), xattrs_of_entry(0, "a", "f", 1000), xattr_names(0, "a", "f")
 
 
-def test_each_function_that_reads_extended_attributes_skips_the_attributes_that_belong_to_the_host(names):
+def test_each_reader_of_extended_attributes_skips_the_attributes_of_the_host(names):
     values = {name: name.upper().encode() for name in OWN}
     *found, listed = of_each_reader()
     for each in found:
@@ -70,9 +70,7 @@ READERS = [
         (errno.ERANGE, LimitError, "the names of the extended attributes of 'f' have more than 64 KiB"),
     ],
 )
-def test_an_error_while_listing_attributes_is_raised_and_does_not_give_an_empty_list(
-    names, monkeypatch, read, number, kind, message
-):
+def test_an_error_while_listing_attributes_is_raised(names, monkeypatch, read, number, kind, message):
     def fail(*_, **__):
         raise OSError(number, os.strerror(number))
 
@@ -83,7 +81,7 @@ def test_an_error_while_listing_attributes_is_raised_and_does_not_give_an_empty_
 
 
 @pytest.mark.parametrize("read", READERS[:2])
-def test_the_error_about_an_unreadable_extended_attribute_names_the_file(names, monkeypatch, read):
+def test_the_error_about_an_unreadable_extended_attribute_contains_the_cause(names, monkeypatch, read):
     def fail(*_, **__):
         raise OSError(errno.EIO, "I/O error")
 
@@ -92,7 +90,7 @@ def test_the_error_about_an_unreadable_extended_attribute_names_the_file(names, 
         read()
 
 
-def test_extended_attributes_that_grant_privileges_are_found_without_listing_all_attributes(monkeypatch):
+def test_templater_finds_privilege_attributes_without_listing_all_attributes(monkeypatch):
     asked = []
 
     def get(path, name, *, follow_symlinks):
@@ -117,7 +115,7 @@ def test_extended_attributes_are_read_up_to_a_limit_in_bytes(names, monkeypatch)
             read()
 
 
-def test_the_name_of_an_extended_attribute_counts_toward_the_limit_with_its_encoded_length(
+def test_the_limit_on_attributes_includes_their_encoded_names(
     monkeypatch,
 ):
     monkeypatch.setattr("os.listxattr", lambda *_, **__: ["user.=%"], raising=False)
@@ -130,7 +128,7 @@ def test_the_name_of_an_extended_attribute_counts_toward_the_limit_with_its_enco
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sparse", [False, True])
-def test_a_file_with_as_many_attributes_as_the_limit_allows_can_be_read_from_its_archive(
+def test_an_archived_file_at_the_limit_on_attributes_is_readable(
     tmp_path: Path, monkeypatch, sparse: bool
 ) -> None:
     """The limit leaves room for the other records: a sparse file with a long name needs most of them."""

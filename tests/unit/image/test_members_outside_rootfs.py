@@ -79,9 +79,7 @@ def test_an_image_archive_may_list_the_same_directory_twice(tmp_path):
     assert [part.member.name for part in open_contents(path).parts()] == ["metadata.yaml", "templates"]
 
 
-def test_the_number_of_members_outside_rootfs_and_the_total_size_of_templates_are_limited(
-    tmp_path, monkeypatch
-):
+def test_the_number_of_members_outside_rootfs_is_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(members_outside_rootfs, "_MOST_OUTSIDE", 3)
     many = [METADATA, ("a", b""), ("b", b""), ("rootfs/a", b""), ("rootfs/b", b"")]
     path = archive(tmp_path / "image.tar", *many[:-2])
@@ -137,9 +135,7 @@ def test_an_unsuitable_second_file_of_a_split_image_is_refused(tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_the_error_for_a_directory_without_metadata_names_the_likely_type_of_the_directory(
-    tmp_path, names, message, hint
-):
+def test_the_error_for_a_directory_without_metadata_mentions_its_likely_type(tmp_path, names, message, hint):
     for name in names:
         path = tmp_path / name
         (path.parent if path.suffix else path).mkdir(parents=True, exist_ok=True)
@@ -149,7 +145,7 @@ def test_the_error_for_a_directory_without_metadata_names_the_likely_type_of_the
     assert found == (InputError, *(text.replace("IMAGE", str(tmp_path)) for text in (message, hint)))
 
 
-def test_templates_that_are_too_large_or_not_regular_files_are_errors(tmp_path):
+def test_a_template_must_be_a_regular_file_within_the_size_limits(tmp_path):
     (tmp_path / "metadata.yaml").write_bytes(METADATA[1])
     (tmp_path / "templates/d").mkdir(parents=True)
     for name, size in (("a", 5), ("b", 6)):

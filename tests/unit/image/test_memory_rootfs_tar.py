@@ -20,7 +20,7 @@ def packed(tree: MemoryRootfs) -> bytes:
     return buffer.getvalue()
 
 
-def test_saving_a_plan_as_a_tar_keeps_owners_without_root_privileges(tmp_path):
+def test_saving_a_tar_keeps_file_owners_without_root_privileges(tmp_path):
     built = MemoryRootfs()
     carry_out(a_plan({"/etc/a/b": "text"}, None, uid="33", gid="44", mode="0600").files(), built)
     save_tar(built, tmp_path / "out.tar")

@@ -199,7 +199,7 @@ def test_an_edit_keeps_the_utf_16_encoding(encoding):
     ],
 )
 @pytest.mark.parametrize("end", ["", "\n"])
-def test_an_edit_keeps_the_comments_of_list_items_with_and_without_a_final_newline(when, items, end):
+def test_an_edit_keeps_the_comments_of_list_items(when, items, end):
     before = "templates:\n  /a:\n    when:\n    - create # c\n    - start" + end
     after = metadata_edit.change_rule(Source("metadata.yaml", before), "/a", {"when": when}).text
     assert after == "templates:\n  /a:\n    when:\n    " + "\n    ".join(items) + end
@@ -225,7 +225,7 @@ def test_an_edit_keeps_the_comments_of_list_items_with_and_without_a_final_newli
          "templates: {/a: {when: ['create', start]}}"),
     ],
 )  # fmt: skip
-def test_a_rule_change_keeps_comments_and_works_with_null_rules_and_yaml_aliases(before, fields, after):
+def test_changing_a_rule_keeps_the_comments(before, fields, after):
     assert metadata_edit.change_rule(Source("metadata.yaml", before), "/a", fields).text == after
 
 
@@ -310,7 +310,7 @@ def test_an_undefined_yaml_alias_is_a_metadata_error():
 
 
 @pytest.mark.parametrize("header", ["|", ">", "|+", "|2"])
-def test_an_edit_that_would_add_a_line_ending_to_a_block_scalar_is_refused(header):
+def test_an_edit_cannot_add_line_endings_to_block_scalars(header):
     """The edit is also refused for an unknown key, whose change a comparison of meanings would not find."""
     with pytest.raises(
         InputError,
@@ -323,7 +323,7 @@ def test_an_edit_that_would_add_a_line_ending_to_a_block_scalar_is_refused(heade
 @pytest.mark.parametrize(
     "text", ["unknown: |-\n  two", "unknown: |\n  two\n", "unknown: two", "unknown: |\n  two\n# c"]
 )
-def test_an_edit_that_does_not_change_the_value_at_the_end_of_the_text_is_accepted(text):
+def test_an_edit_that_keeps_the_last_value_is_accepted(text):
     after = metadata_edit.set_property(Source("m", text.encode()), "os", "x").text
     assert read_metadata(Source("m", after)).properties == {"os": "x"}
     assert yaml.safe_load(after)["unknown"] == yaml.safe_load(text)["unknown"]
@@ -337,7 +337,7 @@ DEPENDENT = "b: &b {a: 1, c: 2}\nproperties:\n  a: x\n  <<: *b\n  d: 3\n"
     [DEPENDENT, "properties: &p {a: 1, d: 3}\nx: *p\n", "properties: *p\n", "architecture: a\nproperties: {a: 1, d: 3}\n",
      "properties:\n  a: 1\n  d: 3\n  a: 2\n"],
 )  # fmt: skip
-def test_several_edits_together_have_the_same_result_as_the_same_edits_one_by_one(text: str) -> None:
+def test_joint_edits_and_single_edits_have_the_same_result(text: str) -> None:
     source = Source("metadata.yaml", text.replace("*p\n", "&q {a: 1, d: 3}\ny: *q\n"))
     together = metadata_edit.set_values(
         source,
@@ -358,7 +358,7 @@ def test_removing_several_properties_gives_a_usage_error_if_one_is_missing() -> 
     assert caught.value.hint == "its properties are os"
 
 
-def test_too_many_edits_of_a_long_text_are_refused_if_each_edit_parses_the_whole_text(
+def test_too_many_edits_of_a_long_text_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each edit parses the whole text."""
@@ -372,7 +372,9 @@ def test_too_many_edits_of_a_long_text_are_refused_if_each_edit_parses_the_whole
     assert caught.value.hint == "change the file in an editor: templater image edit"
 
 
-def test_publish_parses_the_metadata_only_five_times_for_many_edits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publishing_with_many_edits_parses_the_metadata_only_five_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Publishing a container with a long metadata.yaml took 14 seconds."""
     parses = []
     monkeypatch.setattr(
@@ -389,7 +391,7 @@ def test_publish_parses_the_metadata_only_five_times_for_many_edits(monkeypatch:
     assert len(parses) == 5
 
 
-def test_an_edit_of_a_long_text_is_refused_if_it_affects_many_yaml_anchors(
+def test_editing_many_anchors_in_a_long_text_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """60 merged mappings beside a long list took 19 seconds: each mapping caused a new parse of the text."""
@@ -410,7 +412,7 @@ def test_an_edit_of_a_long_text_is_refused_if_it_affects_many_yaml_anchors(
 
 
 @pytest.mark.parametrize("words", [["edit", "--mode", "0600"], ["delete", "--force"]])
-def test_a_change_of_hundreds_of_rules_in_a_long_text_is_refused(
+def test_changing_hundreds_of_rules_at_once_is_refused(
     tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each change parses the whole text: the change of 500 rules took over 25 seconds."""
@@ -431,7 +433,7 @@ def test_many_changes_of_a_text_with_many_expanded_aliases_are_refused() -> None
         )
 
 
-def test_changing_two_fields_of_one_rule_in_a_long_text_is_refused(
+def test_changing_two_fields_in_a_long_text_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = "architecture: x86_64\ncreation_date: 1\ntemplates:\n  /a: {when: [start], template: h.tpl}\n"
@@ -448,7 +450,7 @@ def test_changing_two_fields_of_one_rule_in_a_long_text_is_refused(
         f"{{architecture: x86_64, creation_date: 1, properties # {'#' * 26}\n , a: b}}\n",
     ],
 )
-def test_a_comment_after_a_key_without_a_value_is_read_in_linear_time(text):
+def test_comments_after_keys_are_read_in_linear_time(text):
     """Each further '#' in the comment doubled the time."""
     with ends_within(1):
         after = metadata_edit.set_values(
@@ -475,13 +477,13 @@ def test_a_value_with_special_characters_is_written_with_escapes(value, spelling
     assert meaning(edited).properties["name"] == value
 
 
-def test_a_value_that_is_not_utf_8_is_not_written():
+def test_an_edit_refuses_a_value_with_invalid_utf_8():
     text = "architecture: x86_64\ncreation_date: 1\nproperties: {}\n"
     with pytest.raises(UsageError, match=r"^a value that is not UTF-8 can't be written to metadata.yaml$"):
         metadata_edit.set_property(Source("m", text), "name", "a\udcff")
 
 
-def test_a_text_with_a_key_that_libyaml_rejects_can_be_edited():
+def test_a_text_can_be_edited_even_if_libyaml_rejects_a_key():
     text = f"properties:\n  {'k' * 2000}: x\n"
     assert yaml_text_edit.put(text, ("properties", "a"), "5") == f'{text}  a: "5"\n'
     with pytest.raises(MetadataError, match=r"^not YAML: "):
@@ -498,18 +500,18 @@ def test_a_text_with_a_key_that_libyaml_rejects_can_be_edited():
         ("? b\n: c: 1\na: 2\n", "a: 2\n"),
     ],
 )
-def test_removing_a_key_from_a_yaml_mapping_also_removes_its_comma(before, after):
+def test_removing_a_key_from_a_yaml_mapping_leaves_no_extra_comma(before, after):
     assert yaml_text_edit.take(before, ("b",)) == after
 
 
-def test_a_key_that_does_not_begin_its_line_can_be_removed_only_if_another_key_follows():
+def test_a_lone_key_inside_a_line_cannot_be_removed():
     text = "? t\n: a: 1\n  b: 2\n"
     assert yaml_text_edit.take(text, ("t", "a")) == "? t\n: b: 2\n"
     with pytest.raises(MetadataError, match=r"^the key is not at the start of its line$"):
         yaml_text_edit.take("? t\n: a: 1\n", ("t", "a"))
 
 
-def test_a_key_that_comes_from_a_list_of_merged_yaml_mappings_can_be_removed():
+def test_a_key_from_merged_yaml_mappings_can_be_removed():
     text = "x: &x {a: 1, b: 2}\ny: &y {a: 3}\nt:\n  <<: [*x, *y]\n  c: 4\n"
     edited = yaml_text_edit.take(text, ("t", "a"))
     assert yaml.safe_load(edited)["t"] == {"b": 2, "c": 4}
@@ -525,7 +527,7 @@ def test_a_key_that_comes_from_a_list_of_merged_yaml_mappings_can_be_removed():
         (lambda: yaml_text_edit.take("a: 1\n" * 11, ("a",)), "'a' occurs 10 times or more"),
     ],
 )
-def test_a_text_that_cannot_be_edited_is_refused(change, message):
+def test_an_uneditable_text_is_refused(change, message):
     with pytest.raises(MetadataError) as caught:
         change()
     assert caught.value.message == message
@@ -579,9 +581,7 @@ FACTS = "architecture: x86_64\ncreation_date: 1\n"
         ),
     ],
 )
-def test_an_edit_of_a_value_that_identifies_the_image_is_refused_without_the_force_option(
-    before, after, message, force
-):
+def test_a_change_of_the_image_identity_needs_the_force_option(before, after, message, force):
     def edit():
         metadata_edit.require_same_identity(Source("m", before), Source("m", after), force=force)
 
@@ -604,7 +604,7 @@ def test_an_edit_of_a_value_that_identifies_the_image_is_refused_without_the_for
         ("  /a: {when: [create], template: a}\n", 4),
     ],
 )
-def test_a_new_rule_is_indented_like_the_other_rules_in_block_style(rules, indent):
+def test_a_new_rule_is_indented_like_the_other_rules(rules, indent):
     before = f"architecture: x86_64\ntemplates:\n{rules}"
     after = metadata_edit.add_rule(
         Source("m", before), metadata_edit.NewRule("/new", "n.tpl", ("start",))
@@ -621,7 +621,7 @@ def test_a_new_rule_is_indented_like_the_other_rules_in_block_style(rules, inden
         "{when: &w [create, copy], template: a, properties: &p {x: y, k: v}}",
     ],
 )
-def test_a_rule_can_be_removed_even_if_other_rules_use_its_yaml_anchor(entry):
+def test_a_rule_with_a_used_anchor_can_be_removed(entry):
     before = f"architecture: x86_64\ntemplates:\n  /a: &a {entry}\n  /b: *a\n  /c: *a\n"
     was = {rule.path: rule for rule in read_metadata(Source("m", before)).rules}
     text = metadata_edit.remove_rule(Source("m", before), "/a").text

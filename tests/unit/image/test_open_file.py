@@ -36,7 +36,7 @@ def test_the_holes_of_a_file_are_counted(pieces, size, holes, tmp_path):
     assert data_bytes(str(tmp_path / "f")) == size - holes
 
 
-def test_no_holes_are_counted_on_a_file_system_that_does_not_support_holes(tmp_path, monkeypatch):
+def test_a_file_has_no_holes_without_file_system_support(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(errno.EINVAL, "Invalid argument")
 
@@ -47,7 +47,7 @@ def test_no_holes_are_counted_on_a_file_system_that_does_not_support_holes(tmp_p
         assert holes_of(file.fileno(), MIB) == 0
 
 
-def test_a_file_that_consists_mostly_of_holes_is_refused_only_above_a_fixed_size(tmp_path, monkeypatch):
+def test_a_sparse_file_is_refused_only_above_a_fixed_size(tmp_path, monkeypatch):
     monkeypatch.setattr(open_file, "_MOST_HOLES", MIB)
     for size, sparse in ((MIB, False), (2 * MIB, True)):
         with (tmp_path / "f").open("wb") as file:
@@ -61,7 +61,7 @@ def test_a_file_that_consists_mostly_of_holes_is_refused_only_above_a_fixed_size
                 assert b"".join(whole_content(file, "f")) == bytes(size)
 
 
-def test_two_paths_that_lead_to_one_file_count_as_the_same_file(tmp_path):
+def test_two_paths_to_one_file_count_as_the_same_file(tmp_path):
     (tmp_path / "a").touch()
     (tmp_path / "other").touch()
     (tmp_path / "b").symlink_to("a")

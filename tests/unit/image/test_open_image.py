@@ -135,7 +135,7 @@ def test_reading_an_archive_stops_at_the_last_requested_template(tmp_path, forma
         (bytes(1080) + b"\x53\xef" + bytes(600), "an ext2/3/4 file"),
     ],
 )
-def test_attack_63_the_error_names_the_detected_kind_of_file(tmp_path, head, kind):
+def test_attack_63_the_error_gives_the_detected_kind_of_file(tmp_path, head, kind):
     path = tmp_path / "image.tar.xz"
     path.write_bytes(head)
     with pytest.raises(InputError, match=kind) as caught:
@@ -143,7 +143,7 @@ def test_attack_63_the_error_names_the_detected_kind_of_file(tmp_path, head, kin
     assert caught.value.hint
 
 
-def test_attack_63_the_error_names_the_kind_of_a_compressed_file(tmp_path):
+def test_attack_63_the_error_gives_the_kind_of_a_compressed_file(tmp_path):
     (tmp_path / "x").write_bytes(b"hsqs" + bytes(600))
     with pytest.raises(
         InputError, match=r"^'.*' is not a tar archive: the decompressed file is a squashfs file$"
@@ -185,7 +185,7 @@ def test_an_archive_without_an_end_mark_gives_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("how", list(COMPRESSORS)[1:])
-def test_a_flipped_byte_in_an_archive_gives_a_clear_error_or_no_error(image_directory, tmp_path, how):
+def test_reading_an_archive_with_a_flipped_byte_never_crashes(image_directory, tmp_path, how):
     subprocess.run(
         ["tar", "-C", image_directory, "-cf", tmp_path / "i.tar", "templates", "metadata.yaml"], check=True
     )
@@ -198,7 +198,7 @@ def test_a_flipped_byte_in_an_archive_gives_a_clear_error_or_no_error(image_dire
             open_image(tmp_path / "d").read_to_end()
 
 
-def test_the_error_about_metadata_yaml_below_a_directory_names_the_directory(tmp_path):
+def test_the_error_gives_the_subdirectory_that_contains_metadata_yaml(tmp_path):
     path = tarball(tmp_path / "i.tar", [("img", None), ("img/metadata.yaml", METADATA)])
     with pytest.raises(
         InputError, match=r"^'.*' has no metadata\.yaml at its top, only in 'img/'$"
@@ -207,7 +207,7 @@ def test_the_error_about_metadata_yaml_below_a_directory_names_the_directory(tmp
     assert "tar -C img" in caught.value.hint
 
 
-def test_the_error_says_that_a_file_looks_like_the_root_filesystem_of_a_split_image(tmp_path):
+def test_a_root_filesystem_without_metadata_gets_a_hint_about_split_images(tmp_path):
     path = tarball(tmp_path / "i.tar", [("etc", None), ("etc/hostname", "x")])
     with pytest.raises(
         InputError, match=r"^'.*' has no metadata\.yaml: it looks like a root filesystem$"
@@ -242,7 +242,7 @@ def test_attack_6_an_image_without_a_templates_directory_has_no_templates(tmp_pa
 
 
 @pytest.mark.parametrize("target", ["other.tpl", "../../../etc/passwd", "/etc/passwd", "nowhere"])
-def test_attack_7_a_template_that_is_a_symlink_is_refused(image_directory, tmp_path, target):
+def test_attack_7_a_template_must_not_be_a_symlink(image_directory, tmp_path, target):
     (image_directory / "templates" / "link.tpl").symlink_to(target)
     subprocess.run(["tar", "-C", image_directory, "-cf", tmp_path / "i.tar", "."], check=True)
     for path in (image_directory, tmp_path / "i.tar"):
@@ -290,16 +290,14 @@ def test_attack_11_the_metadata_yaml_entry_must_be_a_regular_file(tmp_path, kind
 @pytest.mark.parametrize(
     "name", ["../x", "/abs", "rootfs/../../x", "templates/../../x", "templates/..", ".."]
 )
-def test_attack_57_a_member_name_that_leaves_the_image_is_refused(tmp_path, format, name):
+def test_attack_57_a_member_name_must_not_leave_the_image(tmp_path, format, name):
     path = tarball(tmp_path / "i.tar", [(name, "x"), ("metadata.yaml", METADATA)], format)
     with pytest.raises(RefusedError, match="must not"):
         open_image(path).read_metadata()
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_attack_57_dot_components_of_names_are_removed_and_a_backslash_is_allowed_only_below_rootfs(
-    tmp_path, format
-):
+def test_attack_57_dot_components_are_removed_but_backslashes_are_refused_outside_rootfs(tmp_path, format):
     good = [
         ("./", None),
         ("./rootfs/a\\x2db", "x"),
@@ -343,14 +341,14 @@ def test_attack_58_a_second_member_with_the_same_name_is_refused(tmp_path, forma
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../x", "rootfs/etc/shadow", "templates/later"])
-def test_attack_59_a_template_hard_linked_to_another_member_is_refused(tmp_path, target):
+def test_attack_59_templates_may_be_hard_links_only_to_earlier_templates(tmp_path, target):
     members = [("metadata.yaml", METADATA), special("templates/a", tarfile.LNKTYPE, target)]
     answer = open_image(tarball(tmp_path / "i.tar", members)).read_templates(["a"])["a"]
     assert isinstance(answer.error, RefusedError) and answer.data is None
 
 
 @pytest.mark.parametrize("target", ["templates/b", "./templates/b"])
-def test_a_template_that_is_a_hard_link_to_another_template_has_the_same_content(tmp_path, target):
+def test_a_hard_linked_template_has_the_content_of_its_target(tmp_path, target):
     members = [
         ("templates/b", "B"),
         special("templates/a", tarfile.LNKTYPE, target),
@@ -395,7 +393,7 @@ def test_attack_61_a_negative_size_is_an_error(tmp_path):
         open_image(tmp_path / "i.tar").read_metadata()
 
 
-def test_attack_61_a_member_size_beyond_the_end_of_the_archive_is_an_error(tmp_path):
+def test_attack_61_a_member_larger_than_the_archive_is_an_error(tmp_path):
     (tmp_path / "i.tar").write_bytes(raw_header("rootfs/x", 1 << 63, b"0") + bytes(10_000))
     with pytest.raises(InputError, match=r"cut short") as caught:
         open_image(tmp_path / "i.tar").read_metadata()
@@ -409,7 +407,7 @@ def test_attack_61_too_many_members_are_refused(tmp_path):
     assert caught.value.hint == "if you trust the image, raise the limit: --limit members=…"
 
 
-def test_attack_61_a_metadata_yaml_or_template_above_its_size_limit_is_an_error(tmp_path):
+def test_attack_61_a_too_large_metadata_yaml_or_template_is_refused(tmp_path):
     members = [("templates/big", bytes(2000)), ("metadata.yaml", "#" * 2000)]
     image = open_image(tarball(tmp_path / "i.tar", members), Limits(template_bytes=1000, metadata_bytes=1000))
     with pytest.raises(LimitError, match=r"^'metadata\.yaml' has 2000 bytes, more than the limit of 1000$"):
@@ -481,12 +479,12 @@ def test_a_fifo_as_image_is_refused_without_blocking(tmp_path):
         open_image(tmp_path / "f")
 
 
-def test_the_error_about_a_missing_image_names_the_image(tmp_path):
+def test_the_error_about_a_missing_image_gives_its_path(tmp_path):
     with pytest.raises(InputError, match=r"^'nope\.tar' can't be opened: no such file or directory$"):
         open_image("nope.tar")
 
 
-def test_the_error_about_a_too_large_template_shows_the_template_name_and_not_the_file_path(tmp_path):
+def test_the_error_about_a_large_template_contains_no_path(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "a.tpl").write_text("123456")
     file = open_image(str(tmp_path), Limits(template_bytes=5)).read_templates({"a.tpl"})["a.tpl"]

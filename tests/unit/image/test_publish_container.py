@@ -56,7 +56,7 @@ def test_publishing_removes_stale_properties_unless_an_option_sets_or_keeps_them
 
 
 @pytest.mark.parametrize("name", ["description", "serial", "name", "label", "version", "type"])
-def test_publishing_removes_each_property_that_describes_the_build_of_the_base_image(container, name):
+def test_publishing_removes_the_build_properties_of_the_base_image(container, name):
     (container / "metadata.yaml").write_text(
         f"architecture: i686\ncreation_date: 1\nproperties: {{os: Debian, {name}: x}}\n"
     )
@@ -87,7 +87,7 @@ def test_publishing_uses_the_architecture_of_the_instance(container):
     ],
 )
 @pytest.mark.parametrize("key", ["lxc.arch", "lxc.architecture", None])
-def test_publishing_gives_each_architecture_the_name_that_the_daemons_use(
+def test_publishing_uses_the_architecture_names_of_the_daemons(
     names, architecture, key, container, monkeypatch
 ):
     for name in names.split():
@@ -108,9 +108,7 @@ def test_publishing_gives_each_architecture_the_name_that_the_daemons_use(
         ("config", "lxc.arch = hunter2\n"),
     ],
 )
-def test_attack_50_publishing_does_not_quote_a_private_file_in_a_directory_of_another_user(
-    name, text, container
-):
+def test_attack_50_publishing_does_not_quote_private_files_in_foreign_directories(name, text, container):
     path = container / name
     path.write_text(text)
     path.chmod(0o600)
@@ -193,7 +191,7 @@ def test_publishing_detects_a_running_container_by_its_processes(container):
     assert running(str(container)) is None
 
 
-def test_publishing_packs_the_container_metadata_and_templates_or_generates_missing_metadata(container):
+def test_publishing_packs_templates_and_metadata_and_generates_missing_metadata(container):
     (container / "templates/a.tpl").write_text("a")
     found = publication(str(container), now=77, properties={})
     parts = [(part.member.name, part.member.size, part.member.mode) for part in found.parts]
@@ -225,7 +223,7 @@ def test_a_published_container_without_metadata_gets_its_properties_from_os_rele
     assert (found.architecture, found.creation_date, found.properties) == ("x86_64", 77, properties)
 
 
-def test_the_file_etc_os_release_takes_precedence_over_the_file_in_usr_lib(container):
+def test_etc_os_release_takes_precedence_over_usr_lib_os_release(container):
     (container / "metadata.yaml").unlink()
     (container / "rootfs/usr/lib").mkdir(parents=True)
     (container / "rootfs/usr/lib/os-release").write_text("ID=lib\nVERSION_ID=1\n")
@@ -233,7 +231,7 @@ def test_the_file_etc_os_release_takes_precedence_over_the_file_in_usr_lib(conta
     assert meaning(publication(str(container), now=77, properties={})).properties == {"os": "etc"}
 
 
-def test_the_list_of_stale_properties_contains_the_properties_that_publishing_would_drop(container):
+def test_the_stale_properties_are_the_properties_that_publishing_removes(container):
     assert stale_of(str(container)) == {"serial": "1", "description": "base"}
     (container / "metadata.yaml").unlink()
     assert stale_of(str(container)) == {}

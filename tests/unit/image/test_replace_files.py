@@ -106,9 +106,7 @@ def owners(path):
     ("changes", "added"),
     [({"metadata.yaml": METADATA.encode()}, {}), ({"templates/a": b"B"}, {}), ({"templates/a": None}, {}), ({}, {"templates/b": b"B"})],
 )  # fmt: skip
-def test_attack_60_repacking_keeps_the_owners_and_times_that_global_headers_give_to_members(
-    tmp_path, changes, added
-):
+def test_attack_60_repacking_keeps_owners_and_times_from_global_headers(tmp_path, changes, added):
     """The global headers before a changed member were dropped: a setuid file of a user became root's."""
     shared = global_header({"uid": b"1000", "gid": b"1001", "mtime": b"1600000000"})
     own = pax({"uid": b"0", "gid": b"7"})
@@ -139,7 +137,7 @@ def test_attack_60_repacking_keeps_the_owners_and_times_that_global_headers_give
     ["templates/a.tpl", "templates//a.tpl", "./templates/./a.tpl", "/templates/a.tpl", "rootfs/../templates/a.tpl",
      "links/a.tpl", "metadata.yaml"],
 )  # fmt: skip
-def test_an_archive_whose_hard_links_lead_out_of_the_root_filesystem_is_not_repacked(target, tmp_path):
+def test_a_hard_link_to_a_file_outside_rootfs_prevents_repacking(target, tmp_path):
     """If the archive were repacked, the daemon would get the new content under the name of the link, too."""
     link = special("templates/b.tpl", tarfile.LNKTYPE, target)
     path = tarball(tmp_path / "i.tar", [("metadata.yaml", METADATA), ("templates/a.tpl", "A"), link])
@@ -148,7 +146,7 @@ def test_an_archive_whose_hard_links_lead_out_of_the_root_filesystem_is_not_repa
     assert error.message == f"'templates/b.tpl' is a hard link to '{target}', {where}"
 
 
-def test_hard_links_inside_the_root_filesystem_are_kept_when_an_archive_is_repacked(tmp_path):
+def test_repacking_an_archive_keeps_hard_links_inside_rootfs(tmp_path):
     link = special("rootfs/b", tarfile.LNKTYPE, "./rootfs/a")
     path = tarball(tmp_path / "i.tar", [("metadata.yaml", METADATA), ("rootfs/a", "A"), link])
     replace(str(path), {"metadata.yaml": METADATA.encode() + b"expiry_date: 7\n"})
@@ -185,7 +183,7 @@ def untouched(path, change):
 
 
 @pytest.mark.parametrize("nameless", [True, False])
-def test_no_other_user_can_read_a_private_image_while_it_is_repacked(tmp_path, monkeypatch, nameless):
+def test_other_users_cannot_read_a_private_image_during_repacking(tmp_path, monkeypatch, nameless):
     """Without O_TMPFILE, the new file had a hidden name and the mode 0644 until it was complete."""
     if not nameless:
         monkeypatch.delattr(os, "O_TMPFILE")
@@ -289,9 +287,7 @@ def test_a_template_with_the_name_of_a_temporary_file_is_kept(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("is_on_btrfs", [True, False])
-def test_attack_85_on_btrfs_a_changed_file_is_written_to_the_disk_before_it_has_a_name(
-    tmp_path, monkeypatch, is_on_btrfs
-):
+def test_attack_85_a_changed_btrfs_file_is_synced_before_the_rename(tmp_path, monkeypatch, is_on_btrfs):
     """The owner of the image gave the old file gigabytes of attributes, which the rename then wrote."""
     image_with_templates(tmp_path, "a.tpl")
     names = []
@@ -307,9 +303,7 @@ def test_attack_85_on_btrfs_a_changed_file_is_written_to_the_disk_before_it_has_
     assert os.listdir(tmp_path / "templates") == ["a.tpl"]
 
 
-def test_a_failed_edit_keeps_a_file_that_another_process_put_in_place_of_a_temporary_file(
-    tmp_path, monkeypatch
-):
+def test_a_failed_edit_keeps_a_foreign_temporary_file(tmp_path, monkeypatch):
     image_with_templates(tmp_path, "a.tpl")
     real = os.fsync
 
@@ -327,7 +321,7 @@ def test_a_failed_edit_keeps_a_file_that_another_process_put_in_place_of_a_tempo
 
 
 @pytest.mark.parametrize("content", [b"longer than before", b"other", b""])
-def test_a_file_that_changed_after_it_was_read_is_not_replaced(tmp_path, content):
+def test_a_file_is_not_replaced_if_it_changed_meanwhile(tmp_path, content):
     (tmp_path / "metadata.yaml").write_text(METADATA)
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a").write_bytes(content)

@@ -38,7 +38,7 @@ def failed(function, *arguments, **options):
     return type(caught.value), caught.value.message, caught.value.hint
 
 
-def test_the_constants_and_limits_of_the_squashfs_check_have_the_expected_values():
+def test_the_squashfs_constants_have_the_expected_values():
     assert (
         squashfs_directories._HEAD,
         squashfs_tables.BLOCK,
@@ -108,7 +108,7 @@ def test_a_squashfs_file_without_a_table_of_extended_attributes_is_accepted(tmp_
     check_directories(path, DEFAULT)
 
 
-def test_a_squashfs_directory_that_occurs_in_two_places_is_refused(tmp_path):
+def test_a_squashfs_directory_must_not_occur_in_two_places(tmp_path):
     path = nested(tmp_path / "i", 2)
     message = f"'{path}': a directory occurs in two places{LIKE}"
     assert failed(check_directories, path, DEFAULT) == (RefusedError, message, "")
@@ -165,7 +165,7 @@ def test_a_damaged_squashfs_block_is_refused(raw, message, tmp_path):
     )
 
 
-def test_a_squashfs_root_that_is_not_a_directory_is_refused(tmp_path):
+def test_a_squashfs_root_must_be_a_directory(tmp_path):
     inode = bytearray(directory_inode(1) + bytes(40))
     inode[0] = 2
     path = written(tmp_path / "i", [bytes(inode)], b"")
@@ -202,12 +202,12 @@ def walk_over(*blocks, compression=1, limits=DEFAULT):
     ("offset", "size", "result"),
     [(0, 8192, A), (8191, 1, b"a"), (8190, 4, b"aabb"), (8190, 8194, b"aa" + B), (8191, 8195, b"a" + B + b"cc")],
 )  # fmt: skip
-def test_bytes_that_span_several_squashfs_blocks_are_read_completely(offset, size, result):
+def test_bytes_in_several_squashfs_blocks_are_read_completely(offset, size, result):
     assert walk_over(A, B, C[:2])._bytes(0, 0, offset, size) == result
 
 
 @pytest.mark.parametrize("offset", [4, 8191])
-def test_every_squashfs_block_except_the_last_block_of_a_table_must_have_8_kib(offset):
+def test_only_the_final_block_of_tables_may_be_shorter(offset):
     """Positions in a table count 8 KiB for each block, so a shorter block would shift the data after it."""
     blocks = (b"a" * (offset + 1), b"b") if offset < 8191 else (A, B[:-1], C)
     with pytest.raises(
@@ -217,7 +217,7 @@ def test_every_squashfs_block_except_the_last_block_of_a_table_must_have_8_kib(o
 
 
 @pytest.mark.parametrize(("block", "offset"), [(b"abcd", 4), (b"abcd", 5), (A, 8192), (A, 9000)])
-def test_a_position_behind_the_end_of_its_squashfs_block_is_an_error(block, offset):
+def test_a_position_outside_its_squashfs_block_is_an_error(block, offset):
     """Other tools that read squashfs refuse such a position, too."""
     with pytest.raises(ValueError, match=r"^a position is outside of its block$"):
         walk_over(block, B)._bytes(0, 0, offset, 1)
@@ -269,7 +269,7 @@ PACKERS = [
 
 
 @pytest.mark.parametrize(("kind", "pack"), [row for row in PACKERS if row[0] not in (3, 5)])
-def test_a_squashfs_block_is_decompressed_to_at_most_one_byte_above_its_size_limit(kind, pack, tmp_path):
+def test_decompressing_a_squashfs_block_stops_after_its_size_limit(kind, pack, tmp_path):
     decompress = decompressor_of(kind, tmp_path)
     assert decompress(pack(b"abc")) == b"abc"
     assert decompress(pack(A)) == A
@@ -298,7 +298,7 @@ def test_a_compressed_squashfs_block_must_contain_exactly_one_stream(kind, pack,
 
 
 @pytest.mark.parametrize(("size", "result"), [(0, b""), (7, b"abcdefg"), (8, b"abcdefgh")])
-def test_an_lzma_block_is_cut_to_the_size_in_its_header_as_in_squashfs_tools(size, result, tmp_path):
+def test_an_lzma_block_is_cut_to_the_recorded_size(size, result, tmp_path):
     packed = pack_lzma(b"abcdefgh")
     packed = packed[:5] + size.to_bytes(8, "little") + packed[13:]
     assert decompressor_of(2, tmp_path)(packed) == result
@@ -328,7 +328,7 @@ def pack_with_dictionary(mebibytes, kind):
 
 
 @pytest.mark.parametrize("kind", [2, 4])
-def test_a_squashfs_block_cannot_make_the_decompressor_use_more_than_32_mib(kind, tmp_path):
+def test_the_memory_for_decompressing_a_squashfs_block_is_limited(kind, tmp_path):
     decompress = decompressor_of(kind, tmp_path)
     assert decompress(pack_with_dictionary(24, kind)) == b"abc"
     content_size = loaded(kind, tmp_path).content_size
@@ -338,7 +338,7 @@ def test_a_squashfs_block_cannot_make_the_decompressor_use_more_than_32_mib(kind
             function(pack_with_dictionary(48, kind))
 
 
-def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_refused(tmp_path, monkeypatch):
+def test_a_squashfs_file_with_unknown_compression_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "i"
     path.write_bytes(bytes(20) + b"\x07\0" + bytes(74))
     message = f"'{path}' is a squashfs file with the unknown compression 7"
@@ -384,7 +384,7 @@ def test_a_squashfs_file_with_an_unknown_compression_or_a_missing_library_is_ref
 
 @pytest.mark.parametrize("size", [1, 88, 4096, 100_000])
 @pytest.mark.parametrize(("kind", "pack"), PACKERS)
-def test_the_size_of_the_content_of_a_data_block_is_found_for_each_compression(kind, pack, size, tmp_path):
+def test_the_content_size_is_found_for_each_compression(kind, pack, size, tmp_path):
     data = random.Random(1).randbytes(min(size, 200)).ljust(size, b"x")
     if kind == 3:
         data = data[:200]  # pack_lzo makes only short blocks
@@ -393,7 +393,7 @@ def test_the_size_of_the_content_of_a_data_block_is_found_for_each_compression(k
     assert compression.decompress(pack(data), size) == data
 
 
-def test_a_zstd_block_whose_header_has_no_size_is_decompressed_to_find_the_size(tmp_path):
+def test_a_zstd_block_is_decompressed_if_its_header_has_no_size(tmp_path):
     zstd = pytest.importorskip("backports.zstd")
     compressor = zstd.ZstdCompressor()
     packed = compressor.compress(b"a" * 300) + compressor.flush()
@@ -420,7 +420,7 @@ def xz_stream(*blocks):
     return data + index + bytes(8) + (len(index) // 4).to_bytes(4, "little") + bytes(2) + b"YZ"
 
 
-def test_the_content_size_of_an_xz_stream_is_the_sum_of_the_block_sizes_in_its_index(tmp_path):
+def test_the_content_size_includes_all_blocks_of_xz_streams(tmp_path):
     """The streams of multithreaded packers can have several blocks, and the sizes several bytes."""
     content_size = loaded(4, tmp_path).content_size
     packed = lzma.compress(b"abc")
@@ -435,7 +435,7 @@ def test_the_content_size_of_an_xz_stream_is_the_sum_of_the_block_sizes_in_its_i
             content_size(damaged, 1)
 
 
-def test_the_content_size_of_an_xz_stream_with_several_blocks_is_read_from_the_index(tmp_path):
+def test_the_content_size_is_read_from_the_xz_index(tmp_path):
     data = random.Random(1).randbytes(5000)
     words = ["xz", "--block-size=1024", "--stdout"]
     packed = subprocess.run(words, input=data, check=True, capture_output=True).stdout
@@ -454,7 +454,7 @@ def test_no_block_of_an_xz_stream_has_a_large_dictionary(tmp_path):
     ("number", "is_valid"),
     [(b"\xff" * 8 + b"\x7f", True), (b"\xff" * 9 + b"\1", False), (b"\xff" * (1 << 20), False)],
 )
-def test_a_number_of_an_xz_index_has_at_most_nine_bytes(number, is_valid, tmp_path):
+def test_a_number_in_an_xz_index_has_at_most_nine_bytes(number, is_valid, tmp_path):
     """A number with a million bytes took seconds."""
     packed = xz_stream((lzma.compress(b"abc"), number))
     with ends_within(1):
@@ -500,7 +500,7 @@ SIZE = "'{}': the size of a block does not match the size of its file" + LIKE
         (2, 89, DATA, InputError, "'{}' can't be read: a block can't be decompressed: Error -3 while decompressing data: incorrect header check"),
     ],
 )  # fmt: skip
-def test_a_squashfs_with_a_data_block_of_a_wrong_size_is_refused(word, size, data, error, message, tmp_path):
+def test_a_data_block_of_a_wrong_size_is_refused(word, size, data, error, message, tmp_path):
     path = data_block(tmp_path, word, size, data)
     assert failed(check_directories, path, DEFAULT) == (error, message.format(path), "")
 
@@ -534,9 +534,7 @@ def with_end(tmp_path, offset, size, word, data, number=0, **options):
         (0, 131072 + 4096, 4096 | STORED, DATA),  # a hole, and the end
     ],
 )
-def test_the_last_bytes_of_a_file_in_a_squashfs_may_be_in_a_fragment_block(
-    offset, size, word, data, tmp_path
-):
+def test_a_file_may_end_in_a_fragment_block(offset, size, word, data, tmp_path):
     check_directories(with_end(tmp_path, offset, size, word, data, 511), DEFAULT)
 
 
@@ -554,7 +552,7 @@ END = "'{}': the last bytes of a file are outside of their fragment block" + LIK
         (0, 1, 1 | STORED, DATA, 512, InputError, "'{}' can't be read: a fragment block is not in its table"),
     ],
 )
-def test_the_last_bytes_of_a_file_in_a_squashfs_must_be_inside_their_fragment_block(
+def test_a_file_must_end_inside_its_fragment_block(
     offset, size, word, data, number, error, message, tmp_path
 ):
     """sqfs2tar completes the file with zeros, and unsquashfs with other bytes of its memory."""
@@ -573,7 +571,7 @@ def test_each_fragment_block_of_a_squashfs_counts_once_towards_the_limits(tmp_pa
     )
 
 
-def test_the_total_size_of_the_files_in_a_squashfs_counts_towards_the_limits_on_unpacked_data(tmp_path):
+def test_squashfs_files_count_towards_the_limits_on_unpacked_data(tmp_path):
     """Many inodes can have the same blocks. Several names of one inode count once."""
     path = data_block(tmp_path, 4096 | STORED, 4096, DATA, links=3)
     check_directories(path, DEFAULT._replace(unpacked_bytes=4096, ratio=1, ratio_from=4096))
@@ -585,7 +583,7 @@ def test_the_total_size_of_the_files_in_a_squashfs_counts_towards_the_limits_on_
     assert f"unpacks to more than 200 times its size: {2**32 - 1} bytes from" in message
 
 
-def test_the_amount_of_data_with_lzo_compression_in_a_squashfs_file_is_limited(tmp_path, monkeypatch):
+def test_the_amount_of_lzo_data_in_squashfs_is_limited(tmp_path, monkeypatch):
     packed = bytes.fromhex(LZO[1][1])
     path = data_block(tmp_path, len(packed), 8192, packed, compression=3)
     monkeypatch.setattr(squashfs_directories, "_MOST_LZO", 8192)
@@ -622,7 +620,7 @@ def test_invalid_lzo_data_is_an_error():
 # the program sqfs2tar
 
 
-def test_the_error_about_a_missing_squashfs_program_says_how_to_install_it(tmp_path, monkeypatch):
+def test_the_hint_about_missing_sqfs2tar_suggests_its_package(tmp_path, monkeypatch):
     def missing(words, path, fd, bounds, content):
         raise FileNotFoundError
 
@@ -653,7 +651,7 @@ def test_the_squashfs_program_has_limits_on_processor_time_and_memory(tmp_path, 
 
 
 @pytest.mark.parametrize("seconds", [7.0, 7.1])
-def test_the_processor_time_limit_of_the_squashfs_program_grows_with_its_output(seconds, monkeypatch):
+def test_the_time_limit_of_sqfs2tar_grows_with_its_output(seconds, monkeypatch):
     monkeypatch.setattr(sqfs2tar, "SQUASHFS_SECONDS", 5)
     output = sqfs2tar.Sqfs2tarOutput.__new__(sqfs2tar.Sqfs2tarOutput)
     output.path, output.limits, output._packed_size = "p", DEFAULT, 1 << 30
@@ -670,7 +668,7 @@ def test_the_processor_time_limit_of_the_squashfs_program_grows_with_its_output(
         output._check_size(0)
 
 
-def test_the_output_of_the_squashfs_program_counts_towards_the_limits_on_unpacked_data():
+def test_the_limit_on_unpacked_data_applies_to_sqfs2tar_output():
     output = sqfs2tar.Sqfs2tarOutput.__new__(sqfs2tar.Sqfs2tarOutput)
     output.path, output.limits = "p", DEFAULT._replace(unpacked_bytes=9)
     output._reader = SimpleNamespace(processor_seconds=lambda: 0)

@@ -27,7 +27,7 @@ def test_attributes_of_a_symlink_are_read_without_following_it(tmp_path):
 
 @pytest.mark.parametrize("free", [(1 << 20) + 512, 1 << 20, 0])
 @pytest.mark.parametrize("name", ["ENOSPC", "E2BIG", "ERANGE", "ENOTSUP", "EPERM", "EINVAL", "EIO"])
-def test_an_attribute_that_cannot_be_set_is_either_skipped_or_reported_as_an_error(name, free, monkeypatch):
+def test_an_unsettable_attribute_is_skipped_or_reported_as_an_error(name, free, monkeypatch):
     """ENOSPC also means that the value is too large, if the file system has free space."""
 
     def fail(*_):

@@ -79,7 +79,7 @@ def statuses(
     return status_of(plan, {file.path: file for file in files}, rootfs, templates)
 
 
-def test_a_recorded_file_is_compared_with_the_record_and_with_the_result_of_the_next_start() -> None:
+def test_a_file_is_compared_with_its_record() -> None:
     (same,) = statuses("/a", b"x\n", [recorded()], {"/a": b"x\n"})
     assert (same.by_hand, same.differences, same.would_change) == (False, (), False)
     (edited,) = statuses("/a", b"x\n", [recorded()], {"/a": b"y\n"})
@@ -88,7 +88,7 @@ def test_a_recorded_file_is_compared_with_the_record_and_with_the_result_of_the_
     assert (outdated.by_hand, outdated.would_change) == (False, True)
 
 
-def test_a_target_that_became_a_link_counts_as_changed_by_hand() -> None:
+def test_a_file_that_became_a_link_is_considered_changed() -> None:
     tree = {"/a": Entry(SYMLINK, target="b"), "/b": b"x\n"}
     (file,) = statuses("/a", b"x\n", [recorded()], tree)
     assert (file.by_hand, file.differences) == (True, ("link",))
@@ -96,7 +96,7 @@ def test_a_target_that_became_a_link_counts_as_changed_by_hand() -> None:
     assert (same.by_hand, same.differences) == (False, ())
 
 
-def test_it_is_unknown_whether_an_existing_file_without_a_record_was_changed_by_hand() -> None:
+def test_changes_of_a_file_without_a_record_are_unknown() -> None:
     (existing,) = statuses("/a", b"x\n", [], {"/a": b"y\n"})
     assert (existing.by_hand, existing.differences) == (None, ("no record",))
     (new,) = statuses("/a", b"x\n", [], {})
@@ -119,13 +119,13 @@ def test_a_template_is_compared_with_the_recorded_template(
     assert file.template_changed is changed
 
 
-def test_recorded_files_without_a_rule_are_sorted_by_path_among_the_other_files() -> None:
+def test_recorded_files_without_a_rule_are_sorted_by_path() -> None:
     first, second = statuses("/b", b"x\n", [recorded("/a")], {"/a": b"x\n"})
     assert (first.path, first.change, first.would_change, first.by_hand) == ("/a", None, False, False)
     assert second.path == "/b"
 
 
-def test_recorded_files_that_are_too_large_together_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorded_files_with_a_too_large_total_size_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("templater.instances.changed_by_hand.MAX_COMPARED_TOTAL", 1)
     with pytest.raises(LimitError, match=r"^the recorded files have more than 0 MiB together$"):
         statuses("/a", b"x\n", [recorded()], {"/a": b"x\n"})
@@ -139,7 +139,7 @@ class Unreadable(MemoryRootfs):
         raise RefusedError("no")
 
 
-def test_a_file_that_cannot_be_read_has_no_digest_and_no_size() -> None:
+def test_an_unreadable_file_has_no_digest_and_no_size() -> None:
     rootfs = MemoryRootfs({"/a": b"xy"})
     assert (content_digest(rootfs, "/a", 2), size_of(rootfs, "/a")) == (digest_of(b"xy"), 2)
     assert (content_digest(rootfs, "/b", 2), size_of(rootfs, "/b")) == ("", 0)
@@ -148,7 +148,7 @@ def test_a_file_that_cannot_be_read_has_no_digest_and_no_size() -> None:
 
 
 @pytest.mark.parametrize(("size", "is_read"), [(2, True), (3, False), (0, False), (-1, False)])
-def test_a_file_is_compared_with_the_record_only_if_it_has_the_recorded_size(
+def test_files_of_another_size_than_recorded_are_not_compared(
     monkeypatch: pytest.MonkeyPatch, size: int, is_read: bool
 ) -> None:
     rootfs = MemoryRootfs({"/a": b"xy"})
@@ -198,7 +198,7 @@ def plan_of(
         ("start", [recorded(text=b"new\n")], b"new\n", ""),
     ],
 )
-def test_each_file_that_the_keep_modified_option_keeps_has_the_expected_reason(
+def test_the_keep_modified_option_gives_the_reason_for_each_kept_file(
     trigger: str,
     record: "list[WrittenFile]",
     existing: "bytes | None",
@@ -235,7 +235,7 @@ def test_each_file_that_the_keep_modified_option_keeps_has_the_expected_reason(
         ((), 5, 0, 100 * 10**9 + 5, "", False),
     ],
 )
-def test_the_trigger_create_keeps_a_file_that_may_contain_changes_by_hand(
+def test_the_create_trigger_keeps_a_file_with_possible_changes_by_hand(
     mounts: "tuple[str, ...]",
     size: int,
     made: int,
@@ -260,7 +260,7 @@ def test_the_trigger_create_keeps_a_file_that_may_contain_changes_by_hand(
 
 
 @pytest.mark.parametrize("mounts", [(), ("/run",)])
-def test_a_missing_file_below_a_mount_does_not_count_as_removed_by_hand(mounts: "tuple[str, ...]") -> None:
+def test_a_missing_file_below_a_mount_is_not_reported(mounts: "tuple[str, ...]") -> None:
     """A tmpfs is empty at each start."""
     plan, rootfs = plan_of({"/a": b"new\n"}, {}, "start")
     (change,) = plan.changes
@@ -295,7 +295,7 @@ OLD_TEXT = b"text of version 1\n"
 )
 @pytest.mark.parametrize("kept", [b"by hand\n", b"text of the image\nand a line by hand\n"])
 @pytest.mark.parametrize("later", [b"text 2\n", b"text of version 3\n"])
-def test_a_file_that_differs_from_its_record_counts_as_changed_by_hand_unless_a_killed_run_left_it_unfinished(
+def test_an_unfinished_file_is_not_reported_as_changed(
     tmp_path: Path, existing: bytes, journal: bool, is_unfinished: bool, kept: bytes, later: bytes
 ) -> None:
     """Every mounted file of the staged record counted as unfinished, even a file that the killed run kept."""
@@ -318,7 +318,7 @@ def test_a_file_that_differs_from_its_record_counts_as_changed_by_hand_unless_a_
                 raise BusyError("busy")
 
 
-def test_a_file_of_a_killed_run_does_not_count_as_changed_by_hand_even_if_later_runs_fail(
+def test_a_failed_run_keeps_the_record_of_killed_runs(
     tmp_path: Path,
 ) -> None:
     """The next run removed the record of the killed run, and then failed."""
@@ -340,9 +340,7 @@ def test_a_file_of_a_killed_run_does_not_count_as_changed_by_hand_even_if_later_
 
 
 @pytest.mark.parametrize("end", ["commit", "keep", None])
-def test_the_staged_record_of_a_failed_apply_is_kept_only_if_a_file_could_not_be_restored(
-    tmp_path: Path, end: "str | None"
-) -> None:
+def test_a_staged_record_is_removed_after_a_complete_rollback(tmp_path: Path, end: "str | None") -> None:
     """After SIGTERM, the record listed no file that the run had written, so later edits were overwritten."""
     plan, _ = plan_of({"/a": b"1\n"}, {}, "start")
     with StateDirectory(str(tmp_path)) as state:
@@ -355,7 +353,7 @@ def test_the_staged_record_of_a_failed_apply_is_kept_only_if_a_file_could_not_be
 
 
 @pytest.mark.parametrize("is_recorded", [False, True])
-def test_a_file_that_a_rollback_could_not_restore_is_refused_if_it_changes_after_the_plan_was_made(
+def test_an_unrestored_file_is_refused_if_it_changes_after_planning(
     is_recorded: bool,
 ) -> None:
     """The start overwrote an edit: it did not look at an unfinished file again."""
@@ -373,9 +371,7 @@ def test_a_file_that_a_rollback_could_not_restore_is_refused_if_it_changes_after
 
 
 @pytest.mark.parametrize("existing", [b"", b"by hand\n"])
-def test_a_mounted_file_does_not_count_as_half_written_if_its_new_text_is_empty(
-    tmp_path: Path, existing: bytes
-) -> None:
+def test_a_file_with_empty_text_is_never_half_written(tmp_path: Path, existing: bytes) -> None:
     with StateDirectory(str(tmp_path)) as state:
         with Record(state).updated(plan_of({"/a": b"by HAND\n"}, {}, "start")[0], {}, {}):
             pass
@@ -388,7 +384,7 @@ def test_a_mounted_file_does_not_count_as_half_written_if_its_new_text_is_empty(
     assert list(changed_by_hand(plan, record, rootfs)) == (["/a"] if existing else [])
 
 
-def test_files_much_larger_than_the_new_text_do_not_count_toward_the_comparison_limit(
+def test_the_comparison_limit_ignores_much_larger_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_MORE", 9)
@@ -402,7 +398,7 @@ def test_files_much_larger_than_the_new_text_do_not_count_toward_the_comparison_
         changed_by_hand(plan, empty, rootfs)
 
 
-def test_files_that_the_keep_modified_option_keeps_are_not_in_the_plan_and_are_listed_in_the_error() -> None:
+def test_the_error_mentions_the_kept_files_and_the_plan_omits_them() -> None:
     plan, _ = plan_of({"/a": b"1\n", "/b": b"2\n", "/c": b"3\n"}, {"/c": b"3\n"}, "start")
     assert [change.path for change in without(plan, {"/a": "x", "/c": "y"}).changes] == ["/b"]
     one, two = files_kept({"/a\n": "x"}), files_kept({"/a": "x", "/b": "y"})

@@ -39,7 +39,7 @@ def error_of(call, *arguments) -> str:
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "large file"])
-def test_a_state_directory_error_names_the_directory(kind, tmp_path):
+def test_a_state_directory_error_gives_the_path_of_the_directory(kind, tmp_path):
     KINDS[kind](tmp_path / ".templater")
     said = error_of(StateDirectory, str(tmp_path))
     assert said.startswith(f"'{tmp_path}/.templater' is a ")
@@ -60,7 +60,7 @@ FINE = {("lock", "large file"), ("log", "large file")}
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", CALLS)
-def test_an_error_about_a_file_in_the_state_directory_names_the_file(name, kind, tmp_path):
+def test_an_error_in_the_state_directory_gives_the_path(name, kind, tmp_path):
     StateDirectory(str(tmp_path)).close()
     KINDS[kind](tmp_path / ".templater" / name)
     with StateDirectory(str(tmp_path)) as state_directory:
@@ -72,7 +72,7 @@ def test_an_error_about_a_file_in_the_state_directory_names_the_file(name, kind,
 
 
 @pytest.mark.parametrize("name", ["state", "journal"])
-def test_a_write_error_names_the_file(name, tmp_path):
+def test_a_write_error_gives_the_path_of_the_file(name, tmp_path):
     StateDirectory(str(tmp_path)).close()
     (tmp_path / ".templater" / name / "x").mkdir(parents=True)
     with StateDirectory(str(tmp_path)) as state_directory:
@@ -88,13 +88,13 @@ READS = {
 
 
 @pytest.mark.parametrize("name", READS)
-def test_an_error_about_a_file_of_an_instance_names_the_file(name, odd, tmp_path):
+def test_errors_about_files_of_an_instance_give_the_path(name, odd, tmp_path):
     odd(tmp_path / name)
     with InstanceDirectory(str(tmp_path)) as directory:
         assert f"'{tmp_path}/{name}'" in error_of(READS[name], directory)
 
 
-def test_the_error_about_an_unreadable_template_names_the_template(tmp_path):
+def test_the_error_about_an_unreadable_template_gives_the_template_path(tmp_path):
     (tmp_path / "templates").mkdir()
     KINDS["large file"](tmp_path / "templates/a.tpl")
     with InstanceDirectory(str(tmp_path)) as directory:
@@ -104,7 +104,7 @@ def test_the_error_about_an_unreadable_template_names_the_template(tmp_path):
 
 
 @pytest.mark.parametrize("mechanism", ["openat2", "walk"])
-def test_an_error_about_a_path_in_a_nested_root_directory_contains_the_full_path(mechanism, tmp_path):
+def test_errors_below_a_nested_root_contain_the_full_path(mechanism, tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/b/link").symlink_to("/etc")
     with Root(str(tmp_path), named=True, mechanism=mechanism) as root, root.below("/a") as below:
@@ -114,7 +114,7 @@ def test_an_error_about_a_path_in_a_nested_root_directory_contains_the_full_path
         assert below.directory("/b").path_of("x") == f"{tmp_path}/a/b/x"
 
 
-def test_the_error_about_a_directory_that_cannot_be_created_names_the_directory(tmp_path):
+def test_the_error_about_creating_a_directory_gives_its_path(tmp_path):
     (tmp_path / "file").write_text("")
     with Root(str(tmp_path), named=True) as root, root.directory("/") as directory:
         make(directory, "file")  # make accepts an existing name
@@ -124,7 +124,7 @@ def test_the_error_about_a_directory_that_cannot_be_created_names_the_directory(
         )
 
 
-def test_an_error_about_a_file_in_a_root_filesystem_shows_the_path_inside_the_container(tmp_path):
+def test_an_error_about_rootfs_gives_the_path_inside_it(tmp_path):
     (tmp_path / "link").symlink_to("/etc")
     with Root(str(tmp_path)) as root:
         assert error_of(root.read, "/link", 10) == "'/link' is a symlink, not a regular file"
@@ -144,7 +144,7 @@ def test_counting_the_lines_of_a_shared_source_is_thread_safe():
         sys.setswitchinterval(before)
 
 
-def test_a_very_large_directory_of_templates_is_refused_before_its_names_are_read(tmp_path, monkeypatch):
+def test_a_huge_template_directory_is_refused_without_reading_it(tmp_path, monkeypatch):
     """An empty directory of 1 GiB took 40 s, because ext4 never shrinks a directory."""
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a").touch()

@@ -63,24 +63,24 @@ def test_the_state_file_is_plain_text(tmp_path):
     assert (tmp_path / ".templater").stat().st_mode & 0o777 == 0o700
 
 
-def test_unknown_lines_in_a_state_file_that_a_later_release_wrote_are_skipped():
+def test_unknown_lines_in_a_state_file_are_skipped():
     assert State.decode(b"pending=create\nfuture=1\nnonsense\n") == State("create")
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 40, b"future=1\n"])
-def test_a_state_file_without_a_known_line_counts_as_no_recorded_state(tmp_path, content):
+def test_a_state_file_without_known_lines_is_ignored(tmp_path, content):
     """A power cut left an empty file on btrfs, and the trigger create never ran."""
     with StateDirectory(str(tmp_path)) as state_directory:
         (tmp_path / ".templater/state").write_bytes(content)
         assert state_directory.state() is None
 
 
-def test_a_newline_in_a_recorded_value_does_not_add_a_line_to_the_state_file(tmp_path):
+def test_a_newline_in_a_recorded_value_is_refused(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory, pytest.raises(RefusedError):
         state_directory.remember(State("", "web1\npending=create"))
 
 
-def test_the_error_of_a_second_process_names_the_process_that_holds_the_lock(tmp_path):
+def test_a_busy_error_identifies_the_process_with_the_lock(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         first.lock("hook for c1")
         with pytest.raises(BusyError, match=f"pid {os.getpid()}: hook for c1") as caught:
@@ -90,7 +90,7 @@ def test_the_error_of_a_second_process_names_the_process_that_holds_the_lock(tmp
         second.lock("me", 0.05)
 
 
-def test_the_lock_is_released_when_the_process_that_holds_it_dies(tmp_path):
+def test_the_lock_is_released_after_its_process_dies(tmp_path):
     code = "import sys; from templater.instances.state_directory import StateDirectory; StateDirectory(sys.argv[1]).lock('x'); print(1)"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
     with StateDirectory(str(tmp_path)) as state_directory:
@@ -111,9 +111,7 @@ def test_a_state_directory_writable_by_other_users_is_refused(tmp_path, mode):
 
 
 @pytest.mark.parametrize("name", ["log", "lock"])
-def test_a_log_or_lock_file_with_two_hard_links_is_refused_if_another_user_owns_the_state_directory(
-    tmp_path, name
-):
+def test_hard_linked_files_in_foreign_directories_are_refused(tmp_path, name):
     with StateDirectory(str(tmp_path)) as state_directory:
         state_directory.is_own = False
         (tmp_path / "victim").write_text("precious")
@@ -124,7 +122,7 @@ def test_a_log_or_lock_file_with_two_hard_links_is_refused_if_another_user_owns_
     assert (tmp_path / "victim").read_text() == "precious"
 
 
-def test_a_state_directory_that_is_a_symlink_is_refused(tmp_path):
+def test_a_state_directory_must_not_be_a_symlink(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".templater").symlink_to("elsewhere")
     with pytest.raises(RefusedError):
@@ -158,7 +156,7 @@ def test_no_file_is_created_through_a_symlink_in_the_state_directory(tmp_path):
     assert not (tmp_path / "missing").exists()
 
 
-def test_a_command_locks_the_instance_record_if_it_opens_the_record_for_writing(tmp_path):
+def test_opening_an_instance_record_for_writing_locks_it(tmp_path):
     with (
         opened_record(str(tmp_path)),
         opened_record(str(tmp_path), lock="apply"),
@@ -171,7 +169,7 @@ def test_a_command_locks_the_instance_record_if_it_opens_the_record_for_writing(
         assert record is None
 
 
-def test_a_backup_with_hard_links_to_the_state_files_does_not_stop_the_next_start(tmp_path):
+def test_a_hard_linked_backup_does_not_prevent_the_start(tmp_path):
     """After `cp -al` of the container's directory, each start failed until the backup was removed."""
     for _ in range(2):
         with StateDirectory(str(tmp_path)) as state_directory:
@@ -219,7 +217,7 @@ def test_a_hook_log_is_rotated_at_its_size_limit(tmp_path):
     assert (tmp_path / ".templater/log.1").exists()
 
 
-def test_a_cache_directory_that_other_users_can_enter_is_ignored(tmp_path):
+def test_a_cache_directory_is_ignored_if_other_users_can_enter_it(tmp_path):
     with StateDirectory(str(tmp_path)) as state_directory:
         assert instance_cache(state_directory) is not None
         (tmp_path / ".templater/cache").chmod(0o755)
@@ -243,7 +241,7 @@ def test_a_cache_in_a_directory_of_another_user_is_not_used(tmp_path):
     assert open_cache(str(tmp_path / "shared")) is not None
 
 
-def test_instance_templates_are_read_by_name_and_links_are_not_followed(tmp_path):
+def test_instance_templates_are_read_by_name_without_following_links(tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a.tpl").write_bytes(b"text \xff")
     (tmp_path / "templates/link").symlink_to("/etc/passwd")
@@ -255,7 +253,7 @@ def test_instance_templates_are_read_by_name_and_links_are_not_followed(tmp_path
         assert (found[name].entry.kind, found[name].data, found[name].error) == (kind, None, None)
 
 
-def test_a_templates_folder_that_is_a_link_is_refused(tmp_path):
+def test_a_templates_folder_must_not_be_a_link(tmp_path):
     (tmp_path / "templates").symlink_to("/etc")
     with InstanceDirectory(str(tmp_path)) as directory, pytest.raises(RefusedError):
         directory.read_templates()
@@ -285,7 +283,7 @@ def test_an_invalid_instance_name_is_not_recorded(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["metadata.yaml"]
 
 
-def test_recording_a_rename_keeps_a_pending_copy_trigger_but_recording_a_create_replaces_the_trigger(
+def test_the_rename_trigger_keeps_a_pending_copy_trigger(
     tmp_path,
 ):
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
@@ -295,9 +293,7 @@ def test_recording_a_rename_keeps_a_pending_copy_trigger_but_recording_a_create_
 
 
 @pytest.mark.parametrize("sync", [True, False])
-def test_the_function_write_whole_writes_a_synced_and_private_file_unless_the_caller_decides_otherwise(
-    sync, tmp_path, monkeypatch
-):
+def test_write_whole_creates_a_synced_private_file_by_default(sync, tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr(oslite.os, "fsync", synced.append)
     (tmp_path / "f").write_bytes(b"old")
@@ -317,7 +313,7 @@ def test_the_function_write_whole_writes_a_synced_and_private_file_unless_the_ca
 
 
 @pytest.mark.parametrize("is_exchanged", [False, True])
-def test_a_failed_write_removes_only_the_file_that_it_created(tmp_path, monkeypatch, is_exchanged):
+def test_a_failed_write_removes_only_its_own_file(tmp_path, monkeypatch, is_exchanged):
     (tmp_path / "f.new").write_text("theirs")
 
     def fail(fd):
@@ -347,7 +343,7 @@ def test_recording_a_trigger_for_the_first_time_sets_no_other_field(tmp_path):
 @pytest.mark.parametrize(
     ("trigger", "pending"), [("rename", "create"), ("copy", "copy"), ("create", "create")]
 )
-def test_renaming_an_instance_before_its_first_start_keeps_create_pending(tmp_path, trigger, pending):
+def test_a_recorded_rename_before_the_first_start_keeps_the_create_trigger(tmp_path, trigger, pending):
     """Incus also keeps the trigger pending. templater never wrote the files of the trigger ``create``."""
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
     assert record(str(tmp_path), trigger, "web2") == State(pending, "web2")
@@ -375,9 +371,7 @@ REPLACING = {
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
 @pytest.mark.parametrize("name", REPLACING)
-def test_attack_83_after_a_large_file_in_a_state_directory_is_replaced_the_old_file_is_kept_open(
-    tmp_path, monkeypatch, name
-):
+def test_attack_83_a_large_state_file_stays_open_after_its_replacement(tmp_path, monkeypatch, name):
     """root's hook removed a file of 800,000 shared blocks, which took 16 seconds of system time.
 
     The owner waited for the lock file, and then renamed the large file.
@@ -399,7 +393,7 @@ def test_attack_83_after_a_large_file_in_a_state_directory_is_replaced_the_old_f
         os.close(fd)
 
 
-def test_if_a_process_takes_the_lock_twice_the_lock_error_shows_the_second_purpose(tmp_path):
+def test_the_lock_error_gives_the_latest_purpose(tmp_path):
     with StateDirectory(str(tmp_path)) as first, StateDirectory(str(tmp_path)) as second:
         for what in ("hook for a container", "trigger"):
             first.lock(what)
@@ -423,7 +417,7 @@ def test_the_lock_can_be_taken_even_if_the_disk_is_full(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("is_on_btrfs", [False, True])
-def test_a_new_file_replaces_the_file_that_a_killed_process_has_left(tmp_path, monkeypatch, is_on_btrfs):
+def test_a_new_file_replaces_the_leftover_file_of_a_killed_process(tmp_path, monkeypatch, is_on_btrfs):
     (tmp_path / "f.new").write_text("left")
     names = []
     monkeypatch.setattr(disk_sync, "is_on_btrfs", lambda fd: is_on_btrfs)
@@ -437,9 +431,7 @@ def test_a_new_file_replaces_the_file_that_a_killed_process_has_left(tmp_path, m
 
 
 @pytest.mark.parametrize("is_on_btrfs", [False, True])
-def test_on_btrfs_a_new_record_is_synced_before_it_replaces_the_old_record(
-    tmp_path, monkeypatch, is_on_btrfs
-):
+def test_new_records_on_btrfs_are_synced_before_the_rename(tmp_path, monkeypatch, is_on_btrfs):
     names = []
     for module in (record_of_written_files, disk_sync):
         monkeypatch.setattr(module, "is_on_btrfs", lambda fd: is_on_btrfs)
@@ -455,6 +447,6 @@ def test_on_btrfs_a_new_record_is_synced_before_it_replaces_the_old_record(
 
 
 @pytest.mark.parametrize("name", ["instance.yaml", "config", ".templater"])
-def test_the_trigger_command_accepts_an_instance_directory_that_contains_no_image(name: str, tmp_path):
+def test_the_trigger_command_accepts_an_instance_directory_without_an_image(name: str, tmp_path):
     (tmp_path / name).mkdir(mode=0o700) if name == ".templater" else (tmp_path / name).touch()
     assert record(str(tmp_path), "copy").pending in ("create", "copy")

@@ -17,7 +17,7 @@ from templater.model.errors import UsageError
         ("incus:web*", Address("incus", "local", "web*")),
     ],
 )
-def test_an_instance_address_is_parsed_to_a_daemon_family_and_remote_and_name(src, expected):
+def test_an_instance_address_is_parsed_to_its_parts(src, expected):
     assert is_live(src)
     address = parse_address(src)
     assert address == expected
@@ -26,7 +26,7 @@ def test_an_instance_address_is_parsed_to_a_daemon_family_and_remote_and_name(sr
 
 
 @pytest.mark.parametrize("src", ["incus:image/debian", "images:debian/13", "./incus", "incus", "store:x"])
-def test_the_address_of_an_image_does_not_count_as_the_address_of_an_instance(src):
+def test_an_image_address_is_not_an_instance_address(src):
     assert not is_live(src)
 
 

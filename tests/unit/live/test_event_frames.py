@@ -105,7 +105,7 @@ def test_an_event_has_a_limit_on_its_size():
         made._frame()
 
 
-def test_a_ping_is_answered_and_frames_other_than_events_are_ignored():
+def test_the_event_stream_answers_a_ping_and_ignores_frames_without_events():
     event = json.dumps({"project": None, "metadata": {"action": "a", "source": "/s"}}).encode()
     made = stream()
     made._data += (
@@ -131,5 +131,5 @@ def test_a_ping_is_answered_and_frames_other_than_events_are_ignored():
 @pytest.mark.parametrize(
     "value", [b"{", b"[]", b"1", b"{}", b'{"metadata": 1}', b'{"metadata": {"action": 1}}', b"[" * 100_000]
 )
-def test_a_text_that_is_not_an_event_is_ignored(value):
+def test_a_text_without_a_valid_event_is_ignored(value):
     assert events._event(value) is None

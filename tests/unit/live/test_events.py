@@ -72,7 +72,7 @@ def collect(events):
         return found
 
 
-def test_daemon_events_are_read_even_if_the_data_arrives_in_small_pieces():
+def test_daemon_events_can_arrive_in_small_pieces():
     data = b"".join(frame(json.dumps(event).encode()) for event in RECORDED)
     client, received, thread = serve([data[start : start + 7] for start in range(0, len(data), 7)])
     events = Events(client, Address("incus", all_projects=True))
@@ -85,7 +85,7 @@ def test_daemon_events_are_read_even_if_the_data_arrives_in_small_pieces():
     assert received[0].startswith(b"GET /1.0/events?type=lifecycle&all-projects=true HTTP/1.1\r\n")
 
 
-def test_the_wait_for_events_lasts_at_most_the_given_number_of_seconds():
+def test_waiting_for_events_ends_after_the_given_time():
     client, _, thread = serve([])
     events = Events(client, Address("incus"))
     begin = time.monotonic()
@@ -140,14 +140,12 @@ def test_a_refused_event_stream_gives_one_clear_error():
         ("odd", "http://[", "", False),
     ],
 )
-def test_an_instance_is_affected_only_by_events_about_itself_or_its_project_or_profiles(
-    action, source, project, expected
-):
+def test_unrelated_events_do_not_affect_an_instance(action, source, project, expected):
     event = Event(action, source, project)
     assert concerns(event, Address("incus", "local", "web1"), frozenset({"web"})) == expected
 
 
-def test_events_that_follow_each_other_closely_are_shown_together(monkeypatch):
+def test_templater_shows_the_events_of_a_burst_together(monkeypatch):
     """templater looks at the instance once for each burst of events, not once for each event."""
     address = Address("incus", "local", "web1", "default")
     burst = [

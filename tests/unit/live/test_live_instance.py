@@ -126,7 +126,7 @@ def test_a_link_with_an_empty_target_gives_no_traceback(daemon):
     live.daemon.close()
 
 
-def test_the_kind_and_owner_and_mode_and_link_target_of_files_are_read_from_a_running_instance(daemon):
+def test_file_attributes_and_link_targets_come_from_the_running_instance(daemon):
     live = opened(daemon)
     rootfs = live.rootfs
     found = {
@@ -169,7 +169,7 @@ def test_lxd_gets_no_further_file_requests_after_one_request_hangs(lxd, monkeypa
     live.daemon.close()
 
 
-def test_each_path_of_an_instance_is_requested_once_and_over_one_connection(daemon):
+def test_each_path_of_an_instance_is_requested_only_once(daemon):
     live = opened(daemon)
     for _ in range(3):
         live.rootfs.entry("/etc/hostname")
@@ -180,7 +180,7 @@ def test_each_path_of_an_instance_is_requested_once_and_over_one_connection(daem
     live.daemon.close()
 
 
-def test_a_simulated_write_to_a_running_instance_sends_only_get_and_head_requests(incus):
+def test_a_simulated_write_sends_only_get_and_head_requests(incus):
     live = opened(incus)
     before = len(incus.requests)
     copy = live.rootfs.copy()
@@ -237,7 +237,7 @@ def test_an_invalid_daemon_response_gives_one_clear_error(incus, request_, answe
         opened(incus)
 
 
-def test_a_profile_that_an_instance_names_twice_becomes_one_layer(incus):
+def test_a_repeated_profile_of_an_instance_becomes_one_layer(incus):
     """A hostile daemon named one profile 100,000 times: the description took 2 GB."""
     data = {**incus.data("GET /1.0/instances/c1"), "profiles": ["default"] * 3}
     incus.put("GET /1.0/instances/c1", sync(data))
@@ -256,7 +256,7 @@ def test_profiles_of_a_wrong_type_count_as_unknown(incus, profiles):
     live.daemon.close()
 
 
-def test_a_daemon_response_that_is_too_long_is_an_error_and_later_requests_work(incus, monkeypatch):
+def test_requests_still_work_after_a_too_long_daemon_response(incus, monkeypatch):
     monkeypatch.setattr("templater.live.rest_client.MOST_JSON", 1000)
     daemon = open_daemon(parse_address("incus:c1"))
     incus.put("GET /1.0/instances/c1", (200, JSON, b" " * 2000))
@@ -288,20 +288,20 @@ def test_a_missing_instance_and_a_missing_project_give_different_errors(incus):
         opened(incus, "c1", "none")
 
 
-def test_an_unexpected_daemon_family_gives_an_error_that_names_the_family(incus, monkeypatch):
+def test_the_error_about_an_unexpected_daemon_family_gives_the_actual_family(incus, monkeypatch):
     monkeypatch.setenv("LXD_SOCKET", incus.socket)
     with pytest.raises(UsageError, match="is incus, not lxd") as caught:
         open_daemon(parse_address("lxd:c1"))
     assert caught.value.hint == "write incus:NAME"
 
 
-def test_the_error_about_a_missing_daemon_socket_names_its_path(monkeypatch, tmp_path):
+def test_the_error_about_a_missing_daemon_socket_gives_the_socket_path(monkeypatch, tmp_path):
     monkeypatch.setenv("INCUS_SOCKET", str(tmp_path / "unix.socket"))
     with pytest.raises(InputError, match=r"no incus daemon: the socket '.*unix.socket' does not exist"):
         open_daemon(parse_address("incus:c1"))
 
 
-def test_a_socket_on_which_no_daemon_listens_gives_an_error(monkeypatch, tmp_path):
+def test_a_socket_without_a_listening_daemon_gives_an_error(monkeypatch, tmp_path):
     folder = os.path.relpath(tmp_path)
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(f"{folder}/s")
@@ -310,14 +310,14 @@ def test_a_socket_on_which_no_daemon_listens_gives_an_error(monkeypatch, tmp_pat
         open_daemon(parse_address("incus:c1"))
 
 
-def test_a_connection_that_the_daemon_closed_is_opened_again(incus):
+def test_a_client_reconnects_after_the_daemon_closes_the_connection(incus):
     daemon = open_daemon(parse_address("incus:c1"))
     daemon.client._local.connection.sock.shutdown(socket.SHUT_RDWR)
     assert daemon.client.json("/1.0")["auth"] == "trusted"
     daemon.close()
 
 
-def test_a_daemon_request_that_hangs_gives_an_error_at_the_timeout(incus):
+def test_a_hanging_daemon_request_gives_an_error_at_the_timeout(incus):
     incus.put("GET /1.0/slow", None)
     daemon = open_daemon(parse_address("incus:c1"))
     with pytest.raises(HangError, match=r"^incus did not answer within 0\.1 seconds$"):
@@ -341,7 +341,7 @@ def test_the_project_in_the_configuration_of_the_client_is_used(incus, monkeypat
     daemon.close()
 
 
-def test_each_lxd_remote_that_cannot_be_used_gives_a_specific_error(monkeypatch, tmp_path):
+def test_each_unusable_lxd_remote_gives_a_specific_error(monkeypatch, tmp_path):
     monkeypatch.setenv("LXD_CONF", str(tmp_path))
     remote = "remotes: {there: {addr: 'https://127.0.0.1:1', protocol: lxd}, oidc: {addr: 'https://x', auth_type: oidc}, odd: {addr: 'https://[x'}, images: {addr: 'https://x', protocol: simplestreams}}\n"
     (tmp_path / "config.yml").write_text(remote)
@@ -393,9 +393,7 @@ time.sleep(60)' "$6"
     ],
     ids=["no client", "silent", "error", "no socket", "socket"],
 )  # fmt: skip
-def test_the_incus_client_gives_access_to_a_remote_until_the_connection_is_closed(
-    script, words, tmp_path, monkeypatch
-):
+def test_the_incus_client_gives_access_to_a_remote(script, words, tmp_path, monkeypatch):
     program = tmp_path / "bin/incus"
     program.parent.mkdir()
     if script is not None:
@@ -427,7 +425,7 @@ def test_the_incus_client_gives_access_to_a_remote_until_the_connection_is_close
     os.rmdir(short)  # nothing was left in it
 
 
-def test_listing_a_directory_of_an_instance_returns_its_entries_and_listing_a_file_fails(incus):
+def test_only_a_directory_of_an_instance_can_be_listed(incus):
     live = opened(incus)
     recorded_names = next(each for each in recorded("incus") if each["name"] == "files-get-dir")["json"][
         "metadata"
@@ -439,7 +437,7 @@ def test_listing_a_directory_of_an_instance_returns_its_entries_and_listing_a_fi
 
 
 @pytest.mark.slow
-def test_a_client_waits_for_a_daemon_that_restarts(incus):
+def test_a_client_waits_for_a_restarting_daemon(incus):
     """The first daemon ends after two requests, and a second daemon later appears on the same socket."""
     path = f"{incus.socket}.restarted"
 
@@ -472,7 +470,7 @@ def test_a_client_waits_for_a_daemon_that_restarts(incus):
     thread.join()
 
 
-def test_a_client_makes_few_attempts_while_it_waits_for_a_stopped_daemon(incus, monkeypatch):
+def test_clients_make_few_attempts_while_the_daemon_is_stopped(incus, monkeypatch):
     monkeypatch.setattr("templater.live.rest_client.PATIENCE", 0.3)
     attempts = []
     connect = unix_socket(incus.socket)
@@ -582,7 +580,7 @@ BAD, DENIED = http.client.BadStatusLine("x"), PermissionError(13, "denied")
         ([DONE, DENIED, DONE], 0, 0, None),
     ],
 )
-def test_a_failed_request_is_sent_again_only_if_the_daemon_answered_an_earlier_request(
+def test_failed_requests_are_repeated_only_after_an_earlier_response(
     outcomes, pauses, seconds, error, monkeypatch
 ):
     """A daemon that stops closes idle connections, and a daemon that restarts refuses connections for a while."""
@@ -687,7 +685,7 @@ def test_the_name_in_an_address_can_be_a_pattern(src, chosen):
 
 
 @pytest.mark.parametrize("data", [{"ephemeral": False}, {}, {"ephemeral": None}])
-def test_an_instance_counts_as_ephemeral_only_if_the_daemon_reports_it_as_ephemeral(data):
+def test_an_instance_is_not_considered_ephemeral_by_default(data):
     assert parse_filters(parse_address("incus:"), ("ephemeral=false",))(data)
     assert not parse_filters(parse_address("incus:"), ("ephemeral=true",))(data)
 
@@ -700,21 +698,21 @@ def test_a_name_pattern_for_running_instances_cannot_contain_a_slash():
 @pytest.mark.parametrize(
     ("status", "message"), [(404, "incus has no project 'p'"), (500, "incus answered: no")]
 )
-def test_a_missing_project_and_a_failed_request_for_a_project_are_errors(incus, status, message):
+def test_a_missing_or_unavailable_project_is_an_error(incus, status, message):
     incus.put("GET /1.0/projects/p", error(status, "no"))
     with pytest.raises(InputError) as caught:
         open_daemon(parse_address("incus:c1", "p"))
     assert caught.value.message == message
 
 
-def test_a_project_that_the_user_may_not_see_is_accepted(incus):
+def test_a_project_without_read_permission_is_accepted(incus):
     incus.put("GET /1.0/projects/p", error(403, "not authorized"))
     found = open_daemon(parse_address("incus:c1", "p"))
     assert (found.address.project, found.notes) == ("p", ())
     found.close()
 
 
-def test_the_socket_for_unprivileged_users_selects_the_project_of_the_calling_user():
+def test_the_socket_for_unprivileged_users_selects_their_own_project():
     project, why = connect._default_project(parse_address("incus:none:c1"), is_user=True)
     assert (project, why) == (
         f"user-{os.getuid()}",
@@ -729,7 +727,7 @@ def test_an_lxd_remote_on_a_unix_socket_is_used_without_certificates(monkeypatch
     assert connect._of_lxd("here")[0] == "/x/lxd.socket"
 
 
-def test_the_files_of_a_running_instance_cannot_be_listed_but_an_empty_file_can_be_read(lxd):
+def test_files_of_a_running_instance_cannot_be_listed(lxd):
     rootfs = opened(lxd).rootfs
     with pytest.raises(InputError, match=r"^the files of a running instance can't be listed$"):
         rootfs.walk()
@@ -738,7 +736,7 @@ def test_the_files_of_a_running_instance_cannot_be_listed_but_an_empty_file_can_
     assert rootfs.read("/etc/none", 10) == b"" and "/etc/none" in rootfs.empty
 
 
-def test_a_symlink_that_changes_while_it_is_read_is_an_error(incus):
+def test_reading_a_changing_symlink_gives_an_error(incus):
     rootfs = opened(incus).rootfs
     incus.put_file("c1", "/etc/l", b"/x", kind="symlink")
     incus.put("GET /1.0/instances/c1/files?path=%2Fetc%2Fl", (200, {"X-Incus-Type": "file"}, b"x"))
@@ -747,7 +745,7 @@ def test_a_symlink_that_changes_while_it_is_read_is_an_error(incus):
 
 
 @pytest.mark.parametrize(("most", "fits"), [(0.5, True), (0.49, False)])
-def test_the_limit_on_the_metadata_of_an_instance_is_twice_the_limit_on_a_metadata_file(incus, most, fits):
+def test_instance_metadata_may_be_twice_as_large_as_a_metadata_file(incus, most, fits):
     """The daemon sends JSON, which is longer than YAML."""
     metadata = {**incus.data("GET /1.0/instances/c1/metadata"), "properties": {"a": "x" * 10_000}}
     answer = sync(metadata, Etag="x")
@@ -764,7 +762,7 @@ def test_the_limit_on_the_metadata_of_an_instance_is_twice_the_limit_on_a_metada
     daemon.close()
 
 
-def test_a_copy_of_a_simulated_root_filesystem_keeps_the_changes_to_links(daemon):
+def test_a_copy_of_a_simulated_rootfs_keeps_changed_links(daemon):
     live = opened(daemon)
     copy = live.rootfs.copy()
     assert copy.entry("/etc/link").kind == SYMLINK
@@ -786,9 +784,7 @@ def test_a_copy_of_a_simulated_root_filesystem_keeps_the_changes_to_links(daemon
         ({"config": {"volatile.apply_template": None}}, ("Running", False, "")), ({"config": 5}, ("Running", False, "")),
     ],
 )  # fmt: skip
-def test_the_status_and_type_and_trigger_of_an_instance_are_read_from_the_daemon_response(
-    incus, fields, expected
-):
+def test_status_and_type_and_trigger_come_from_the_daemon(incus, fields, expected):
     live = opened(incus)
     live.data = {**live.data, **fields}
     assert (live.status, live.is_vm, live.pending) == expected

@@ -54,13 +54,13 @@ def test_an_invalid_daemon_response_gives_a_message_and_a_hint(incus, request_, 
     assert failed(opened, "incus:c1") == (message, hint)
 
 
-def test_the_error_about_a_missing_instance_in_a_project_names_the_project(incus):
+def test_the_error_about_a_missing_instance_gives_the_project(incus):
     incus.put("GET /1.0/projects/p", sync({}))
     incus.put("GET /1.0/instances/c1?project=p", GONE)
     assert failed(opened, "incus:c1", "p") == ("incus has no instance 'c1' in the project 'p'", "")
 
 
-def test_the_error_about_an_unexpected_daemon_family_suggests_the_right_address_prefix(incus, monkeypatch):
+def test_the_error_about_an_unexpected_daemon_suggests_a_prefix(incus, monkeypatch):
     monkeypatch.setenv("LXD_SOCKET", incus.socket)
     assert failed(opened, "lxd:c1") == (
         f"the daemon on '{incus.socket}' is incus, not lxd",
@@ -68,7 +68,7 @@ def test_the_error_about_an_unexpected_daemon_family_suggests_the_right_address_
     )
 
 
-def test_an_instance_without_metadata_has_a_note_and_an_application_container_is_refused(incus):
+def test_an_instance_without_metadata_causes_a_note(incus):
     instance = incus.data("GET /1.0/instances/c1")
     (missing,) = (each for each in recorded("incus") if each["name"] == "metadata-missing")
     incus.put("GET /1.0/instances/c1/metadata", (200, JSON, json.dumps(missing["json"]).encode()))
@@ -92,7 +92,7 @@ def test_an_instance_without_metadata_has_a_note_and_an_application_container_is
         ("incus", OSError(5, "Input/output error"), "incus does not answer on '/s': input/output error", ""),
     ],
 )  # fmt: skip
-def test_a_daemon_that_cannot_be_reached_gives_a_message_and_a_hint(family, problem, message, hint):
+def test_an_unreachable_daemon_gives_a_message_and_a_hint(family, problem, message, hint):
     error = Client(family, "/s", unix_socket("/s"))._unreachable(problem)
     assert (error.message, error.hint) == (
         message,
@@ -121,7 +121,7 @@ def rootfs_of(incus, path, head=None, get=None):
         ((200, {**FILE, "Content-Length": str((16 << 20) + 1)}, b""), None, "read", "'/x' is too large to compare"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_read_gives_a_message(incus, head, get, action, message, monkeypatch):
+def test_an_unreadable_instance_file_gives_a_message(incus, head, get, action, message, monkeypatch):
     live = rootfs_of(incus, "%2Fx", head, get)
     monkeypatch.setattr(live_rootfs, "MOST_FILE", 16 << 20)
     arguments = ("/x", 100) if action == "read" else ("/x",)
@@ -145,7 +145,7 @@ def test_the_number_of_requests_for_files_is_limited(incus, monkeypatch):
     live.daemon.close()
 
 
-def test_metadata_that_is_too_large_is_refused():
+def test_too_large_metadata_is_refused():
     text = _yaml({"a": "b"}, 13, lambda: None)
     assert text == '{\n "a": "b"\n}'
     with pytest.raises(LimitError) as caught:
@@ -161,7 +161,7 @@ def test_metadata_that_is_too_large_is_refused():
         ("incus", "6.5", "predicting incus-6.0.4, the nearest known release: the daemon is Incus 6.5, which templater does not know (see --as)"),
     ],
 )  # fmt: skip
-def test_the_note_about_the_nearest_known_release_gives_the_version_and_the_reason(family, version, text):
+def test_the_note_about_the_nearest_release_gives_the_reason(family, version, text):
     assert nearest_host(family, {"server_version": version}).text == text
 
 
@@ -191,7 +191,7 @@ def test_a_remote_of_incus_needs_the_incus_client_program(program):
         ("echo 'not found' >&2; exit 0", "not found"),
     ],
 )
-def test_the_error_about_a_stopped_proxy_shows_the_last_line_of_its_output(script, text, program):
+def test_the_error_about_a_stopped_proxy_contains_its_output(script, text, program):
     program(script)
     cleanups = []
     assert failed(connect._proxy, "r", cleanups) == (f"can't connect to the remote 'r': {text}", "")
@@ -208,15 +208,13 @@ def test_the_error_about_a_stopped_proxy_shows_the_last_line_of_its_output(scrip
         ({"addr": "https://h"}, "the LXD remote 'r' needs the client's certificate", "put client.crt and client.key into '~'"),
     ],
 )  # fmt: skip
-def test_an_lxd_remote_that_cannot_be_used_gives_a_message_and_a_hint(
-    value, message, hint, tmp_path, monkeypatch
-):
+def test_an_unusable_lxd_remote_gives_a_message_and_a_hint(value, message, hint, tmp_path, monkeypatch):
     path = os.path.join(tmp_path, "config.yml")
     monkeypatch.setattr(connect, "client_remote", lambda family, remote: (value, path))
     assert failed(connect._of_lxd, "r") == (message, hint.replace("~", str(tmp_path)))
 
 
-def test_the_project_option_needs_a_name_and_cannot_be_combined_with_the_all_projects_option():
+def test_the_project_option_excludes_the_all_projects_option():
     assert (
         failed(parse_address, "incus:", "p", all_projects=True)[0]
         == "--project and --all-projects can't be combined"
@@ -242,7 +240,7 @@ def test_the_project_option_needs_a_name_and_cannot_be_combined_with_the_all_pro
         ("", b"", "status 418"),
     ],
 )
-def test_an_error_shows_the_message_of_the_daemon_or_the_http_status_if_there_is_no_message(kind, body, text):
+def test_an_error_contains_the_daemons_message_or_http_status(kind, body, text):
     answer = Answer(418, {"content-type": kind} if kind else {}, body)
     error = Client("incus", "/s", unix_socket("/s")).error(answer)
     assert (error.status, error.text) == (418, text)
@@ -270,9 +268,7 @@ def test_an_error_of_one_template_does_not_hide_other_templates(incus, answer, m
     ("answer", "reason"),
     [(error(404, "not found"), "the instance has no files"), (error(403, "no access"), "no access")],
 )
-def test_the_reason_for_unreadable_files_of_an_instance_depends_on_the_response_of_the_daemon(
-    incus, answer, reason
-):
+def test_the_reason_for_unreadable_files_depends_on_the_response(incus, answer, reason):
     for method in ("HEAD", "GET"):
         incus.put(f"{method} /1.0/instances/c1/files?path=/", answer)
     live = opened("incus:c1")
@@ -282,9 +278,7 @@ def test_the_reason_for_unreadable_files_of_an_instance_depends_on_the_response_
 
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize(("limit", "fits"), [(5, True), (4, False)])
-def test_the_total_size_of_the_files_that_are_read_from_an_instance_is_limited(
-    incus, limit, fits, known, monkeypatch
-):
+def test_the_total_size_of_fetched_instance_files_is_limited(incus, limit, fits, known, monkeypatch):
     """LXD 5.0 does not tell the size of a file before it sends the file."""
     for path, body in (("%2Fx", b"ab"), ("%2Fy", b"abc")):
         head = {**FILE, "Content-Length": str(len(body))} if known else FILE

@@ -20,7 +20,7 @@ def environment(version, system="Alpine Linux"):
         ("lxd", "5.21.4", "lxd-5.21.4"), ("lxd", "6.6", "lxd-5.21.4"), ("lxd", "5.0.5", "lxd-5.21.4"),
     ],
 )  # fmt: skip
-def test_a_known_daemon_release_selects_the_host_definition_that_includes_the_release(family, version, host):
+def test_a_known_daemon_release_selects_its_host_definition(family, version, host):
     found = nearest_host(family, environment(version))
     assert found.host.name == host
     assert "nearest" not in found.text and version in found.text
@@ -36,9 +36,7 @@ def test_a_known_daemon_release_selects_the_host_definition_that_includes_the_re
         ("lxd", "4.0.11", "lxd-5.21.4", "which templater does not know"), ("incus", "", "incus", "newer"),
     ],
 )  # fmt: skip
-def test_an_unknown_daemon_release_causes_a_note_and_is_treated_as_the_nearest_known_release(
-    family, version, host, why
-):
+def test_an_unknown_release_is_treated_as_the_nearest_one(family, version, host, why):
     found = nearest_host(family, environment(version))
     assert found.host.name == host
     assert "nearest" in found.text and why in found.text

@@ -61,7 +61,7 @@ def newer(incus):
     return note
 
 
-def test_a_note_names_a_newer_image_and_the_files_whose_templates_differ(newer):
+def test_the_note_on_newer_images_gives_the_affected_files(newer):
     text = newer({"once.tpl": b"new"}, padding=1 << 20)
     assert (
         text == "a newer version of the image (aaaaaaaaaaaa) has different rules or templates for /etc/once"
@@ -76,7 +76,7 @@ def test_an_unrelated_image_is_not_reported_as_a_newer_version(newer):
     assert newer({"once.tpl": b"new"}, release="2") == ""
 
 
-def test_a_newer_image_that_cannot_be_read_causes_no_note(newer, incus):
+def test_an_unreadable_newer_image_causes_no_note(newer, incus):
     newer()
     incus.put(
         f"GET /1.0/images/{NEW}/export", (200, {"Content-Type": "application/octet-stream"}, b"not a tarball")
@@ -86,7 +86,7 @@ def test_a_newer_image_that_cannot_be_read_causes_no_note(newer, incus):
     daemon.close()
 
 
-def test_a_user_without_permission_for_images_gets_no_note_about_newer_images(newer, incus):
+def test_users_without_permission_get_no_note_about_newer_images(newer, incus):
     newer()
     incus.put("GET /1.0/images?recursion=1", error(403, "not authorized"))
     daemon = open_daemon(parse_address("incus:c1"))
@@ -95,7 +95,7 @@ def test_a_user_without_permission_for_images_gets_no_note_about_newer_images(ne
 
 
 @pytest.mark.parametrize("fingerprint", ["\x1b]0;title\x07", "../../instances", {"a": "b"}])
-def test_an_image_with_an_invalid_fingerprint_does_not_hide_a_newer_image(fingerprint, newer):
+def test_an_invalid_fingerprint_does_not_hide_a_newer_image(fingerprint, newer):
     other = {"created_at": "2031-01-01T00:00:00Z", "fingerprint": fingerprint}
     text = newer({"once.tpl": b"new"}, others=[other])
     assert (
@@ -105,7 +105,7 @@ def test_an_image_with_an_invalid_fingerprint_does_not_hide_a_newer_image(finger
 
 @pytest.mark.parametrize("key", ["os", "release", "variant", "architecture"])
 @pytest.mark.parametrize("value", some_fast([["x"], {"a": "b"}, 1, True, None], every=5))
-def test_an_image_key_that_is_not_a_text_causes_no_traceback(newer, incus, key, value):
+def test_a_non_text_image_key_causes_no_traceback(newer, incus, key, value):
     newer({"once.tpl": b"new"})
     data = incus.data("GET /1.0/instances/c1")
     data["expanded_config"][f"image.{key}"] = value

@@ -76,7 +76,7 @@ def test_a_remote_answers_several_requests_on_one_connection(remote):
     client.close()
 
 
-def test_all_events_that_a_remote_sends_together_are_returned(remote):
+def test_all_events_are_returned_if_a_remote_sends_them_together(remote):
     value = {"project": "p", "metadata": {"action": "a", "source": "s" * 110}}
     event = json.dumps(value).encode()
     frame = b"\x81\x7e" + len(event).to_bytes(2, "big") + event
@@ -100,7 +100,7 @@ def accepted(key):
 
 
 @pytest.mark.parametrize("events", [False, True])
-def test_a_connection_to_a_remote_that_sends_only_tls_messages_ends_after_a_mebibyte(remote, events):
+def test_a_connection_ends_after_a_mebibyte_of_tls_messages_without_data(remote, events):
     """A server that sent session tickets without end kept the processor busy, and no limit ended the read."""
     client = remote(lambda tls: tls.recv(1 << 16), tickets=10_000)
     with pytest.raises(NoAnswerError) as caught:

@@ -28,7 +28,7 @@ def test_the_default_triggers_of_a_new_instance_are_create_and_start():
     assert found.reason == "the first start of a new instance"
 
 
-def test_a_note_on_the_default_triggers_says_that_an_existing_instance_runs_only_the_start_trigger():
+def test_a_note_says_that_existing_instances_run_only_start():
     found = default_triggers(instance(exists=True), None)
     assert found.passes == ("create", "start")
     assert found.notes == ("the instance already exists: its next start runs only 'start' (see -t next)",)
@@ -45,7 +45,7 @@ def test_a_note_on_the_default_triggers_says_that_an_existing_instance_runs_only
         (Instance(recorded=True), True),
     ],
 )
-def test_an_instance_exists_if_its_description_has_a_value_that_only_a_daemon_sets(found, exists):
+def test_an_instance_with_a_daemon_only_value_exists_already(found, exists):
     assert found.exists is exists
 
 

@@ -20,14 +20,14 @@ def test_a_template_file_returns_one_source_object_for_each_requested_name():
     assert file.source("other") is not one
 
 
-def test_a_template_file_frees_the_decoded_text_after_its_last_source_is_deleted():
+def test_the_decoded_text_is_freed_with_its_last_source():
     file = TemplateFile(data=b"a b")
     assert file.source("one").text == "a b"
     assert file._source() is None
     assert file.source("other").text == "a b"
 
 
-def test_a_resolved_path_lists_its_missing_parents_and_says_whether_a_link_is_dangling():
+def test_a_resolved_path_gives_its_missing_parents():
     found = Resolved("/a/b/c/d")
     assert (found.missing, found.dangling) == ((), False)
     found.depth = 1
@@ -40,7 +40,7 @@ def test_a_resolved_path_lists_its_missing_parents_and_says_whether_a_link_is_da
     assert found.dangling is False
 
 
-def test_the_parents_of_a_path_are_listed_from_the_outermost_to_the_innermost():
+def test_the_parents_of_a_path_begin_with_the_outermost():
     assert list(parents_below("/a/b/c", 0)) == ["/a", "/a/b"]
     assert (
         list(parents_below("/a/b/c", 2)) == list(parents_below("/a", 0)) == list(parents_below("/", 0)) == []

@@ -7,14 +7,14 @@ import pytest
 from templater.model.errors import TemplaterError, described_bug, reason
 
 
-def test_the_reason_of_a_system_error_is_its_text_in_lower_case(tmp_path):
+def test_the_reason_of_a_system_error_is_lower_case(tmp_path):
     with pytest.raises(OSError) as caught:
         os.listdir(tmp_path / "missing")
     assert reason(caught.value) == os.strerror(caught.value.errno).lower() == "no such file or directory"
     assert reason(OSError("Without a number")) == "without a number"
 
 
-def test_the_description_of_a_bug_has_the_error_type_and_the_innermost_position_but_not_the_message():
+def test_a_bug_description_contains_no_error_message():
     def fail():
         raise ValueError("password")
 

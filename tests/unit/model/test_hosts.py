@@ -21,10 +21,10 @@ def row(host: Host) -> str:
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTS if name != "none"])
-def test_the_hosts_page_lists_the_facts_of_each_host(name: str) -> None:
+def test_the_page_about_hosts_gives_the_facts_of_each_host(name: str) -> None:
     assert row(HOSTS[name]) in PAGE.read_text().splitlines()
 
 
-def test_the_title_of_host_incus_6_0_omits_releases_that_behave_differently() -> None:
+def test_the_title_of_incus_6_0_omits_different_releases() -> None:
     """Incus 6.23 bans tags and 7.0.0 reads yaml v4; tests/hosts has the recordings of the releases."""
     assert "7.0.0" not in HOSTS["incus-6.0"].title and "6.23" not in HOSTS["incus-6.0"].title

@@ -23,12 +23,12 @@ from templater.model.source import Source
         ("\nab", 0, 0, 10, " 1 | \n   | ^"),
     ],
 )
-def test_an_excerpt_shows_part_of_a_line_and_marks_the_span_with_carets(text, start, end, width, excerpt):
+def test_an_excerpt_underlines_the_span_with_carets(text, start, end, width, excerpt):
     assert Source("t", text).span(start, end).excerpt(width) == excerpt
 
 
 @pytest.mark.parametrize("newline", [1, 2, 100, 4095, 4096, 4097, 5000, 20_000])
-def test_the_line_and_column_of_a_position_are_computed_from_the_text_before_the_position(newline):
+def test_line_and_column_are_computed_from_the_preceding_text(newline):
     text = ("x" * (newline - 1) + "\n") * (20_000 // newline) + "\u0a0a" * 9000
     source = Source("t", text)
     for start in (

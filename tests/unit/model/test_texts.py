@@ -44,7 +44,7 @@ SPAN = Source("metadata.yaml", "a: b").span(3, 4)
         (build(Source("d.yaml", "image: {distribution: a}"), Choice()), "DefinitionImage('d.yaml')"),
     ],
 )
-def test_the_repr_of_a_public_object_contains_its_class_and_its_main_fields(value, text):
+def test_the_repr_of_public_objects_contains_their_main_fields(value, text):
     assert repr(value) == text
 
 

@@ -3,5 +3,5 @@
 from templater.model.unprintable_characters import printable_lines
 
 
-def test_printed_text_keeps_line_endings_and_tabs_but_escapes_other_control_characters():
+def test_control_characters_except_newlines_and_tabs_are_escaped():
     assert printable_lines("a\x1bb\nc\td\n") == "a\\x1bb\nc\td\n"

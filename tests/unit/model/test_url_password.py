@@ -47,7 +47,7 @@ def no_earlier_command_line():
         ("https://me:pw%40h", "https://me:***"),
     ],
 )
-def test_the_password_of_a_url_is_hidden_and_is_restored_for_a_request(url, shown):
+def test_a_hidden_url_password_is_restored_for_a_request(url, shown):
     assert without_password(url) == shown
     assert with_password(shown) == shown, "the command line had no such URL"
     assert hide_passwords(["audit", url]) == ["audit", shown]
@@ -65,7 +65,7 @@ def test_the_password_of_a_url_is_hidden_and_is_restored_for_a_request(url, show
         "/srv//a:b@c", "./x//a:b@c", "a/b:c@d", "web:/etc/a:ro", "https://h:",
     ],
 )  # fmt: skip
-def test_hiding_passwords_does_not_change_a_text_that_is_not_a_url_with_a_password(text):
+def test_hiding_passwords_does_not_change_a_text_without_a_url_password(text):
     assert without_password(text) == text
     assert hide_passwords([text]) == [text]
     assert with_password(text) == text
@@ -76,7 +76,7 @@ def test_hiding_passwords_does_not_change_the_path_of_an_existing_file():
     assert hide_passwords(["--in=a//b:c@d"], "a//b:c@d") == ["--in=a//b:c@d"]
 
 
-def test_a_hidden_password_is_restored_only_in_a_url_with_the_same_host():
+def test_a_hidden_password_is_restored_only_for_its_host():
     hide_passwords(["remote:https://me:pw@h/x"])
     assert with_password("https://me:***@h/y") == "https://me:pw@h/y"
     assert with_password("https://me:***@other/y") == "https://me:***@other/y"
@@ -96,17 +96,17 @@ def test_a_hidden_password_is_restored_only_in_a_url_with_the_same_host():
         ("https://h:80/a", False),
     ],
 )
-def test_a_url_is_ambiguous_if_its_path_may_be_a_part_of_a_password(url, ambiguous):
+def test_a_url_with_a_password_like_path_is_ambiguous(url, ambiguous):
     assert is_ambiguous(url) is ambiguous
 
 
-def test_a_password_is_hidden_in_an_argument_that_contains_an_option_and_its_value():
+def test_a_password_is_hidden_in_an_argument_with_option_and_value():
     given = ["--against-image=https://me:pw@h/x", "--config=user.url=https://me:pw@h/x"]
     assert hide_passwords(given) == ["--against-image=https://me:***@h/x", given[1]]
     assert with_password("https://me:***@h/x") == "https://me:pw@h/x"
 
 
-def test_two_passwords_of_one_user_at_one_host_are_refused_without_printing_them():
+def test_two_passwords_for_the_same_login_are_refused():
     hide_passwords(["https://me:a@h/x", "https://me:a@h/y", "https://me:b@i/x", "https://you:b@h/x"])
     with pytest.raises(UsageError) as caught:
         hide_passwords(["https://me:one1@h/x", "https://me:two2@h/y"])

@@ -59,13 +59,11 @@ def start(*files, **fields):
         ),
     ],
 )
-def test_the_sentence_about_a_file_says_what_the_next_start_does_and_whether_the_file_is_up_to_date(
-    file, text
-):
+def test_the_sentence_about_a_file_gives_its_verdict_and_current_state(file, text):
     assert sentence(file) == text
 
 
-def test_the_summary_of_a_start_lists_changed_files_and_failed_files_and_outdated_files():
+def test_the_summary_gives_changed_and_failed_and_outdated_files():
     different = verdict("not rewritten", current="different")
     missing = verdict("not rewritten", current="missing", trigger="create")
     for files, fields, words, numbers in (

@@ -54,7 +54,7 @@ def put_rules(daemon, rules, templates):
         daemon.put(f"GET /1.0/instances/c1/metadata/templates?path={name}", (200, headers, data))
 
 
-def test_each_file_of_a_running_instance_gets_a_verdict_and_the_suggested_commands(incus):
+def test_each_file_of_a_running_instance_gets_a_verdict(incus):
     for folder in ("/srv/deep", "/var", "/var/lib", "/var/lib/cloud"):
         incus.put_file("c1", folder, kind="directory", mode="0755")
     incus.put_file("c1", "/srv/deep/file", b"old\n", uid=33, gid=34, mode="0604")
@@ -83,7 +83,7 @@ def test_each_file_of_a_running_instance_gets_a_verdict_and_the_suggested_comman
     assert short(found) == f"change /srv/deep/file; different, but not rewritten: /etc/once, {SEED}"
 
 
-def test_a_never_started_instance_runs_its_pending_trigger_at_the_next_start(incus):
+def test_a_never_started_instance_runs_its_pending_trigger(incus):
     data = incus.data("GET /1.0/instances/c1")
     data["status"] = "Stopped"
     for key in ("config", "expanded_config"):
@@ -98,7 +98,7 @@ def test_a_never_started_instance_runs_its_pending_trigger_at_the_next_start(inc
     assert commands(found, files[SEED]) == ("incus start c1",)
 
 
-def test_after_an_instance_is_read_in_advance_its_verdicts_need_no_requests_to_the_daemon(incus):
+def test_no_requests_are_sent_for_instances_read_in_advance(incus):
     """Answers of a slow daemon must not use up the time for rendering."""
     put_rules(
         incus,
@@ -118,7 +118,7 @@ def test_after_an_instance_is_read_in_advance_its_verdicts_need_no_requests_to_t
     assert incus.requests[len(sent) :] == []
 
 
-def test_the_processor_time_of_reading_an_instance_is_not_part_of_the_time_for_rendering(incus, monkeypatch):
+def test_the_rendering_limit_excludes_the_processor_time_for_reading_an_instance(incus, monkeypatch):
     put_rules(incus, [("/etc/a", ["start"], "a.tpl", {})], {"a.tpl": b"a"})
     incus.put_file("c1", "/etc/a", b"old")
     monkeypatch.setattr("templater.pongo2.render_state.thread_time", lambda: len(incus.requests))
@@ -144,7 +144,7 @@ def test_the_first_result_is_returned_before_any_other_instance_is_read(incus, m
     daemon.close()
 
 
-def test_the_next_start_on_lxd_ignores_the_owner_and_the_mode_of_a_rule(lxd):
+def test_the_next_start_on_lxd_ignores_owner_and_mode(lxd):
     found = judged(lxd)
     change = by_path(found)["/srv/deep/file"].change
     assert found.host.name == "lxd-debian"
@@ -152,7 +152,7 @@ def test_the_next_start_on_lxd_ignores_the_owner_and_the_mode_of_a_rule(lxd):
     assert commands(found, by_path(found)["/srv/deep/file"]) == ("lxc restart c1",)
 
 
-def test_if_the_link_type_is_unknown_the_reason_gives_the_result_for_each_link_type(incus):
+def test_the_reason_gives_a_result_for_each_link_type(incus):
     put_rules(
         incus,
         [("/etc/link", ["start"], "a.tpl", {}), ("/etc/new", ["start"], "a.tpl", {})],
@@ -172,7 +172,7 @@ def test_if_the_link_type_is_unknown_the_reason_gives_the_result_for_each_link_t
     assert by_path(found)["/etc/new"].verdict == "unknown"
 
 
-def test_a_remark_says_that_a_file_that_looks_empty_may_be_a_fifo_or_device(incus):
+def test_a_seemingly_empty_file_gets_a_remark_about_fifos_and_devices(incus):
     put_rules(incus, [("/srv/fifo", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
     (file,) = judged(incus).files
     assert file.verdict == "change"
@@ -180,7 +180,7 @@ def test_a_remark_says_that_a_file_that_looks_empty_may_be_a_fifo_or_device(incu
     assert not [request for request in incus.requests if "GET" in request and "fifo" in request]
 
 
-def test_a_file_that_cannot_be_read_in_time_does_not_hide_the_verdicts_of_other_files(lxd, monkeypatch):
+def test_a_read_timeout_does_not_hide_the_verdicts_on_other_files(lxd, monkeypatch):
     monkeypatch.setattr("templater.live.live_rootfs.FILE_TIMEOUT", 0.2)
     rules = [("/srv/fifo", ["start"], "a.tpl", {}), ("/etc/hostname", ["start"], "a.tpl", {}),
              ("/srv/new", ["start"], "a.tpl", {})]  # fmt: skip
@@ -203,7 +203,7 @@ def test_a_remark_says_that_a_mount_hides_a_target_below_it(incus):
     assert found["/etc/x"].remarks == ()
 
 
-def test_a_remark_says_that_a_disk_device_hides_a_target_below_it(incus):
+def test_a_remark_says_that_a_disk_hides_the_target(incus):
     data = incus.data("GET /1.0/instances/c1")
     data["devices"] = data["expanded_devices"] = {
         "data": {"type": "disk", "path": "/srv/"},
@@ -230,7 +230,7 @@ def test_the_error_of_a_failing_start_is_reported(incus):
     assert short(found).startswith("the start fails: ")
 
 
-def test_the_result_of_a_rule_is_unknown_if_another_rule_may_stop_the_start_first(incus):
+def test_results_are_unknown_if_another_rule_may_fail_first(incus):
     rules = [("/etc/a", ["start"], "bad.tpl", {}), ("/etc/same", ["start"], "good.tpl", {})]
     put_rules(incus, rules, {"bad.tpl": b"{{ x|nosuch }}", "good.tpl": b"x"})
     incus.put_file("c1", "/etc/same", b"x", mode="0644")
@@ -248,7 +248,7 @@ def test_an_unreadable_template_affects_only_the_verdict_of_its_own_file(incus):
     assert "is a directory" in first.current_reason
 
 
-def test_an_unreadable_file_gets_the_verdict_write_if_the_start_writes_the_file(incus):
+def test_an_unreadable_file_gets_the_write_verdict(incus):
     for method in ("GET", "HEAD"):
         incus.put(f"{method} /1.0/instances/c1/files?path=%2F", error(403, "not authorized"))
     found = judged(incus)
@@ -257,7 +257,7 @@ def test_an_unreadable_file_gets_the_verdict_write_if_the_start_writes_the_file(
     assert by_path(found)["/etc/hostname"].current_reason == "not read: not authorized"
 
 
-def test_an_unreadable_file_of_a_virtual_machine_gets_the_verdict_write_if_the_agent_writes_the_file(incus):
+def test_unreadable_files_of_the_agent_get_the_write_verdict(incus):
     """The verdict was "same", because the host writes files with other names: those of the config drive."""
     make_vm(incus)
     rules = [("/etc/a", ["start"], "a.tpl", {}), ("/etc/b", ["start"], "b.tpl", {"create_only": True}),
@@ -275,9 +275,7 @@ def test_an_unreadable_file_of_a_virtual_machine_gets_the_verdict_write_if_the_a
     ("pending", "contents"),
     [("copy", {"/etc/b": b"one copy", "/etc/a": b"one copy"}), ("", {"/etc/a": b"one none"})],
 )
-def test_a_template_can_read_the_configuration_of_an_instance_whose_files_are_unreadable(
-    incus, pending, contents
-):
+def test_a_template_can_read_configuration_despite_unreadable_files(incus, pending, contents):
     data = incus.data("GET /1.0/instances/c1")
     data["status"] = "Stopped"
     for key in ("config", "expanded_config"):
@@ -292,7 +290,7 @@ def test_a_template_can_read_the_configuration_of_an_instance_whose_files_are_un
     assert {change.path: change.content for change in judged(incus).plan.changes} == contents
 
 
-def test_an_instance_that_was_deleted_meanwhile_has_no_verdicts(incus):
+def test_an_instance_has_no_verdicts_if_it_was_deleted_meanwhile(incus):
     def vanish(live):
         incus.put("GET /1.0/instances/c1", error(404, "Instance not found"))
 
@@ -317,7 +315,7 @@ def test_a_missing_template_can_mean_that_the_instance_was_deleted(incus):
         judged(incus, prepare=vanish)
 
 
-def test_the_patch_of_the_next_start_contains_only_valid_patch_lines_and_comments(incus):
+def test_the_patch_contains_only_valid_lines_and_comments(incus):
     incus.put_file("c1", "/etc/once", b"x")
     text = "".join(patches(judged(incus)))
     lines = text.splitlines()
@@ -354,7 +352,7 @@ def test_names_in_the_suggested_commands_are_quoted(incus):
 @pytest.mark.parametrize(
     "data", [b"\xff\xfe\x00", b"{% if %}", b"{{ 1/0 }}", b"\x01", "é\u2028".encode(), b""]
 )
-def test_a_file_gets_a_verdict_even_if_its_template_contains_arbitrary_bytes(incus, data):
+def test_templates_may_contain_arbitrary_bytes(incus, data):
     put_rules(
         incus, [("/etc/a", ["start"], "a.tpl", {}), ("/etc/b", ["create"], "a.tpl", {})], {"a.tpl": data}
     )
@@ -364,7 +362,7 @@ def test_a_file_gets_a_verdict_even_if_its_template_contains_arbitrary_bytes(inc
     data_of(found)
 
 
-def test_the_files_of_a_plan_are_computed_only_a_few_times_even_for_many_rules(incus, monkeypatch):
+def test_a_plan_is_not_recomputed_for_each_rule(incus, monkeypatch):
     calls = []
     files = Plan.files
     monkeypatch.setattr(Plan, "files", lambda plan: calls.append(plan) or files(plan))
@@ -374,7 +372,7 @@ def test_the_files_of_a_plan_are_computed_only_a_few_times_even_for_many_rules(i
     assert len(calls) < 10
 
 
-def test_the_reason_of_a_verdict_names_a_limited_number_of_links_and_shortens_long_ones():
+def test_the_reason_mentions_only_a_few_shortened_links():
     links = {f"/etc/{number}": "/etc/" + "./" * 2000 for number in range(40)}
     text = links_text(links)
     assert text.startswith("/etc/0 -> /etc/./") and text.endswith("… and 35 more")
@@ -382,7 +380,7 @@ def test_the_reason_of_a_verdict_names_a_limited_number_of_links_and_shortens_lo
     assert links_text({"/a": "/b"}) == "/a -> /b"
 
 
-def test_a_comment_in_the_patch_of_a_file_names_the_other_files_that_the_start_writes(incus):
+def test_a_comment_on_each_file_mentions_the_other_files(incus):
     rules = [(f"/etc/{n}", ["create"], "a.tpl", {}) for n in range(8)]
     put_rules(incus, rules, {"a.tpl": b"x\n"})
     lines = [line for line in "".join(patches(judged(incus))).splitlines() if "also writes" in line]
@@ -392,7 +390,7 @@ def test_a_comment_in_the_patch_of_a_file_names_the_other_files_that_the_start_w
     assert "#   the start also writes /etc/1\n" in "".join(patches(judged(incus)))
 
 
-def test_a_create_only_rule_that_the_start_skips_is_compared_with_the_existing_file(incus):
+def test_a_skipped_create_only_rule_is_compared_with_the_existing_file(incus):
     rules = [
         (f"/etc/{name}", ["start"], f"{name}.tpl", {"create_only": True}) for name in ("a", "b", "c", "d")
     ]
@@ -414,7 +412,7 @@ def test_a_create_only_rule_that_the_start_skips_is_compared_with_the_existing_f
     assert commands(found, found.files[1]) == ("incus file delete c1/etc/b", "incus restart c1")
 
 
-def test_a_dangling_symlink_is_not_compared_with_the_rendering_of_a_create_only_rule(incus):
+def test_dangling_symlinks_are_not_compared_with_create_only_rules(incus):
     rules = [("/etc/a", [when], "a.tpl", {"create_only": True}) for when in ("start", "create")]
     put_rules(incus, rules[1:], {"a.tpl": b"x\n"})
     incus.put_file("c1", "/etc/a", b"/etc/none", kind="symlink")
@@ -432,7 +430,7 @@ def test_a_dangling_symlink_is_not_compared_with_the_rendering_of_a_create_only_
     assert found.exit_code == 0  # both kinds of links give the same verdict
 
 
-def test_a_file_is_compared_only_if_a_trigger_of_the_daemon_runs_its_rule(incus):
+def test_a_file_is_not_compared_without_a_daemon_trigger(incus):
     put_rules(
         incus, [("/etc/a", [], "a.tpl", {}), ("/etc/b", ["stop"], "a.tpl", {})], {"a.tpl": b"{{ x|nosuch }}"}
     )
@@ -459,7 +457,7 @@ def make_vm(daemon):
     )
 
 
-def test_the_verdicts_on_a_virtual_machine_are_about_the_files_that_its_agent_writes(incus):
+def test_verdicts_on_virtual_machines_concern_files_of_the_agent(incus):
     make_vm(incus)
     rules = [("/etc/a", ["start"], "a.tpl", {}), ("/etc/b", ["start"], "a.tpl", {"create_only": True})]
     put_rules(incus, rules, {"a.tpl": b"x\n"})
@@ -469,7 +467,7 @@ def test_the_verdicts_on_a_virtual_machine_are_about_the_files_that_its_agent_wr
     assert found.files[0].change.before == b"y\n" and commands(found, found.files[0]) == ("incus restart c1",)
 
 
-def test_a_file_of_a_virtual_machine_is_not_compared_if_its_template_cannot_be_rendered(incus):
+def test_vm_files_are_not_compared_if_their_template_fails(incus):
     make_vm(incus)
     rules = [("/etc/a", ["copy"], "a.tpl", {}), ("/etc/b", ["copy"], "b.tpl", {})]
     put_rules(incus, rules, {"a.tpl": b"{{ x|nosuch }}", "b.tpl": b"b"})
@@ -495,7 +493,7 @@ def test_the_result_of_colliding_rules_is_unknown_in_a_virtual_machine(incus, co
 
 
 @pytest.mark.parametrize("path", ["/etc/../../x", "/../x", "../x"])
-def test_a_target_outside_the_root_directory_does_not_hide_other_verdicts_of_a_virtual_machine(incus, path):
+def test_targets_outside_the_root_do_not_hide_other_verdicts(incus, path):
     make_vm(incus)
     put_rules(
         incus,
@@ -510,7 +508,7 @@ def test_a_target_outside_the_root_directory_does_not_hide_other_verdicts_of_a_v
     assert second.verdict == "create"
 
 
-def test_a_directory_that_cannot_be_read_does_not_hide_the_verdicts_of_other_files(incus):
+def test_an_unreadable_file_does_not_hide_the_verdicts_on_other_files(incus):
     put_rules(
         incus,
         [
@@ -526,7 +524,7 @@ def test_a_directory_that_cannot_be_read_does_not_hide_the_verdicts_of_other_fil
     assert (second.verdict, second.change.content) == ("create", b"x")
 
 
-def test_the_verdict_on_a_failing_rule_quotes_the_error_of_templater_if_no_host_is_selected(incus):
+def test_a_fail_verdict_contains_templaters_error_without_a_host(incus):
     put_rules(
         incus,
         [(path, ["start"], "a.tpl", {}) for path in ("/etc/../../x", "/etc/a", "/srv/b")],
@@ -541,7 +539,7 @@ def test_the_verdict_on_a_failing_rule_quotes_the_error_of_templater_if_no_host_
     assert (third.verdict, third.reason) == ("fail", "another rule stops the start")
 
 
-def test_a_file_gets_the_verdict_same_if_the_start_writes_equal_content(incus):
+def test_a_file_with_equal_content_gets_the_verdict_same(incus):
     put_rules(incus, [("/etc/a", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
     incus.put_file("c1", "/etc/a", b"x\n")
     found = judged(incus)
@@ -550,13 +548,13 @@ def test_a_file_gets_the_verdict_same_if_the_start_writes_equal_content(incus):
     assert commands(found, file) == () and found.changing == []
 
 
-def test_no_command_is_suggested_for_a_missing_file_whose_rule_runs_only_on_copy(incus):
+def test_no_command_is_suggested_for_a_copy_only_rule(incus):
     put_rules(incus, [("/etc/a", ["copy"], "a.tpl", {})], {"a.tpl": b"x\n"})
     found = judged(incus)
     assert found.files[0].current == "missing" and commands(found, found.files[0]) == ()
 
 
-def test_the_patch_of_a_next_start_shows_the_remarks_and_its_json_also_names_the_newer_image(incus):
+def test_the_patch_and_the_json_report_contain_the_remarks(incus):
     put_rules(incus, [("/srv/fifo", ["start"], "a.tpl", {})], {"a.tpl": b"x\n"})
     found = replace(judged(incus), newer_image="a newer image \ud800", unreadable="not authorized")
     remark = "the daemon shows an empty file, which can also be a fifo or a device"
@@ -580,7 +578,7 @@ def test_hostile_names_of_instances_are_written_as_valid_json():
     assert json.dumps(error_of(failed), ensure_ascii=False).encode()
 
 
-def test_the_start_of_a_virtual_machine_fails_if_the_host_cannot_render_a_template(incus):
+def test_a_virtual_machine_cannot_start_with_a_failing_template(incus):
     make_vm(incus)
     put_rules(
         incus,

@@ -16,7 +16,7 @@ from templater.parsing.combined_error import MOST_NOTES, raise_all
         (MOST_NOTES + 10, "and 9 more mistakes"),
     ],
 )
-def test_the_error_about_the_first_mistake_has_notes_about_a_limited_number_of_other_mistakes(count, last):
+def test_an_error_has_notes_about_a_limited_number_of_further_mistakes(count, last):
     with pytest.raises(InputError) as raised:
         raise_all([InputError("0", notes=("own",)), *(InputError(str(number)) for number in range(1, count))])
     own, *notes = raised.value.notes

@@ -27,7 +27,7 @@ P, Q = Profile("p", {"user.b": "2"}, {}), Profile("q", {}, {})
         ({**OWN, "profiles": []}, {}, [], None),
     ],
 )
-def test_merged_keys_are_attributed_only_to_profiles_whose_contents_are_unknown(
+def test_merged_keys_are_attributed_only_to_profiles_with_unknown_contents(
     description, options, profiles, facts
 ):
     instance = read_instance(Source("i", json.dumps(description)), **options)

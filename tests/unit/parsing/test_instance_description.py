@@ -125,7 +125,7 @@ def test_the_default_instance_is_a_container_named_c1():
 # incus config show
 
 
-def test_the_output_of_incus_config_show_is_read_with_profiles_as_separate_layers():
+def test_profiles_of_incus_config_show_are_separate_layers():
     instance = read(CONFIG_SHOW, profiles=profiles(WEB, DEFAULT))
     assert [profile.name for profile in instance.profiles] == ["default", "web"]
     assert instance.expanded_config() == {
@@ -140,7 +140,7 @@ def test_the_output_of_incus_config_show_is_read_with_profiles_as_separate_layer
     assert list(instance.expanded_devices()) == ["eth0", "root"]
 
 
-def test_notes_say_which_name_and_type_are_assumed_for_the_output_of_incus_config_show():
+def test_notes_give_the_assumed_name_and_type():
     instance = read(CONFIG_SHOW, profiles=profiles(DEFAULT, WEB))
     assert (instance.name, instance.type) == ("web1", CONTAINER)
     assert instance.notes == (
@@ -161,19 +161,19 @@ def test_notes_say_which_name_and_type_are_assumed_for_the_output_of_incus_confi
         ("a/", "c1", "assumed"),
     ],
 )
-def test_an_instance_without_a_name_gets_the_name_of_the_description_file_or_else_c1(file, name, source):
+def test_an_unnamed_instance_gets_the_name_of_its_file(file, name, source):
     found = read_instance(Source(file, b"type: container\nconfig: {}\n"))
     assert found.name == name
     assert found.notes == (f"the name '{name}' is {source}: the description has no name (see --name)",)
 
 
-def test_a_name_and_a_type_from_options_cause_no_note_about_assumptions():
+def test_a_name_and_type_from_options_cause_no_note():
     instance = read(CONFIG_SHOW, profiles=profiles(DEFAULT, WEB), name="n", type="vm")
     assert (instance.name, instance.type, instance.notes) == ("n", VIRTUAL_MACHINE, ())
 
 
 @pytest.mark.parametrize("file", ["-", "<stdin>"])
-def test_a_note_gives_the_assumed_name_of_an_unnamed_instance_from_standard_input(file):
+def test_a_note_gives_the_name_assumed_for_standard_input(file):
     instance = read_instance(Source(file, "config: {}\n"))
     assert instance.name == "c1"
     assert "the name 'c1' is assumed: the description has no name (see --name)" in instance.notes
@@ -186,7 +186,7 @@ def test_a_virtual_machine_is_detected_by_its_keys(key):
     assert f"the type virtual-machine is assumed because of the key '{key}' (see --type)" in instance.notes
 
 
-def test_a_note_says_which_type_is_assumed_if_the_daemon_output_has_no_type():
+def test_a_note_gives_the_assumed_type_of_daemon_output():
     assert any("container is assumed" in note for note in read("name: a\nstateful: false\n").notes)
     assert read("name: a\nconfig: {volatile.vsock_id: '3'}\n").type == VIRTUAL_MACHINE
     assert read("name: a\n").notes == ()
@@ -204,14 +204,14 @@ def test_giving_only_one_of_two_listed_profiles_is_an_error():
     assert "contents of 'web' were not given" in error_of(CONFIG_SHOW, profiles=profiles(DEFAULT)).message
 
 
-def test_a_description_with_all_devices_counts_as_already_expanded_and_causes_a_note():
+def test_a_description_with_all_devices_is_already_expanded():
     instance = read(EXPANDED)
     assert instance.profiles == ()
     assert list(instance.expanded_devices()) == ["eth0", "root"]
     assert any("already includes the profiles" in note for note in instance.notes)
 
 
-def test_a_local_root_disk_does_not_make_the_profiles_count_as_expanded():
+def test_a_description_with_only_a_root_disk_is_incomplete():
     """The unset network interface must come from a profile."""
     text = CONFIG_SHOW.replace("devices: {}", "devices: {root: {path: /, pool: fast, type: disk}}")
     assert "were not given" in error_of(text).message
@@ -228,7 +228,7 @@ def test_an_option_decides_whether_profiles_count_as_already_expanded():
 # the API: incus list -f json, incus query
 
 
-def test_the_output_of_incus_list_describes_an_instance_completely():
+def test_the_output_of_the_incus_list_command_describes_an_instance_completely():
     instance = read([API])
     assert (instance.name, instance.type) == ("web1", VIRTUAL_MACHINE)
     assert (instance.architecture, instance.ephemeral) == ("aarch64", True)
@@ -253,12 +253,12 @@ def test_all_instances_of_a_list_are_read():
 @pytest.mark.parametrize(
     "envelope", [{"type": "sync", "status_code": 200}, {"status_code": 200, "error": ""}]
 )
-def test_the_output_of_incus_query_is_read_with_and_without_the_response_envelope(envelope):
+def test_output_of_incus_query_may_have_a_response_envelope(envelope):
     assert read(API).name == read(envelope | {"metadata": API}).name == "web1"
     assert read(envelope | {"metadata": [API]}).name == "web1"
 
 
-def test_profiles_that_the_user_gives_replace_the_expanded_values_in_the_description():
+def test_profiles_from_the_user_replace_the_expanded_values_of_the_description():
     instance = read(API, profiles=profiles("name: default\nconfig: {user.site: there, user.own: '2'}\n"))
     assert instance.expanded_config() == {"user.site": "there", "user.own": "1", "limits.cpu": "2"}
 
@@ -295,7 +295,7 @@ def test_a_backup_yaml_without_profiles_counts_as_already_expanded():
 # templater's short form
 
 
-def test_a_short_yaml_description_is_read_with_its_profiles_and_with_values_as_texts():
+def test_a_short_yaml_description_is_read_with_its_profiles():
     text = """\
 name: web1
 config:
@@ -396,7 +396,7 @@ def test_an_invalid_description_gives_one_error_with_its_position(text, message,
         ("architecture: x86_64\ncreation_date: 1\n", "this is an image's metadata.yaml, not an instance"),
     ],
 )
-def test_a_file_that_does_not_describe_an_instance_is_refused_with_the_reason(text, message):
+def test_a_file_without_an_instance_description_is_refused_with_the_reason(text, message):
     error = error_of(text)
     assert error.message.startswith(message)
     assert error.exit_code == 2
@@ -420,7 +420,7 @@ def test_a_profile_without_a_name_uses_the_file_name():
     assert (profile.name, profile.config) == ("web", {"a": "1"})
 
 
-def test_a_profile_that_the_description_does_not_list_is_applied_last_and_causes_a_note():
+def test_an_unlisted_profile_is_applied_last_and_causes_a_note():
     extra = Profile("extra", {"user.role": "extra"})
     instance = read(CONFIG_SHOW, profiles=[extra, *profiles(DEFAULT, WEB)])
     assert [profile.name for profile in instance.profiles] == ["default", "web", "extra"]
@@ -435,7 +435,7 @@ def test_profiles_without_an_instance_description_apply_in_the_given_order():
 # overrides
 
 
-def test_key_options_take_precedence_over_the_description_and_the_profiles():
+def test_values_from_options_take_precedence_over_the_description_and_the_profiles():
     instance = read(
         CONFIG_SHOW,
         profiles=profiles(DEFAULT, WEB),
@@ -462,7 +462,7 @@ def test_a_device_without_a_type_is_refused():
     assert caught.value.message == "device 'eth0' has no type, and no profile defines it"
 
 
-def test_key_options_do_not_modify_the_original_instance():
+def test_values_from_options_do_not_modify_the_original_instance():
     before = read_instance(None, config={"a": "1"})
     overridden(before, name="n", config={"a": "2"}, devices={"d": {"type": "none"}})
     assert (before.name, dict(before.config), dict(before.devices)) == ("c1", {"a": "1"}, {})
@@ -471,7 +471,7 @@ def test_key_options_do_not_modify_the_original_instance():
 # files
 
 
-def test_a_name_after_the_file_path_selects_one_of_the_instances_in_the_file(tmp_path):
+def test_a_name_after_the_file_path_selects_an_instance(tmp_path):
     file = tmp_path / "fleet#1.json"
     file.write_text(json.dumps([API, API | {"name": "db1"}]))
     (tmp_path / "web.yaml").write_text(WEB)
@@ -493,7 +493,7 @@ def test_a_description_file_name_may_begin_with_a_number_sign(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("begin", "kind"), [(b"BZh91AY&SY" + b"\xff" * 99, "bzip2"), (b"a".ljust(257, b"\0") + b"ustar", "tar")]
 )
-def test_an_archive_is_refused_as_an_instance_description_even_if_it_has_no_null_bytes(begin, kind, tmp_path):
+def test_an_archive_without_null_bytes_is_refused_as_description(begin, kind, tmp_path):
     (tmp_path / "a").write_bytes(begin)
     with pytest.raises(InputError, match=f"is a {kind} file, so it does not describe an instance"):
         read_instance_file(str(tmp_path / "a"))
@@ -548,7 +548,7 @@ def test_a_list_of_instances_is_read_instance_by_instance():
 
 
 @pytest.mark.parametrize("step", [1, 7, 4096])
-def test_a_list_of_instances_can_be_read_in_pieces_of_any_size(step):
+def test_instances_can_be_read_in_pieces_of_any_size(step):
     data = '[{"name": "é😀\\u0041"} , {"name":"b"}]\n'.encode()
     stream = io.BytesIO(data)
     names = [instance.name for instance in stream_instances(lambda size: stream.read(step), "x")]
@@ -556,7 +556,7 @@ def test_a_list_of_instances_can_be_read_in_pieces_of_any_size(step):
 
 
 @pytest.mark.slow
-def test_the_first_instance_of_a_list_is_returned_before_the_last_is_read():
+def test_the_first_instance_is_returned_before_reading_the_last():
     stream = io.BytesIO(fleet(20_000))
     assert next(stream_instances(stream.read, "x")).name == "c0"
     assert stream.tell() < 1 << 20
@@ -596,7 +596,7 @@ def test_a_list_of_instances_is_read_in_every_supported_format(data, tmp_path):
     assert [instance.name for instance in read_instances_file(tmp_path / "all")] == ["c1", "c2"]
 
 
-def test_standard_input_stays_open_after_a_list_of_instances_was_read_from_it(tmp_path):
+def test_standard_input_stays_open_after_reading_a_list(tmp_path):
     (tmp_path / "all").write_text("- name: c1\n- name: c2\n")
     saved = os.dup(0)
     file = os.open(tmp_path / "all", os.O_RDONLY)
@@ -660,7 +660,7 @@ def test_ten_thousand_instances_are_read_in_constant_memory(tmp_path):
         {"devices": {"eth0": {"type": "nic", "mtu": 1500}}},
     ],
 )
-def test_config_and_device_options_that_are_not_strings_are_refused(given):
+def test_config_and_device_options_must_be_strings(given):
     with pytest.raises(UsageError, match="not a string"):
         read_instance(None, **given)
 
@@ -669,7 +669,7 @@ def description(**keys):
     return Source("desc", json.dumps({"name": "w", "config": {}, **keys}))
 
 
-def test_a_message_about_missing_profiles_names_at_most_twenty_profiles():
+def test_a_message_about_missing_profiles_mentions_at_most_twenty_profiles():
     with pytest.raises(InputError) as caught:
         read_instance(description(profiles=[f"p{number}" for number in range(30)]))
     assert caught.value.message.endswith("'p18', 'p19' and 10 more were not given")
@@ -728,7 +728,7 @@ def test_json_with_a_million_lists_and_objects_gives_a_limit_error():
         (r"\ud83d\ude00", "\U0001f600"), (r"\uD83D\uDE00", "\U0001f600"), (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
     ],
 )  # fmt: skip
-def test_a_lone_surrogate_in_json_is_replaced_as_in_the_go_language(text, value):
+def test_lone_surrogates_in_json_are_replaced_as_in_go(text, value):
     instance = read_instance(source(f'{{"name": "c1", "config": {{"user.a": "{text}"}}}}'))
     assert instance.config["user.a"] == value
 
@@ -745,13 +745,13 @@ def test_a_lone_surrogate_in_json_is_replaced_as_in_the_go_language(text, value)
         ('{"a": 1 "b": 2}', False),
     ],
 )
-def test_a_json_member_is_found_unless_the_text_before_the_member_is_damaged(text, found):
+def test_a_json_member_after_damaged_text_is_not_found(text, found):
     stream = JsonStream(io.BytesIO(text.encode()).read, "x")
     assert stream.member("b") is found
     assert not found or stream.value(0) == "2"
 
 
-def test_a_json_text_that_is_not_an_object_has_no_members():
+def test_only_a_json_object_has_members():
     with pytest.raises(InputError, match=r"^x is not a JSON object$"):
         JsonStream(io.BytesIO(b"[1]").read, "x").member("b")
 
@@ -768,7 +768,7 @@ def test_a_list_element_with_too_many_values_is_refused(monkeypatch):
         list(stream_instances(io.BytesIO(b"[[" + b"1," * (1 << 19)).read, "x"))
 
 
-def test_streaming_a_description_above_the_size_limit_is_refused(monkeypatch):
+def test_a_streamed_description_above_the_size_limit_is_refused(monkeypatch):
     monkeypatch.setattr("templater.parsing.instance_list.LIMITS", Limits(bytes=10))
     with pytest.raises(LimitError, match=r"^x is larger than 10 bytes$"):
         list(stream_instances(io.BytesIO(b"name: c1\nconfig: {}\n").read, "x"))
@@ -788,7 +788,7 @@ PRINTED = {
         {"config": {"a": 1}}, {"devices": {"a": 1}}, {"name": 5}, {"architecture": None},
     ],
 )  # fmt: skip
-def test_the_checks_of_a_list_entry_are_skipped_only_if_the_entry_has_exactly_the_format_of_the_daemon(
+def test_only_the_exact_daemon_format_is_read_without_checks(
     changed,
 ):
     assert instance_list._printed_by_daemon(PRINTED).expanded_config() == {"user.a": "1", "user.b": "2"}
@@ -808,14 +808,14 @@ def test_a_list_entry_without_expanded_keys_is_read_with_all_checks():
         *((text, False) for text in ("false", "no", "off", "0", "n", '""', "NO", "~")),
     ],
 )
-def test_a_boolean_value_in_an_instance_description_can_be_written_in_several_ways(text, value):
+def test_a_boolean_value_can_be_written_in_several_ways(text, value):
     source = Source("i.yaml", f"name: c1\nephemeral: {text}\nprivileged: {text}\n".encode())
     found = read_instance(source)
     assert found.ephemeral is value
     assert found.expanded_config().get("security.privileged") == ("true" if value else None)
 
 
-def test_the_source_name_of_a_description_is_stdin_or_the_file_path(monkeypatch, tmp_path):
+def test_a_source_is_called_stdin_or_its_file_path(monkeypatch, tmp_path):
     (tmp_path / "i.yaml").write_bytes(b"name: c1\n")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"name: c1\n")))
     assert (read_source("-").name, read_source(f"{tmp_path}/i.yaml").name) == (
@@ -827,14 +827,14 @@ def test_the_source_name_of_a_description_is_stdin_or_the_file_path(monkeypatch,
 @pytest.mark.parametrize(
     ("size", "shown"), [(MAX_NAME, "n" * MAX_NAME), (MAX_NAME + 1, "n" * MAX_NAME + "…")]
 )
-def test_a_name_that_no_instance_can_have_is_shortened_in_an_error(size, shown):
+def test_an_error_shortens_a_too_long_instance_name(size, shown):
     with pytest.raises(InputError) as caught:
         read_instance(Source("i.yaml", "- {name: a}\n- {name: b}\n"), pick="n" * size)
     assert caught.value.message == f"unknown instance '{shown}'"
     assert caught.value.hint == "the list contains 'a', 'b'"
 
 
-def test_any_name_selects_the_only_instance_of_a_file_if_that_instance_has_no_name():
+def test_any_name_selects_a_single_unnamed_instance():
     assert read_instance(Source("i.yaml", "config: {user.a: b}\n"), pick="c1").config == {"user.a": "b"}
     with pytest.raises(InputError, match=r"^i\.yaml:1:1: unknown instance 'c1'$"):
         read_instance(Source("i.yaml", "- {config: {}}\n- {config: {}}\n"), pick="c1")

@@ -29,7 +29,7 @@ def test_a_list_is_read_in_pieces_of_any_size(piece):
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 4, 5, 6, 7, 1000])
-def test_a_number_that_is_split_between_two_pieces_is_read_whole(piece):
+def test_a_number_in_two_pieces_is_read_whole(piece):
     assert elements("[123456,-1.5e+10 , 1e5,0,1.25]", piece) == ["123456", "-1.5e+10", "1e5", "0", "1.25"]
     assert elements("[123456,-25.5e+1]", piece, decoder=json.JSONDecoder()) == [123456, -255.0]
     found = stream('{"a": 123456, "b": 12345', piece)
@@ -61,7 +61,7 @@ def test_numbers_are_decoded_to_texts_by_default():
         ('["a", [' + "[" * 200_000, LimitError, "image 1 of list.json is nested too deeply"),
     ],
 )
-def test_the_error_about_a_damaged_list_names_the_damaged_element(text, error, message):
+def test_the_error_about_a_damaged_list_gives_the_position(text, error, message):
     with pytest.raises((InputError, LimitError)) as caught:
         elements(text, 1 << 20, noun="image")
     assert (type(caught.value), caught.value.message) == (error, message)
@@ -84,7 +84,7 @@ def test_an_element_has_a_size_limit(size, fits, monkeypatch):
         elements(text, 1)
 
 
-def test_the_rest_of_a_json_stream_after_the_current_position_is_returned_completely():
+def test_the_rest_of_a_json_stream_is_returned_completely():
     for piece in (1, 2, 3, 100):
         found = stream("  é: \U0001f600é\xff", piece)
         assert found.next_character() == "é"
@@ -95,17 +95,17 @@ def test_the_rest_of_a_json_stream_after_the_current_position_is_returned_comple
 
 
 @pytest.mark.parametrize("piece", [1, 4, 100])
-def test_the_rest_of_a_json_stream_after_the_current_position_has_a_size_limit(piece):
+def test_the_rest_of_json_streams_has_a_size_limit(piece):
     assert stream("abcdefgh", piece).rest(8) == b"abcdefgh"
     with pytest.raises(LimitError, match=r"^list\.json is larger than 7 bytes$"):
         stream("abcdefgh", piece).rest(7)
 
 
-def test_half_of_a_surrogate_pair_in_an_element_of_a_json_list_is_replaced():
+def test_half_of_a_surrogate_pair_in_json_is_replaced():
     assert elements('["\\ud800", "\\ud83d\\ude00", "a"]', 100) == ["\ufffd", "\U0001f600", "a"]
 
 
-def test_a_member_is_found_in_a_text_that_arrives_in_pieces_of_any_size():
+def test_a_member_is_found_in_pieces_of_any_size():
     for piece in (1, 2, 50):
         found = stream('{"a": {"b": [1]}, "c": "b", "b" : [ "x" ]}', piece)
         assert found.member("b")

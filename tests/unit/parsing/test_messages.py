@@ -208,15 +208,13 @@ def error_of(function, *arguments, **options):
 
 
 @pytest.mark.parametrize(("text", "place", "message", "hint"), INSTANCES, ids=ids(INSTANCES))
-def test_a_mistake_in_a_description_gives_a_message_with_its_position_and_a_hint(text, place, message, hint):
+def test_the_error_about_a_description_has_position_and_hint(text, place, message, hint):
     error = error_of(read_instance, Source("f", text))
     assert (str(error), error.hint) == (f"f:{place}: {message}", hint)
 
 
 @pytest.mark.parametrize(("text", "place", "message", "hint"), PROFILES, ids=ids(PROFILES))
-def test_a_mistake_in_a_profile_gives_a_hint_and_a_message_with_the_position_of_the_mistake(
-    text, place, message, hint
-):
+def test_the_error_about_a_profile_has_position_and_hint(text, place, message, hint):
     error = error_of(read_profile, Source("f", text))
     assert (str(error), error.hint) == (f"f:{place}: {message}", hint)
 
@@ -225,7 +223,7 @@ def test_a_mistake_in_a_profile_gives_a_hint_and_a_message_with_the_position_of_
 @pytest.mark.parametrize(
     ("text", "place", "message", "hint", "note", "v2", "v4"), METADATA, ids=ids(METADATA)
 )
-def test_a_mistake_in_metadata_yaml_gives_a_message_with_its_position_and_the_words_of_the_go_parser(
+def test_errors_about_metadata_yaml_have_position_and_go_text(
     text, place, message, hint, note, v2, v4, libyaml, monkeypatch
 ):
     if not libyaml:
@@ -238,7 +236,7 @@ def test_a_mistake_in_metadata_yaml_gives_a_message_with_its_position_and_the_wo
 
 
 @pytest.mark.parametrize(("name", "rules", "problem"), NAMES, ids=ids(NAMES))
-def test_the_error_about_an_instance_name_says_why_the_name_is_invalid(name, rules, problem):
+def test_the_error_says_why_an_instance_name_is_invalid(name, rules, problem):
     error = error_of(require_name, name, **rules)
     assert isinstance(error, RefusedError)
     assert error.message.startswith("invalid instance name '")
@@ -252,7 +250,7 @@ def test_the_longest_and_the_oddest_valid_names_are_accepted(name, rules):
 
 
 @pytest.mark.parametrize(("head", "description", "hint"), KINDS, ids=ids(KINDS))
-def test_each_kind_of_file_that_is_not_an_image_gets_a_description_and_a_hint(head, description, hint):
+def test_each_kind_of_non_image_file_gets_a_hint(head, description, hint):
     kind = recognise(head[:HEAD])
     assert (describe(kind), hint_for(kind)) == (description, hint)
 
@@ -261,7 +259,7 @@ def test_each_kind_of_file_that_is_not_an_image_gets_a_description_and_a_hint(he
     ("operation", "verb"),
     [("renamed", "renamed"), ("rebuilt", "rebuilt"), ("published", "published"), ("refreshed", "refreshed")],
 )
-def test_an_operation_that_needs_a_stopped_instance_refuses_a_running_one(operation, verb):
+def test_operations_for_stopped_instances_refuse_a_running_instance(operation, verb):
     error = error_of(getattr(Life(running=True), operation))
     assert isinstance(error, UsageError)
     assert (error.message, error.hint) == (f"a running instance can't be {verb}", "stop the instance first")
@@ -271,7 +269,7 @@ def test_a_stopped_instance_cannot_be_stopped():
     assert error_of(Life().stopped).message == "a stopped instance can't be stopped"
 
 
-def test_an_instance_key_whose_value_is_not_a_string_is_refused_with_a_hint():
+def test_a_non_string_value_is_refused_with_a_hint():
     instance = read_instance(Source("f", "name: a\n"))
     error = error_of(overridden, instance, config={"user.a": True}, devices={})
     assert error.message == "config: the value of 'user.a' is True, not a string"

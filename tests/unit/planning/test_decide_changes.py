@@ -80,7 +80,7 @@ def file(content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Memor
     return rootfs
 
 
-def test_a_missing_file_is_created_with_the_owner_and_mode_of_its_rule() -> None:
+def test_missing_files_get_owner_and_mode_of_their_rule() -> None:
     change = one(rendering(rule(uid="1000", gid="1001", mode="600")))
     assert (change.action, change.uid, change.gid, change.mode) == (CREATE, 1000, 1001, 0o600)
     assert change.content == b"new\n" and change.before is None
@@ -108,7 +108,7 @@ def test_a_file_with_equal_content_is_planned_as_unchanged() -> None:
     assert change.action == KEEP
 
 
-def test_the_planned_action_without_a_root_filesystem_is_write() -> None:
+def test_the_action_is_write_without_a_root_filesystem() -> None:
     (change,) = decide([rendering(rule(mode="0600"))])
     assert (change.action, change.mode, change.new_parents) == (WRITE, 0o600, ())
 
@@ -118,17 +118,17 @@ def test_a_create_only_rule_skips_any_kind_of_existing_target(target: "str | Ent
     assert one(rendering(rule(create_only=True)), {"/etc/a": target}).action == SKIP
 
 
-def test_a_create_only_rule_skips_a_template_that_would_fail() -> None:
+def test_a_create_only_rule_skips_a_failing_template() -> None:
     change = one(failing(rule(create_only=True), RenderError("no")), {"/etc/a": "x"})
     assert change.action == SKIP and change.error is None
 
 
-def test_a_missing_template_fails_even_if_the_target_of_a_create_only_rule_exists() -> None:
+def test_a_create_only_rule_fails_without_its_template() -> None:
     change = one(failing(rule(create_only=True), TemplateError("no such template")), {"/etc/a": "x"})
     assert change.action == FAILED
 
 
-def test_a_rule_whose_target_is_a_dangling_link_creates_the_missing_file() -> None:
+def test_a_rule_creates_the_missing_target_of_a_dangling_link() -> None:
     change = one(rendering(rule()), {"/etc/a": link("../run/b")})
     assert (change.action, change.path, change.real, change.new_parents) == (
         CREATE,
@@ -146,25 +146,25 @@ def test_an_absolute_link_is_followed_inside_the_root() -> None:
 
 
 @pytest.mark.parametrize("kind", [FIFO, SOCKET, CHAR_DEVICE, BLOCK_DEVICE, DIRECTORY])
-def test_a_target_that_is_not_a_regular_file_is_refused(kind: str) -> None:
+def test_a_target_must_be_a_regular_file(kind: str) -> None:
     change = one(rendering(rule()), {"/etc/a": Entry(kind, 0o644)})
     assert change.action == FAILED and isinstance(change.error, RefusedError)
     assert str(change.error) == f"'/etc/a' is a {kind}, not a regular file"
 
 
-def test_the_error_about_a_refused_target_names_the_resolved_path() -> None:
+def test_the_error_about_a_refused_target_gives_the_resolved_path() -> None:
     change = one(rendering(rule()), {"/etc/a": link("pipe"), "/etc/pipe": Entry(FIFO)})
     assert "'/etc/a' (at '/etc/pipe') is a fifo" in str(change.error)
 
 
-def test_a_target_that_is_a_mount_point_is_refused_without_the_in_place_option() -> None:
+def test_a_mount_point_as_target_needs_the_in_place_option() -> None:
     mount = Entry(FILE, 0o644, is_mount=True)
     assert one(rendering(rule()), {"/etc/a": mount}).action == FAILED
     change = one(rendering(rule()), {"/etc/a": mount}, in_place=True)
     assert change.action == UPDATE and change.in_place
 
 
-def test_a_target_below_a_mount_point_is_refused_without_the_in_place_option() -> None:
+def test_targets_below_a_mount_require_the_in_place_option() -> None:
     tree: dict[str, str | bytes | Entry] = {"/data": Entry(DIRECTORY, 0o755, is_mount=True)}
     refused = one(rendering(rule("/data/a")), tree)
     assert "below the mount point '/data'" in str(refused.error)
@@ -179,7 +179,7 @@ def test_equal_content_at_a_mount_point_is_not_refused() -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_two_rules_that_write_the_same_file_both_fail(known: bool) -> None:
+def test_two_rules_for_the_same_file_both_fail(known: bool) -> None:
     rootfs = MemoryRootfs() if known else None
     changes = decide(
         [rendering(rule("/etc/a")), rendering(rule("etc//a")), rendering(rule("/etc/c"))], rootfs
@@ -190,13 +190,13 @@ def test_two_rules_that_write_the_same_file_both_fail(known: bool) -> None:
         assert "'/etc/a'" in str(change.error) and "'etc//a'" in str(change.error)
 
 
-def test_two_rules_that_write_the_same_file_through_a_link_both_fail() -> None:
+def test_two_rules_fail_if_a_link_joins_their_targets() -> None:
     rootfs = MemoryRootfs({"/etc/a": link("b")})
     changes = decide([rendering(rule("/etc/a")), rendering(rule("/etc/b"))], rootfs)
     assert [change.action for change in changes] == [FAILED, FAILED]
 
 
-def test_rules_for_a_file_and_for_a_path_below_it_both_fail() -> None:
+def test_rules_for_a_path_and_its_parent_both_fail() -> None:
     changes = decide([rendering(rule("/x/y/z")), rendering(rule("/x"))], MemoryRootfs())
     assert [change.action for change in changes] == [FAILED, FAILED]
 
@@ -211,7 +211,7 @@ def test_a_null_metadata_entry_fails_for_any_root_filesystem() -> None:
     assert change.action == FAILED and isinstance(change.error, MetadataError)
 
 
-def test_the_second_trigger_pass_sees_the_files_that_the_first_pass_wrote() -> None:
+def test_the_second_trigger_pass_sees_the_files_of_the_first_pass() -> None:
     both = rule(mode="600")
     renderings = [rendering(both, b"create\n"), rendering(both, b"start\n", "start")]
     first, second = decide(renderings, MemoryRootfs())
@@ -235,7 +235,7 @@ def made(*changes: Change) -> Plan:
     return Plan(Metadata(), Instance(), NONE, ("create", "start"), changes)
 
 
-def test_a_new_file_that_a_later_trigger_pass_updates_is_shown_as_one_creation() -> None:
+def test_a_creation_with_a_later_update_is_shown_as_one_creation() -> None:
     both = rule("/n/a", uid="5")
     renderings = [rendering(both, b"create\n"), rendering(both, b"start\n", "start")]
     (left,) = made(*decide(renderings, MemoryRootfs())).files()
@@ -243,14 +243,14 @@ def test_a_new_file_that_a_later_trigger_pass_updates_is_shown_as_one_creation()
     assert left.new_parents == ("/n",)
 
 
-def test_a_file_is_not_written_if_a_later_trigger_pass_restores_its_old_content() -> None:
+def test_files_restored_by_a_later_pass_are_not_written() -> None:
     both = rule()
     changes = decide([rendering(both, b"x\n"), rendering(both, b"old\n", "start")], file(b"old\n"))
     assert [change.action for change in changes] == [UPDATE, UPDATE]
     assert list(made(*changes).files()) == []
 
 
-def test_a_plan_does_not_write_files_with_the_action_keep_or_skip_or_failed() -> None:
+def test_a_plan_does_not_write_kept_or_skipped_or_failed_files() -> None:
     rootfs = MemoryRootfs({"/etc/a": "new\n", "/etc/b": "x", "/etc/c": Entry(FIFO)})
     rules = [rule("/etc/a"), rule("/etc/b", create_only=True), rule("/etc/c")]
     changes = decide([rendering(each) for each in rules], rootfs)
@@ -266,7 +266,7 @@ def test_a_plan_does_not_write_files_with_the_action_keep_or_skip_or_failed() ->
         ("01777", 0o777), ("04755", 0o755), ("1_000", 0o750),
     ],
 )  # fmt: skip
-def test_the_mode_of_a_rule_is_parsed_as_in_the_go_language(text: str, mode: int) -> None:
+def test_modes_of_rules_are_parsed_as_in_go(text: str, mode: int) -> None:
     # recorded: hosts/outcomes.json, "mode value …"
     assert parse_mode(text, rule()) == mode
 
@@ -287,7 +287,7 @@ def test_an_invalid_mode_is_refused(text: str) -> None:
         ("9223372036854775807", 2**63 - 1), ("-9223372036854775808", -(2**63)), ("9223372036854775808", None),
     ],
 )  # fmt: skip
-def test_integers_with_a_base_prefix_are_parsed_as_in_the_go_language(text: str, value: "int | None") -> None:
+def test_integers_with_base_prefix_are_parsed_as_in_go(text: str, value: "int | None") -> None:
     assert go_integer(text) == value
 
 
@@ -306,7 +306,7 @@ def test_an_invalid_uid_or_gid_is_refused(text: str) -> None:
         parse_id(text, "uid", rule())
 
 
-def test_two_rules_with_the_same_template_write_the_same_file_on_the_config_drive() -> None:
+def test_one_template_has_one_file_on_the_config_drive() -> None:
     one_, two = rule("/etc/a"), rule("/etc/b")
     first, second = config_drive([rendering(one_, b"1"), rendering(two, b"2")])
     assert first.path == second.path == "a.tpl.out"
@@ -347,7 +347,7 @@ def test_the_plan_function_accepts_a_host_name(tmp_path: Path) -> None:
     assert plan(open_image(tmp_path), Instance(), host="lxd").host is LXD
 
 
-def test_the_plan_function_refuses_an_instance_name_in_place_of_an_instance(tmp_path: Path) -> None:
+def test_the_plan_function_refuses_the_name_of_an_instance(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("templates: {}\n")
     with pytest.raises(UsageError, match=r"^instance='web1' is not an instance$") as caught:
         plan(open_image(tmp_path), "web1")  # type: ignore[arg-type]
@@ -361,7 +361,7 @@ def test_the_plan_function_accepts_a_list_of_triggers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/n", "/x/n", "/etc/deep/er/n"])
 @pytest.mark.parametrize("known", [True, False])
-def test_a_later_trigger_pass_sees_the_files_of_earlier_passes_at_any_depth(path: str, known: bool) -> None:
+def test_a_later_trigger_pass_sees_files_of_earlier_passes(path: str, known: bool) -> None:
     target = rule(path)
     passes = [rendering(target, trigger="create"), rendering(target, trigger="start")]
     changes = decide(passes, MemoryRootfs() if known else None)
@@ -370,7 +370,7 @@ def test_a_later_trigger_pass_sees_the_files_of_earlier_passes_at_any_depth(path
 
 
 @pytest.mark.parametrize("inner", ["conf", "sub/conf"])
-def test_templater_looks_up_no_files_in_a_directory_that_an_earlier_trigger_pass_creates(inner: str) -> None:
+def test_no_files_are_looked_up_in_a_planned_directory(inner: str) -> None:
     """A user of the container created the directory between two passes, with a link to a file of root in it."""
     tree = {
         "/tmp": Entry(DIRECTORY, 0o1777), "/etc/target": "x", "/tmp/app": Entry(DIRECTORY, 0o755, uid=1000),
@@ -406,9 +406,7 @@ def test_a_plan_compares_an_existing_file_of_up_to_64_mib(size: int, action: str
 
 
 @pytest.mark.parametrize(("size", "is_kept"), [(8 << 20, True), ((8 << 20) + 1, False)])
-def test_a_plan_stores_the_content_of_an_existing_file_of_up_to_8_mib(
-    size: int, is_kept: bool, tmp_path: Path
-) -> None:
+def test_plans_store_existing_content_of_up_to_8_mib(size: int, is_kept: bool, tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     os.truncate(tmp_path / "a", size)
     with DirectoryRootfs(str(tmp_path)) as view:
@@ -429,7 +427,7 @@ def test_a_plan_compares_existing_files_up_to_a_total_size(monkeypatch: pytest.M
     assert [change.before for change in changes] == [b"abcde", None, b"jkl"]
 
 
-def test_a_plan_without_patches_reads_only_files_of_the_size_of_the_new_content(
+def test_plans_without_patches_read_only_files_of_equal_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A hook read 64 MiB of files for which the kernel decompressed 2 GiB, outside of every limit."""
@@ -447,7 +445,7 @@ def test_a_plan_without_patches_reads_only_files_of_the_size_of_the_new_content(
 @pytest.mark.parametrize(
     ("first", "second", "actions"), [("new", "old", []), ("longer", "old", []), ("old", "new", [UPDATE])]
 )
-def test_a_file_is_not_written_if_the_last_trigger_pass_restores_its_old_content(
+def test_the_last_trigger_pass_decides_about_writing_a_file(
     first: str, second: str, actions: list[str], for_patch: bool
 ) -> None:
     one_rule = rule("/a")
@@ -456,7 +454,7 @@ def test_a_file_is_not_written_if_the_last_trigger_pass_restores_its_old_content
     assert [change.action for change in made(*changes).files()] == actions
 
 
-def test_a_file_that_grows_during_planning_counts_as_different_if_the_plan_needs_no_patch(
+def test_a_growing_file_is_considered_different_without_a_patch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rootfs = MemoryRootfs({"/a": "same"})
@@ -469,7 +467,7 @@ def test_a_file_that_grows_during_planning_counts_as_different_if_the_plan_needs
     assert (change.action, change.before) == (UPDATE, None)
 
 
-def test_if_a_template_is_a_symlink_to_another_template_both_templates_are_read() -> None:
+def test_a_linked_template_and_its_target_are_both_read() -> None:
     """Some hosts follow a template that is a link to another template of the image."""
 
     files = {
@@ -497,7 +495,7 @@ class Flagged(MemoryRootfs):
         return APPEND_ONLY if path == "/" else ""
 
 
-def test_an_append_only_root_directory_accepts_a_new_file_but_no_replacement() -> None:
+def test_an_append_only_directory_accepts_only_new_files() -> None:
     tree = Flagged({"/etc": Entry(DIRECTORY, 0o755), "/etc/a": b"old\n"})
     replaced, created = decide([rendering(rule("/etc/a")), rendering(rule("/etc/b"))], tree)
     assert (replaced.action, created.action) == (FAILED, CREATE)

@@ -32,7 +32,7 @@ def test_a_target_path_is_normalised_without_following_links(path: str, cleaned:
 
 
 @pytest.mark.parametrize("path", ["/../x", "../x", "/etc/../../x", "/..//rootfs/etc/a", "..", "a/../../x"])
-def test_a_path_that_leaves_the_root_is_refused_even_if_it_leads_back(path: str) -> None:
+def test_a_path_must_not_leave_the_root_even_temporarily(path: str) -> None:
     with pytest.raises(RefusedError, match="leaves the root"):
         clean(path)
 
@@ -44,12 +44,12 @@ def test_the_root_directory_is_refused_as_target(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/etc/a\0b", "/" + "x" * 256, "/" + "ü" * 128, "/x" * 2500])
-def test_a_path_that_the_kernel_rejects_is_refused(path: str) -> None:
+def test_a_path_is_refused_if_the_kernel_would_reject_it(path: str) -> None:
     with pytest.raises(RefusedError):
         clean(path)
 
 
-def test_a_path_at_the_limits_of_the_kernel_is_accepted_and_a_longer_one_is_refused() -> None:
+def test_paths_may_be_as_long_as_the_kernel_allows() -> None:
     """Linux: NAME_MAX is 255, and PATH_MAX 4096 with the zero byte at the end."""
     for longest in ("/" + "x" * 255, "/a" * 2046 + "/bb"):
         assert clean(longest) == longest
@@ -85,7 +85,7 @@ def test_the_error_for_an_unreachable_target_gives_the_reason(
 @pytest.mark.parametrize(
     "entry", [Entry(SYMLINK, 0o777, target="/b"), Entry(SYMLINK, 0o777, uid=3, target="/b")]
 )
-def test_a_link_in_a_world_writable_directory_is_refused_even_if_root_owns_it(entry: Entry) -> None:
+def test_a_link_in_a_world_writable_directory_is_refused(entry: Entry) -> None:
     tree = {"/tmp": Entry(DIRECTORY, 0o1777, uid=3), "/tmp/a": entry, "/b": Entry(FILE, uid=3)}
     with pytest.raises(RefusedError, match="'/tmp/a' is a symlink that a user may have created") as caught:
         raise resolve(MemoryRootfs(tree), "/tmp/a").error or AssertionError
@@ -99,7 +99,7 @@ def test_the_path_of_a_plain_file_resolves_to_itself() -> None:
     assert resolved.links == () and resolved.missing == () and resolved.error is None
 
 
-def test_a_resolved_path_lists_its_missing_parents_from_the_outermost_to_the_innermost() -> None:
+def test_resolving_a_path_finds_missing_parents_in_order() -> None:
     resolved = resolve(MemoryRootfs({"/etc": Entry(DIRECTORY, 0o755)}), "/etc/n1/n2/a")
     assert resolved.missing == ("/etc/n1", "/etc/n1/n2")
     assert resolved.entry is None and resolved.named is None
@@ -136,14 +136,14 @@ def test_a_dangling_link_resolves_to_its_missing_target() -> None:
     assert resolved.missing == ("/run/resolve",)
 
 
-def test_a_resolved_path_lists_the_missing_directories_if_a_parent_is_a_dangling_link() -> None:
+def test_resolving_below_a_dangling_link_finds_missing_directories() -> None:
     resolved = resolve(MemoryRootfs({"/lnk": link("srv/new")}), "/lnk/a")
     assert resolved.real == "/srv/new/a"
     assert resolved.missing == ("/srv", "/srv/new")
     assert not resolved.dangling
 
 
-def test_a_link_that_uses_dot_dot_after_a_missing_directory_is_an_error() -> None:
+def test_dot_dot_after_a_missing_directory_is_an_error() -> None:
     resolved = resolve(MemoryRootfs({"/lnk": link("nodir/../x")}), "/lnk")
     assert resolved.error is not None and "'/nodir', which does not exist" in str(resolved.error)
 
@@ -153,14 +153,14 @@ def test_a_link_target_with_a_trailing_slash_is_an_error() -> None:
     assert resolved.error is not None and "points to a directory" in str(resolved.error)
 
 
-def test_a_link_loop_is_an_error_but_counts_as_an_existing_entry() -> None:
+def test_a_link_loop_is_an_error() -> None:
     resolved = resolve(MemoryRootfs({"/a": link("b"), "/b": link("a")}), "/a")
     assert resolved.error is not None and "too many symlinks" in str(resolved.error)
     assert resolved.named is not None and len(resolved.links) == MAX_LINKS + 1
 
 
 @pytest.mark.parametrize(("kind", "entry"), [("file", "x"), ("fifo", Entry(FIFO, 0o644))])
-def test_a_path_below_an_entry_that_is_not_a_directory_is_an_error(kind: str, entry: "str | Entry") -> None:
+def test_a_path_below_a_non_directory_is_an_error(kind: str, entry: "str | Entry") -> None:
     resolved = resolve(MemoryRootfs({"/etc/a": entry}), "/etc/a/b/c")
     assert resolved.error is not None and str(resolved.error) == f"'/etc/a' is a {kind}, not a directory"
 
@@ -172,7 +172,7 @@ def test_a_message_shows_at_most_200_characters_of_a_path(length: int, shown: st
     assert str(error) == f"'{shown}' is a file, not a directory"
 
 
-def test_a_resolved_path_lists_the_mount_points_on_the_way_to_the_target() -> None:
+def test_resolving_a_path_returns_its_mount_points() -> None:
     rootfs = MemoryRootfs({"/data": Entry(DIRECTORY, 0o755, is_mount=True), "/data/a": "x"})
     assert resolve(rootfs, "/data/a").mounts == ("/data",)
 
@@ -189,7 +189,7 @@ def test_a_resolved_path_lists_the_mount_points_on_the_way_to_the_target() -> No
     ],
 )
 @pytest.mark.parametrize("path", ["/tmp/l", "/tmp/l/x"])
-def test_a_link_in_a_sticky_directory_is_followed_only_if_the_kernel_would_follow_it(
+def test_the_kernel_rule_for_sticky_directories_applies_to_links(
     path: str, mode: int, owner: int, uid: int, message: str | None
 ) -> None:
     """fs.protected_symlinks: a user of the container linked /tmp/app.conf to a file elsewhere."""
@@ -210,9 +210,7 @@ def test_a_link_in_a_sticky_directory_is_followed_only_if_the_kernel_would_follo
     ("target", "climbs"),
     [("b/../../x", True), ("b/../x", False), ("../../../x", True), ("../../x", False), ("/../x", False)],
 )
-def test_a_resolved_path_lists_each_relative_link_that_leads_above_the_root(
-    target: str, climbs: bool
-) -> None:
+def test_path_resolution_finds_relative_links_to_places_above_the_root(target: str, climbs: bool) -> None:
     """In the target of the first link, ``b`` looks like a directory one level down.
 
     But ``b`` is a link to ``/y`` in the root directory.
@@ -229,7 +227,7 @@ def test_a_resolved_path_lists_each_relative_link_that_leads_above_the_root(
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("is_parent", [False, True])
-def test_a_link_that_a_user_owns_is_followed_only_to_files_of_this_user(
+def test_links_of_users_are_not_followed_to_foreign_files(
     target: str, is_refused: bool, is_parent: bool
 ) -> None:
     """CVE-2018-6954 of systemd-tmpfiles: a link in the home directory led to a file that root trusts."""
@@ -261,7 +259,7 @@ def test_a_link_that_a_user_owns_is_followed_only_to_files_of_this_user(
         (0, 1000, 0o3775, 1001),
     ],
 )
-def test_a_link_to_a_file_of_root_is_refused_if_a_user_may_have_moved_the_link(
+def test_a_possibly_moved_link_to_a_file_of_root_is_refused(
     owner: int, gid: int, mode: int, link_uid: int
 ) -> None:
     """The user moved a link of root: that needs no right on the link.
@@ -285,7 +283,7 @@ def test_a_link_to_a_file_of_root_is_refused_if_a_user_may_have_moved_the_link(
     ],
 )
 @pytest.mark.parametrize("target", ["/etc/a", "../../../etc/a"])
-def test_a_link_below_a_directory_that_a_user_can_change_is_refused(
+def test_a_link_below_a_user_writable_directory_is_refused(
     uid: int, gid: int, mode: int, is_refused: bool, target: str
 ) -> None:
     """A user swapped root's directory ``app`` with a directory of links, while templater followed the path."""
@@ -305,7 +303,7 @@ def test_a_link_below_a_directory_that_a_user_can_change_is_refused(
         assert error is None or "'/home/u/app/" in str(error)
 
 
-def test_users_outside_the_id_map_do_not_count_as_the_same_user() -> None:
+def test_unmapped_users_do_not_count_as_the_same_user() -> None:
     """The link's directory belonged to uid 33, and the target to root. The kernel showed both as 65534."""
     rootfs = MemoryRootfs(
         {
@@ -318,7 +316,7 @@ def test_users_outside_the_id_map_do_not_count_as_the_same_user() -> None:
 
 
 @pytest.mark.parametrize("way", ["/home/u/out/etc", "/home/u/up/etc"])
-def test_whether_a_link_is_followed_depends_only_on_the_directories_that_contain_the_link(
+def test_only_the_directories_above_a_link_decide_whether_it_is_followed(
     way: str,
 ) -> None:
     """All other directories on the way to the target do not count."""
@@ -338,7 +336,7 @@ def test_whether_a_link_is_followed_depends_only_on_the_directories_that_contain
     assert (resolved.error, resolved.real) == (None, "/opt/u/real")
 
 
-def test_a_link_that_root_owns_is_followed_to_the_file_of_any_user() -> None:
+def test_links_of_root_may_lead_to_files_of_users() -> None:
     rootfs = MemoryRootfs({"/etc/a": Entry(SYMLINK, target="/srv/a"), "/srv/a": Entry(FILE, uid=1000)})
     assert resolve(rootfs, "/etc/a").error is None
 
@@ -353,9 +351,7 @@ def test_a_link_that_root_owns_is_followed_to_the_file_of_any_user() -> None:
         ("/data/c/d", False),
     ],
 )
-def test_a_link_in_a_mounted_file_system_is_followed_only_within_that_file_system(
-    target: str, is_refused: bool
-) -> None:
+def test_a_link_must_not_lead_out_of_its_mounted_file_system(target: str, is_refused: bool) -> None:
     """Another container that shares the volume may have made the link."""
     rootfs = MemoryRootfs(
         {
@@ -372,7 +368,7 @@ def test_a_link_in_a_mounted_file_system_is_followed_only_within_that_file_syste
     )
 
 
-def test_the_paths_of_all_rules_share_one_limit_on_directories_and_links() -> None:
+def test_all_paths_share_one_limit_on_directories_and_links() -> None:
     steps = Steps()
     rootfs = MemoryRootfs({"/a": Entry(DIRECTORY, 0o755)})
     steps.left = 3

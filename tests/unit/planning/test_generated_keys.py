@@ -40,7 +40,7 @@ def planned(path: Path, template: str, instance: Instance, when: str = "create",
     )  # fmt: skip
 
 
-def test_a_new_instance_has_the_same_keys_at_its_first_start_as_in_the_recording_of_a_daemon(
+def test_a_new_instance_has_the_recorded_keys_at_its_first_start(
     tmp_path: Path,
 ) -> None:
     template = N59["image"]["templates"]["k.tpl"]
@@ -94,9 +94,7 @@ def test_a_virtual_machine_has_no_id_map() -> None:
     assert "volatile.uuid" in made.config and "volatile.idmap.next" not in made.config
 
 
-def test_the_preview_command_shows_image_keys_and_placeholders_of_a_new_instance(
-    tmp_path: Path, capsys
-) -> None:
+def test_a_preview_of_a_new_instance_has_generated_keys(tmp_path: Path, capsys) -> None:
     path = image(
         tmp_path / "image", "{{ config_get('image.os', 'none') }} {{ config_get('volatile.uuid', '-') }}\n"
     )
@@ -105,9 +103,7 @@ def test_the_preview_command_shows_image_keys_and_placeholders_of_a_new_instance
     assert f"tiny {PLACEHOLDER}" in shown.out and PLACEHOLDER in shown.err
 
 
-def test_a_preview_of_an_existing_instance_has_only_the_keys_of_its_description(
-    tmp_path: Path, capsys
-) -> None:
+def test_existing_instances_have_no_generated_keys_in_the_preview(tmp_path: Path, capsys) -> None:
     path = image(tmp_path / "image", "[{{ config_get('image.os', 'none') }}]\n")
     description = tmp_path / "web1.yaml"
     description.write_text("name: web1\nconfig: {volatile.uuid: 6f1c}\n")

@@ -34,20 +34,18 @@ def notes(text: str, host: str = "incus", *, kind: str = "container", triggers=B
         ("incus", VIRTUAL_MACHINE, "virtual machines"),
     ],
 )
-def test_a_note_names_the_files_whose_templates_read_the_key_volatile_apply_template_in_the_start_pass(
-    host, kind, kinds
-):
+def test_a_note_lists_files_that_need_the_pending_trigger_key(host, kind, kinds):
     assert notes(READS, host, kind=kind) == [
         f"assuming that {PENDING_KEY} stays set in the start pass for {kinds} of {host},"
         " as recorded for incus-debian and lxd-debian; affected files: /a, /c"
     ]
 
 
-def test_a_loop_over_the_configuration_counts_as_reading_the_key_volatile_apply_template():
+def test_a_loop_over_the_configuration_reads_volatile_apply_template():
     assert len(notes("{% for key in config %}{{ key }} {% endfor %}")) == 1
 
 
-def test_a_file_that_does_not_depend_on_the_key_volatile_apply_template_in_the_start_pass_has_no_note():
+def test_a_plan_without_an_assumption_has_no_note():
     assert notes("text") == notes(f'{{{{ config_get("{PENDING_KEY}", "create") }}}}') == []
     assert notes(READS, "incus-debian") == notes(READS, "lxd-debian") == notes(READS, "none") == []
     assert notes(READS, "incus-debian", kind=VIRTUAL_MACHINE) == []

@@ -203,7 +203,7 @@ BOMB_CASES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("bomb", "dialect"), BOMB_CASES)
-def test_attack_40_41_42_44_46_a_template_that_grows_without_bound_hits_its_limit(
+def test_attack_40_41_42_44_46_an_unbounded_template_hits_its_limit(
     detonate: Detonate, bomb: str, dialect: str
 ) -> None:
     kind, seconds, megabytes = detonate(BOMBS[bomb] * (100_000_000 if bomb == HUGE else 1), dialect)
@@ -282,7 +282,7 @@ def test_a_long_time_layout_counts_toward_the_step_limit() -> None:
 @pytest.mark.parametrize(
     "source", ['{{ "x"|ljust:100 }}', '{% for x in "x"|ljust:100 %}{{ x }}{% endfor %}', "x" * 100]
 )
-def test_a_template_can_print_exactly_as_many_characters_as_the_limit_allows(source: str) -> None:
+def test_output_as_long_as_the_limit_is_allowed(source: str) -> None:
     compiled = pongo2.compile(source)
     assert len(compiled.render({}, limits=Limits(output=100))) == 100
     with pytest.raises(LimitError):
@@ -302,7 +302,7 @@ def test_a_template_can_print_exactly_as_many_characters_as_the_limit_allows(sou
         (Limits(seconds=0), '{% for x in "x"|ljust:9999 %}{{ x }}{% endfor %}', "longer than 0 seconds"),
     ],
 )
-def test_a_language_limit_can_be_set_as_an_option_and_its_error_names_the_limit(
+def test_a_configured_language_limit_appears_in_the_limit_error(
     limits: Limits, source: str, words: str
 ) -> None:
     with pytest.raises(LimitError, match=words):
@@ -334,7 +334,7 @@ def test_attack_45_an_unfinished_template_construct_is_an_error_at_its_position(
 
 
 @pytest.mark.parametrize("dialect", [V4, V6], ids=["v4", "v6"])
-def test_attack_46_a_text_that_is_not_utf8_is_printed_unchanged(dialect: Any) -> None:
+def test_attack_46_a_text_with_invalid_utf8_is_printed_unchanged(dialect: Any) -> None:
     source = b"\xef\xbb\xbf\x00\r\n\xff\xfe{{ x }}\xed\xa0\x80\xc3\xa9"
     text = pongo2.compile(source, dialect).render({"x": "\udcff"})
     assert text.encode("utf-8", "surrogateescape") == source.replace(b"{{ x }}", b"\xff")

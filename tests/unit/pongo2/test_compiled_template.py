@@ -125,13 +125,13 @@ def test_syntax_from_other_template_languages_gets_a_hint(source, hint):
     assert explained(source, V4)[-1] == f"hint: {hint}"
 
 
-def test_templates_that_follow_the_hints_print_the_intended_text():
+def test_the_template_syntax_from_the_hints_prints_the_intended_text():
     context = {"b": "abc", "x": [1, 2], "instance": {"name": "c1"}}
     text = "{% if not ('a' in b) %}yes{% endif %}{{ x.1 }}{{ instance.name }}{% if nosuch %}yes{% endif %}"
     assert pongo2.compile(text, V4).render(context) == "2c1"
 
 
-def test_the_hint_about_subscripts_lists_the_hosts_with_pongo2_v4():
+def test_the_hint_about_subscripts_mentions_exactly_the_hosts_with_pongo2_v4():
     old = {host.name if host.product == "incus" else "LXD" for host in HOSTS.values() if host.dialect == "v4"}
     assert set(OLD_HOSTS.split(" and ")) == old
 
@@ -186,7 +186,7 @@ def test_errors_show_the_source_position_and_a_hint(source, dialect, lines):
     assert explained(source, dialect) == lines
 
 
-def test_an_error_in_a_macro_has_the_macro_position_and_the_pongo2_error_text():
+def test_a_macro_error_has_its_position_in_the_macro():
     with pytest.raises(RenderError) as raised:
         pongo2.compile("{% macro f(x) %}{{ x.y }}{% endmacro %}\n{{ f('a') }}").render({})
     assert raised.value.span.place == "<template>:1:20"
@@ -201,14 +201,14 @@ def test_v4_prints_the_error_of_a_macro_as_text():
     assert text.startswith("[Error (where: execution) in <string> | Line 1 Col 40 near 'x'] Can't access")
 
 
-def test_an_error_has_no_position_if_the_template_source_is_not_available():
+def test_an_error_without_template_source_has_no_position():
     template = pongo2.compile("{{ instance.name.x }}")
     with pytest.raises(RenderError, match=r"^can't access a field by name on type string$") as raised:
         execution.run(template.code, CONTEXT)
     assert raised.value.span is None
 
 
-def test_a_limit_error_names_the_template():
+def test_a_limit_error_gives_the_template_name():
     template = pongo2.compile(Source("hosts.tpl", '{{ "x"|ljust:4000000 }}' * 3))
     with pytest.raises(LimitError, match=r"^hosts\.tpl:1:8: the template builds more than"):
         template.render({})
@@ -233,7 +233,7 @@ REACHED = {
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=list(DIALECTS))
 @pytest.mark.parametrize("what", REACHED)
-def test_a_limit_error_has_the_template_position_where_the_limit_was_reached(what, dialect):
+def test_a_limit_error_has_the_position_of_its_cause(what, dialect):
     text, place = REACHED[what]
     limits = Limits(steps=100_000, values=20 << 20)
     template = pongo2.compile(Source("hosts.tpl", text), dialect, limits=limits)
@@ -242,7 +242,7 @@ def test_a_limit_error_has_the_template_position_where_the_limit_was_reached(wha
     assert raised.value.span.place == f"hosts.tpl:{place}"
 
 
-def test_a_limit_error_in_an_included_template_has_its_position_in_that_template():
+def test_limit_errors_in_included_templates_have_their_position_there():
     parts = {"inner.tpl": "\n" + LOOP + LOOP + "{% endfor %}{% endfor %}"}
 
     class Parts:
@@ -279,7 +279,7 @@ def test_trim_blocks_and_lstrip_blocks_remove_white_space_around_tags():
     assert pongo2.compile(source, mode="plain", trim_blocks=True, lstrip_blocks=True).render({}) == "a\nb\nc"
 
 
-def test_every_setting_of_the_code_generator_except_autoescape_comes_from_a_jinja2_environment():
+def test_the_code_generator_uses_jinja2_environment_settings_except_for_autoescape():
     from templater.pongo2.codegen.generator_state import SETTINGS
 
     assert SETTINGS.autoescape is False
@@ -304,13 +304,13 @@ def test_a_lone_surrogate_in_the_context_is_an_input_error(text):
         pongo2.compile(text).render({"x": "\ud800"})
 
 
-def test_random_numbers_depend_on_the_fractional_seconds_of_the_clock_if_no_seed_is_given():
+def test_random_numbers_depend_on_fractional_seconds_without_a_seed():
     template = pongo2.compile("{% for x in l %}{{ l|random }}{% endfor %}", mode="plain")
     texts = [template.render({"l": "abcdefghij"}, clock=clock) for clock in (1, 1.25, 1.25, 1.5)]
     assert texts[1] == texts[2]
     assert len(set(texts)) == 3
 
 
-def test_the_names_that_a_template_reads_can_be_listed_any_number_of_times():
+def test_the_variable_names_of_a_template_can_be_listed_repeatedly():
     template = pongo2.compile("{{ a }}")
     assert all([read.path for read in template.reads] == [("a",)] for _ in range(150))

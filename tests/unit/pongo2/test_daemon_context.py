@@ -27,7 +27,7 @@ def value(expression):
         ('devices.Contains("eth0", devices.root)', "False"), ('devices.Contains("eth2", devices.eth0)', "False"),
     ],
 )  # fmt: skip
-def test_the_methods_of_devices_ignore_empty_keys_when_they_compare_two_devices(expression, text):
+def test_a_comparison_of_two_devices_ignores_empty_keys(expression, text):
     assert value(expression) == text
 
 
@@ -42,7 +42,7 @@ def test_the_methods_of_devices_ignore_empty_keys_when_they_compare_two_devices(
         ('devices.Contains("eth0")', "function input argument count (2) of 'devices.Contains' must be equal to the calling argument count (1)"),
     ],
 )  # fmt: skip
-def test_wrong_arguments_of_a_method_of_devices_give_the_error_of_pongo2(expression, message):
+def test_methods_of_devices_refuse_wrong_arguments_as_in_pongo2(expression, message):
     with pytest.raises(RenderError) as caught:
         value(expression)
     assert caught.value.message == message

@@ -37,13 +37,13 @@ def test_a_second_lookup_of_a_dialect_returns_the_same_library():
 
 
 @pytest.mark.parametrize(("package", "module_of"), [("tags", tag_module), ("filters", filter_module)])
-def test_every_tag_and_filter_is_defined_in_the_module_that_the_module_list_names(package, module_of):
+def test_the_module_list_is_correct_for_every_tag_and_filter(package, module_of):
     for dialect in DIALECTS:
         for name, function in getattr(Library(dialect), package).items():
             assert function.__module__.rpartition(".")[2] == module_of(name)
 
 
-def test_a_filter_that_is_missing_in_the_module_list_is_still_found(monkeypatch):
+def test_a_filter_is_found_even_if_the_module_list_omits_it(monkeypatch):
     monkeypatch.delitem(FILTER_MODULES, "upper")
     monkeypatch.setitem(FILTER_MODULES, "lower", "numbers")
     filters = Library("v6").filters
@@ -64,7 +64,7 @@ def test_functions_for_rendering_contain_no_imports(package):
                 ), path
 
 
-def test_the_lookup_of_a_tag_or_filter_loads_only_the_module_that_defines_it():
+def test_looking_up_a_tag_loads_only_its_own_module():
     code = (
         "import sys; from templater.pongo2.filters_and_tags import Library;"
         "library = Library('v6'); library.tags['if'], library.filters['upper'];"

@@ -64,7 +64,7 @@ def test_each_json_context_value_has_the_matching_go_type():
     )
 
 
-def test_variables_in_incus_mode_have_the_go_types_that_the_daemon_uses():
+def test_variables_in_incus_mode_have_the_go_types_of_the_daemon():
     template = '{{ trigger == "create" }} {{ config }} {{ devices }} {{ container.name }} {{ config_get("user.foo", 1) }}'
     reply = asked(template=template, context=INCUS, mode="incus")
     assert reply["output"] == "False <map[string]string Value> <config.Devices Value> web01 bar"
@@ -95,7 +95,7 @@ def test_a_null_option_in_a_json_request_means_the_default():
     assert asked(template="{{ x }}.", context=None, options=None)["output"] == "."
 
 
-def test_the_error_about_a_json_request_names_an_unknown_option():
+def test_the_error_about_a_json_request_mentions_an_unknown_option():
     reply = asked(template="x", options={"trim_block": True})
     assert reply["error"] == 'bad request: unknown option "trim_block", not one of trim_blocks, lstrip_blocks'
 
@@ -105,7 +105,7 @@ def test_bytes_in_a_json_request_and_response_are_base64():
     assert base64.b64decode(asked(template_b64=template)["output_b64"]) == b"\xff1"
 
 
-def test_a_json_error_response_has_a_position_and_the_message_of_pongo2():
+def test_an_error_response_has_the_pongo2_message_and_position():
     reply = asked(id=1, template="a\n{{ x|nosuch }}", mode="plain")
     assert reply["kind"] == "syntax"
     assert (reply["line"], reply["column"]) == (2, 6)
@@ -176,7 +176,7 @@ def test_a_json_request_with_any_type_of_context_gets_a_response():
     assert asked(template="x", context={"a-b": 1})["kind"] == "render"
 
 
-def test_a_json_error_about_bytes_that_are_not_utf8_is_valid_json():
+def test_a_json_error_about_invalid_utf8_is_valid_json():
     reply = asked(template_b64=base64.b64encode(b"{{ x|\xff }}").decode())
     assert reply["kind"] == "syntax"
     json.dumps(reply, ensure_ascii=False).encode()  # fails for half a surrogate pair
@@ -203,7 +203,7 @@ def test_a_json_error_about_bytes_that_are_not_utf8_is_valid_json():
         ('{"template": "", "context": "%s"}' % ("a" * 50), f'context is "{"a" * 39}, not an object'),
     ],
 )
-def test_a_bad_request_gets_a_message_that_names_the_mistake(request_line, mistake):
+def test_a_bad_request_gets_a_message_about_the_mistake(request_line, mistake):
     assert answer(request_line.encode()) == {
         "id": None,
         "error": f"bad request: {mistake}",

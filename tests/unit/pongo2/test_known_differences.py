@@ -18,8 +18,6 @@ FIELD = "the filters default and default_if_none hand on the field of a loop, wh
         ),
     ],
 )
-def test_a_variable_that_is_set_from_a_forloop_field_changes_in_each_round_of_the_loop(
-    expression, recorded, dialect
-):
+def test_a_copied_forloop_field_has_a_new_value_in_each_round(expression, recorded, dialect):
     text = f"{{% for i in 'abc' %}}{{% if forloop.First %}}{{% set x = {expression} %}}{{% endif %}}{{{{ x }}}}{{% endfor %}}"
     assert pongo2.compile(text, dialect, mode="plain").render({}) == recorded

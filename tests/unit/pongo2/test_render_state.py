@@ -33,7 +33,7 @@ from templater.pongo2.values import MAX
     ],
     ids=["small text", "text", "small list", "list", "map", "number"],
 )
-def test_a_value_counts_toward_the_step_limit_in_proportion_to_its_size(value, units):
+def test_the_steps_for_values_are_proportional_to_their_size(value, units):
     render = SimpleNamespace(steps=1 << 30, limits=Limits(), started=0.0)
     assert weigh(render, value, 100) is value
     assert (1 << 30) - render.steps == units * 100 // WORK_OF_STEP
@@ -58,7 +58,7 @@ def limited(**limits):
 @pytest.mark.parametrize(
     "count", [charge, lambda render, value: weigh(render, value, 1)], ids=["new", "used"]
 )
-def test_the_time_limits_are_checked_when_a_large_value_is_created_or_used(count, large, limits, monkeypatch):
+def test_the_time_limits_are_checked_for_each_large_value(count, large, limits, monkeypatch):
     render = SimpleNamespace(left=1 << 20, steps=1 << 20, limits=limits, started=2.0)
     now = [7.0]
     monkeypatch.setattr(render_state, "thread_time", lambda: now[0])
@@ -89,7 +89,7 @@ def test_a_large_new_value_counts_towards_the_limit_on_values(value, size):
             charge(render, value)
 
 
-def test_the_work_of_one_operation_and_of_all_operations_is_limited():
+def test_one_operation_and_all_operations_together_have_a_work_limit():
     render = SimpleNamespace(steps=MAX // WORK_OF_STEP, limits=Limits(steps=7), started=0.0)
     with pytest.raises(LimitError, match=f"^one filter or operator needs {MAX + 1} units of work"):
         work(render, MAX + 1)
@@ -117,7 +117,7 @@ def test_the_time_limit_of_a_template_begins_with_its_render(monkeypatch):
     assert template.render({}, limits=Limits(seconds=5.0)) == "2000"
 
 
-def test_a_template_with_an_exported_macro_can_read_the_version_of_its_host():
+def test_templates_with_an_exported_macro_can_read_the_version():
     template = pongo2.compile(
         "{% macro f() export %}m{% endmacro %}{{ f() }} {{ pongo2.version }}", mode="plain"
     )

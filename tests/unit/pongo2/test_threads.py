@@ -18,7 +18,7 @@ def burn(seconds):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limits", [Limits(seconds=0.2), Limits(total=0.2)])
-def test_the_work_of_another_thread_does_not_use_up_the_time_of_a_render(limits):
+def test_another_thread_does_not_use_up_the_render_time(limits):
     """Two slow renders at once failed, although each was within the limit."""
     program = compile_template("{{ a }}").program
     render = Render(program, {}, None, None, limits.begun())

@@ -98,9 +98,7 @@ TRIGGER = NamedString("create")
         (NO_LOOP, "", 0, 0.0, False, 0),
     ],
 )
-def test_template_values_are_converted_to_texts_and_numbers_as_in_the_go_language(
-    value, text, integer, number, truth, size
-):
+def test_values_become_texts_and_numbers_as_in_go(value, text, integer, number, truth, size):
     assert to_string(value) == text
     assert type(to_string(value)) is str
     assert to_int(value) == integer
@@ -257,7 +255,7 @@ def test_values_are_iterated_as_in_the_go_language(value, backwards, ordered, it
     assert iterate(value, backwards, ordered) == (items, None)
 
 
-def test_a_loop_over_a_map_uses_reverse_key_order_only_with_both_keywords_sorted_and_reversed():
+def test_a_map_loop_ignores_the_reversed_keyword_without_the_sorted_keyword():
     assert iterate({"b": 1, "a": 2}) == (["a", "b"], [2, 1])
     assert iterate({"b": 1, "a": 2}, True) == (["a", "b"], [2, 1])
     assert iterate({"b": 1, "a": 2}, True, True) == (["b", "a"], [1, 2])
@@ -346,7 +344,7 @@ def test_integers_wrap_to_64_bits(n):
     assert (wrap64(n) - n) % (1 << 64) == 0
 
 
-def test_fields_of_go_maps_and_structs_are_read_as_in_the_go_language():
+def test_map_and_struct_fields_are_read_as_in_go():
     device = MethodMap(
         {"type": "nic", "Clone": "a key"}, "config.Device", {"Clone": lambda v: Function(v.copy)}
     )
@@ -374,7 +372,7 @@ def test_reading_an_unexported_go_field_panics():
         get_field(CycleValue("a"), "value")
 
 
-def test_an_index_returns_an_item_of_a_list_or_a_byte_of_a_text():
+def test_an_index_returns_a_list_item_or_text_byte():
     assert get_index([1, 2], 1) == 2
     assert get_index([1, 2], 2) is None
     assert get_index("wé", 0) == 119
@@ -459,7 +457,7 @@ def test_the_outermost_loop_has_no_parent_loop():
         (Function(str), "func", "func()"),
     ],
 )
-def test_every_value_has_the_kind_and_type_name_of_the_go_language(value, go_kind, name):
+def test_values_have_the_kind_and_type_name_of_go(value, go_kind, name):
     assert kind(value) == go_kind
     assert gotype(value) == name
 

@@ -43,7 +43,7 @@ def test_a_plain_start_causes_no_intentional_difference_from_the_host() -> None:
 
 
 @pytest.mark.parametrize("target", ["/srv/b", "../../../srv/b"])
-def test_a_link_that_hosts_refuse_as_target_causes_an_intentional_difference_from_the_host(
+def test_a_target_link_causes_an_intentional_difference_if_hosts_refuse_it(
     target: str,
 ) -> None:
     assert deviation_names(rule(), tree={"/etc/a": link(target)}) == {
@@ -51,11 +51,11 @@ def test_a_link_that_hosts_refuse_as_target_causes_an_intentional_difference_fro
     }
 
 
-def test_a_relative_link_as_target_causes_no_intentional_difference_from_the_host() -> None:
+def test_a_relative_link_as_target_causes_no_deviation() -> None:
     assert deviation_names(rule(), tree={"/etc/a": link("b"), "/etc/b": "old"}) == set()
 
 
-def test_a_dangling_link_as_target_causes_an_intentional_difference_from_the_host() -> None:
+def test_a_dangling_link_as_target_causes_a_deviation() -> None:
     assert deviation_names(rule(), tree={"/etc/a": link("b")}) == {
         "the target of a dangling link counts as a new file"
     }
@@ -68,21 +68,21 @@ def test_a_fifo_as_target_causes_an_intentional_difference_from_the_host() -> No
     assert "targets must be regular files" in deviation_names(rule(), tree={"/etc/a": Entry(FIFO)})
 
 
-def test_a_directory_as_target_is_not_listed_as_an_intentional_difference_from_the_host() -> None:
+def test_a_directory_as_target_is_not_a_deviation() -> None:
     assert "targets must be regular files" not in deviation_names(rule(), tree={"/etc/a": Entry(DIRECTORY)})
 
 
-def test_two_rules_for_the_same_target_cause_an_intentional_difference_from_the_host() -> None:
+def test_two_rules_for_the_same_target_cause_a_deviation() -> None:
     assert "colliding rules are refused" in deviation_names(rule(), rule("etc/a"))
 
 
 @pytest.mark.parametrize("uid", ["-1", "4294967295", "4294967296"])
-def test_an_invalid_uid_or_gid_causes_an_intentional_difference_from_the_host(uid: str) -> None:
+def test_an_invalid_uid_or_gid_causes_a_deviation(uid: str) -> None:
     assert "ids outside the container are refused" in deviation_names(rule(uid=uid))
 
 
 @pytest.mark.parametrize("field", ["uid", "gid"])
-def test_an_owner_outside_the_id_map_causes_an_intentional_difference_from_the_host(field: str) -> None:
+def test_an_owner_outside_the_id_map_causes_a_deviation(field: str) -> None:
     ranges = ((0, 1_000_000, 65536),)
     view = Mapped({"/etc": Entry(DIRECTORY, 0o755), "/etc/b": "old"})
     view.ids = IdMap(ranges, ranges)
@@ -99,7 +99,7 @@ class Mapped(MemoryRootfs):
     ids: IdMap
 
 
-def test_a_uid_that_is_not_a_number_does_not_count_as_an_id_outside_the_container() -> None:
+def test_a_non_numeric_uid_does_not_count_as_unmapped() -> None:
     assert "ids outside the container are refused" not in deviation_names(rule(uid="bob"))
 
 
@@ -107,12 +107,12 @@ def test_a_rule_with_a_mode_causes_an_intentional_difference_from_lxd() -> None:
     assert deviation_names(rule(mode="600"), host=LXD) == {"uid, gid and mode are used"}
 
 
-def test_a_template_that_templater_refuses_causes_an_intentional_difference_from_the_host() -> None:
+def test_a_template_causes_an_intentional_difference_if_templater_refuses_it() -> None:
     found = deviation_names(rule(template="./a.tpl"), host=INCUS_6_0_4, error=RefusedError("no"))
     assert "templates must be plain files" in found
 
 
-def test_a_missing_template_of_a_skipped_rule_causes_an_intentional_difference_from_the_host() -> None:
+def test_missing_templates_of_skipped_rules_cause_a_deviation() -> None:
     found = deviation_names(
         rule(template="no.tpl", create_only=True),
         host=INCUS_6_0_4,
@@ -122,22 +122,22 @@ def test_a_missing_template_of_a_skipped_rule_causes_an_intentional_difference_f
     assert "a missing template is always an error" in found
 
 
-def test_a_rule_that_hits_a_limit_causes_an_intentional_difference_from_the_host() -> None:
+def test_a_limit_error_in_a_rule_causes_an_intentional_difference() -> None:
     assert "rendering has limits" in deviation_names(rule(), error=LimitError("too long"))
 
 
-def test_a_mount_point_as_target_causes_an_intentional_difference_from_the_host() -> None:
+def test_a_mount_point_as_target_causes_a_deviation() -> None:
     found = deviation_names(rule(), tree={"/etc/a": Entry(FILE, is_mount=True)})
     assert "mount points are not replaced" in found
 
 
-def test_a_target_with_several_hard_links_causes_an_intentional_difference_from_the_host() -> None:
+def test_a_target_with_several_hard_links_causes_a_deviation() -> None:
     rootfs = MemoryRootfs({"/etc/a": "old"})
     rootfs.link("/etc/a", "/etc/b")
     assert deviation_names(rule(), rootfs=rootfs) == {"other hard links keep the old content"}
 
 
-def test_a_rule_with_a_failed_render_causes_two_intentional_differences_from_the_host() -> None:
+def test_a_rule_with_a_failed_render_causes_two_deviations() -> None:
     assert deviation_names(rule(), error=RenderError("no")) == {
         "a failed template changes nothing",
         "if one rule fails, no file is written",

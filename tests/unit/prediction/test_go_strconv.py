@@ -30,7 +30,7 @@ def test_a_decimal_number_is_read_as_in_go(text, number):
         ),
     ],
 )
-def test_a_text_that_go_cannot_parse_as_a_decimal_number_fails_with_the_error_of_go(text, reason):
+def test_an_invalid_decimal_number_fails_with_the_error_of_go(text, reason):
     shown = f'strconv.ParseInt: parsing "{text}": {reason}'
     with pytest.raises(Fails) as caught:
         go_decimal(text, "Bad UID")

@@ -81,7 +81,7 @@ def test_the_os_root_type_of_go_follows_at_most_eight_links() -> None:
     "name",
     ["ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ELOOP", "ENXIO", "ENAMETOOLONG", "EINVAL", "EPERM", "EXDEV"],
 )
-def test_the_texts_of_system_errors_equal_the_texts_of_this_machine_in_lower_case(name: str) -> None:
+def test_system_errors_have_the_same_texts_as_this_machine(name: str) -> None:
     assert getattr(errno_errors, name) == os.strerror(getattr(errno, name)).lower()
 
 
@@ -121,7 +121,7 @@ class Flagged(MemoryRootfs):
         (f"/a/{IMMUTABLE}/new", EPERM), (f"/a/{APPEND_ONLY}/new", ""),
     ],
 )  # fmt: skip
-def test_a_write_fails_if_the_flags_of_the_file_or_directory_forbid_it(path: str, error: str) -> None:
+def test_a_write_fails_if_a_file_flag_forbids_it(path: str, error: str) -> None:
     files = {f"/{name}": "text" for name in ("plain", IMMUTABLE, APPEND_ONLY)}
     folders = {f"/a/{name}": Entry(DIRECTORY, 0o755) for name in (IMMUTABLE, APPEND_ONLY)}
     filesystem = HostFilesystem(Flagged({**files, **folders}), Surroundings())
@@ -133,7 +133,7 @@ def test_a_write_fails_if_the_flags_of_the_file_or_directory_forbid_it(path: str
         assert filesystem.content(filesystem.open_truncate(path)) == b""
 
 
-def test_the_content_of_a_file_is_the_last_text_that_was_written() -> None:
+def test_the_content_of_a_file_is_the_last_written_text() -> None:
     filesystem = HostFilesystem(MemoryRootfs({"/a": "old"}), Surroundings())
     place, _ = filesystem.walk("/a")
     assert filesystem.content(place) == b"old"

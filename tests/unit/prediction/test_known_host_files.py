@@ -25,7 +25,7 @@ VIEW = InstanceView(
         *((f"/i/c1/{name}", None) for name in ("rootfs/no", "templates/u", "templates/no", "other")),
     ],
 )
-def test_the_directory_of_an_instance_contains_its_rootfs_and_templates_and_metadata(path, entry):
+def test_an_instance_directory_contains_rootfs_and_templates_and_metadata(path, entry):
     found = VIEW.entry(path)
     assert (repr(found), found and found.size) == (repr(entry), entry and entry.size)
 
@@ -36,13 +36,13 @@ def test_paths_outside_the_directory_of_the_instance_are_unknown(path):
         VIEW.entry(path)
 
 
-def test_the_contents_of_the_known_files_of_an_instance_can_be_read():
+def test_the_known_files_of_an_instance_can_be_read():
     assert VIEW.read("/i/c1/templates/t", 9) == b"text"
     assert VIEW.read("/i/c1/templates/u", 9) == b""
     assert VIEW.read("/i/c1/metadata.yaml", 9) == b"meta"
 
 
-def test_a_root_filesystem_that_was_not_given_has_no_known_files():
+def test_an_unknown_root_filesystem_has_no_known_files():
     assert UnknownRootfs().entry("/etc/hosts") is None
     with pytest.raises(Unknown):
         UnknownRootfs().read("/etc/hosts", 9)

@@ -81,12 +81,12 @@ def test_a_plan_for_the_host_named_none_has_no_predicted_outcomes() -> None:
     assert results(planned(rule(), host=NONE)) == ["-"]
 
 
-def test_all_parents_are_assumed_to_exist_if_the_root_filesystem_is_unknown() -> None:
+def test_parents_are_assumed_to_exist_without_a_root_filesystem() -> None:
     plan = planned(rule("/nowhere/known/a"), known=False)
     assert results(plan) == ["written"]
 
 
-def test_old_releases_follow_a_target_link_to_a_file_of_the_host() -> None:
+def test_old_releases_follow_target_links_to_host_files() -> None:
     tree: dict[str, str | bytes | Entry] = {"/etc/a": Entry(SYMLINK, target="/etc/passwd")}
     outcome = first(planned(rule(), host=INCUS_6_0_4, tree=tree))
     assert outcome is not None and outcome.text == "the target is /etc/passwd on the host's own file system"
@@ -99,9 +99,7 @@ def test_old_releases_follow_a_target_link_to_a_file_of_the_host() -> None:
         (INCUS_6_0, "Template is attempting access to path outside of container"),
     ],
 )
-def test_each_newer_release_refuses_an_absolute_link_as_target_with_the_error_of_that_release(
-    host: Host, words: str
-) -> None:
+def test_each_newer_release_refuses_an_absolute_target_link(host: Host, words: str) -> None:
     plan = planned(rule(), host=host, tree={"/etc/a": Entry(SYMLINK, target="/srv/b")})
     assert first(plan).error == words
     assert plan.host_fails == list(plan.changes) and not plan.failed
@@ -111,7 +109,7 @@ def test_a_fifo_as_target_makes_incus_7_hang() -> None:
     assert results(planned(rule(), tree={"/etc/a": Entry(FIFO)})) == ["hangs"]
 
 
-def test_the_results_of_the_other_rules_in_a_trigger_pass_are_random_if_one_rule_fails() -> None:
+def test_a_failing_rule_makes_the_other_results_of_its_pass_random() -> None:
     plan = planned(rule("/etc/a"), rule("/etc/b", "nope.tpl"))
     assert results(plan) == ["random", "fails"]
     assert "'/etc/b' stops the start" in first(plan).text
@@ -124,7 +122,7 @@ def test_a_trigger_pass_after_a_failed_pass_does_not_run() -> None:
     assert plan.prediction.outcomes[plan.changes[1]].text.startswith("the host does not reach this rule")
 
 
-def test_rules_that_write_the_same_file_have_a_random_result() -> None:
+def test_rules_for_the_same_file_have_a_random_result() -> None:
     assert results(planned(rule("/etc/a"), rule("etc/a"))) == ["random", "random"]
 
 
@@ -143,26 +141,24 @@ def test_a_failed_render_on_a_daemon_leaves_an_empty_target() -> None:
         (True, "the daemon crashes: panic: runtime error: integer divide by zero", "would crash at 1"),
     ],
 )
-def test_only_for_a_virtual_machine_a_preview_says_that_a_template_panic_crashes_the_daemon(
-    vm, remark, end, host
-) -> None:
+def test_a_panic_crashes_the_daemon_only_for_virtual_machines(vm, remark, end, host) -> None:
     plan = planned(rule(), vm=vm, template="{{ 1 % 0 }}", host=host)
     assert f"    ! {host.name}: {remark}\n" in preview(plan)
     assert summary(plan).endswith(f"; {host.name} {end}")
 
 
-def test_lxd_recovers_from_a_panic_in_a_template_of_a_virtual_machine() -> None:
+def test_lxd_recovers_from_template_panics_in_virtual_machines() -> None:
     plan = planned(rule(), vm=True, template="{{ 1 % 0 }}", host=LXD)
     assert "lxd: the start fails: Failed rendering template: Panic while rendering" in preview(plan)
 
 
 @pytest.mark.parametrize("vm", [False, True])
-def test_an_error_that_quotes_the_words_of_a_panic_is_not_a_panic(vm) -> None:
+def test_errors_that_resemble_a_panic_are_not_a_panic(vm) -> None:
     plan = planned(rule(), vm=vm, template="{{ 1|yesno:'panic: runtime error: ,,,,' }}")
     assert "incus: the start fails: " in preview(plan)
 
 
-def test_the_predicted_outcome_on_lxd_notes_that_owner_and_mode_are_ignored() -> None:
+def test_the_predicted_outcome_says_that_lxd_ignores_owner_and_mode() -> None:
     outcome = first(planned(rule(uid="1000"), host=LXD))
     assert outcome is not None and (outcome.result, outcome.text) == (
         "written",
@@ -177,7 +173,7 @@ def test_the_predicted_outcome_on_lxd_notes_that_owner_and_mode_are_ignored() ->
         ({}, ""),
     ],
 )
-def test_incus_6_ignores_the_mode_of_a_rule_whose_target_is_a_dangling_link(fields, text) -> None:
+def test_incus_6_ignores_the_mode_for_a_dangling_link(fields, text) -> None:
     """A real Incus 6.0.4 gave the new file the mode 0644 (lifecycle case 84)."""
     tree = {"/etc/a": Entry(SYMLINK, 0o777, target="b")}
     outcome = first(planned(rule(**fields), host=INCUS_6_0_4, tree=tree))
@@ -190,7 +186,7 @@ def test_incus_6_ignores_the_mode_of_a_rule_whose_target_is_a_dangling_link(fiel
     assert [twice.prediction.outcomes[change].text for change in twice.changes] == ["", ""]
 
 
-def test_a_start_with_a_null_metadata_document_fails_before_any_rule_runs() -> None:
+def test_a_start_with_null_metadata_fails_before_any_rule() -> None:
     metadata = Metadata(null=True)
     plan = plan_of(metadata, Instance(), [], None, host=INCUS, triggers=("start",))
     plan = plan.with_prediction(predict(plan, {}, None))
@@ -205,9 +201,7 @@ def test_a_start_with_a_null_metadata_document_fails_before_any_rule_runs() -> N
     ("host", "machine"),
     [(LXD, "container"), (LXD, "virtual-machine"), (INCUS, "virtual-machine"), (NONE, "container")],
 )
-def test_a_null_metadata_document_causes_no_error_on_hosts_that_check_for_null(
-    host: Host, machine: str
-) -> None:
+def test_null_metadata_causes_no_error_on_hosts_with_a_null_check(host: Host, machine: str) -> None:
     plan = plan_of(Metadata(null=True), Instance(type=machine), [], None, host=host, triggers=("start",))
     plan = plan.with_prediction(predict(plan, {}, None))
     assert plan.host_error == ""
@@ -227,9 +221,7 @@ def test_a_null_metadata_document_causes_no_error_on_hosts_that_check_for_null(
         ("lxd", True, "fails", "path escapes from parent"),
     ],
 )
-def test_a_daemon_fails_or_reads_a_file_of_the_machine_if_a_template_path_leaves_the_templates_folder(
-    host: str, vm: bool, result: str, says: str
-) -> None:
+def test_a_template_path_may_lead_to_a_host_file(host: str, vm: bool, result: str, says: str) -> None:
     template = "../../../../../../etc/hostname"
     outcome = first(planned(rule(template=template), host=HOSTS[host], vm=vm))
     place = f"the file is files/{template}.out on the config drive; " if vm and result == "written" else ""
@@ -242,7 +234,7 @@ def test_rendered_files_of_a_virtual_machine_are_on_the_config_drive() -> None:
     assert results(plan) == ["written", "written"]
 
 
-def test_a_preview_reports_a_rule_that_fails_in_the_guest() -> None:
+def test_a_preview_shows_a_failed_rule_in_the_guest() -> None:
     source = Source("metadata.yaml", "uid: bob")
     wrong = rule(uid="bob", spans={"uid": source.span(5, 8)})
     plan = planned(wrong, rule("/etc/b", uid="1"), vm=True)
@@ -262,7 +254,7 @@ def test_a_preview_reports_a_rule_that_fails_in_the_guest() -> None:
     assert shown.count("    text") == 0, "what is written in the guest was shown with the config drive"
 
 
-def test_a_preview_fails_if_only_the_guest_agent_fails_to_write_a_file() -> None:
+def test_a_preview_fails_if_only_the_guest_agent_fails() -> None:
     plan = planned(rule(), vm=True, tree={"/etc/a": Entry(FIFO, 0o644)}, host=HOSTS["incus"])
     assert verdict(plan) == 5
 
@@ -309,9 +301,7 @@ LINK, FOLDER = Entry(SYMLINK, target="new"), Entry(DIRECTORY, 0o755)
         ("/etc/a/..", {}, "open /etc/a/..: is a directory"),
     ],
 )
-def test_the_agents_report_the_error_text_of_go_for_a_path_that_they_cannot_create(
-    path, tree, result
-) -> None:
+def test_the_agents_give_the_go_error_for_an_impossible_path(path, tree, result) -> None:
     """The errors are those of ``os.MkdirAll`` and ``os.Create`` in Go 1.24.4, in a root directory with this tree."""
 
     def outcome(host: str) -> str:
@@ -327,7 +317,7 @@ def test_the_agents_report_the_error_text_of_go_for_a_path_that_they_cannot_crea
     assert outcome("incus") == result
 
 
-def test_the_result_is_random_if_several_rules_of_a_virtual_machine_write_one_output_file() -> None:
+def test_rules_that_write_one_output_file_have_random_results() -> None:
     plan = planned(rule(), rule("/etc/b"), vm=True, template="{{ path }}")
     assert results(plan) == ["random", "random"]
 
@@ -339,7 +329,7 @@ def test_the_outcome_is_unknown_if_a_limit_stops_the_render() -> None:
     assert "at a limit that the host does not have" in str(first(plan))
 
 
-def test_the_files_of_other_rules_are_written_if_a_limit_stops_a_render() -> None:
+def test_other_files_are_written_after_a_limit_error() -> None:
     late = LimitError("a limit of ours")
     metadata = Metadata(rules=(rule("/etc/a"), rule("/etc/b")))
     renderings = [
@@ -352,7 +342,7 @@ def test_the_files_of_other_rules_are_written_if_a_limit_stops_a_render() -> Non
 
 
 @pytest.mark.slow
-def test_prediction_of_a_start_takes_linear_time_in_the_number_of_rules() -> None:
+def test_prediction_takes_linear_time_in_the_number_of_rules() -> None:
     def seconds(count: int) -> float:
         rules = [rule(f"/etc/d{number}/a") for number in range(count)]
         began = process_time()
@@ -373,7 +363,7 @@ def test_prediction_of_a_start_takes_linear_time_in_the_number_of_rules() -> Non
         (("written", "skipped"), ""),
     ],
 )
-def test_a_prediction_summary_counts_failed_and_random_and_unknown_results(
+def test_a_prediction_summary_has_the_number_of_failed_results(
     results: tuple[str, ...], expected: str
 ) -> None:
     plan = planned(*(rule(f"/etc/{number}") for number in range(len(results))))
@@ -393,7 +383,7 @@ def test_rules_without_a_matching_trigger_are_listed_with_their_triggers() -> No
     )
 
 
-def test_five_rules_without_a_matching_trigger_are_listed_and_the_others_are_counted() -> None:
+def test_at_most_five_rules_without_matching_trigger_are_listed() -> None:
     many = not_due(planned(*(Rule(f"/{number}", "a.tpl", ("copy",)) for number in range(7))))
     assert many.startswith("not rendered, no matching trigger: /0 (copy), /1") and many.endswith(
         "/4 (copy) and 2 more"
@@ -408,7 +398,7 @@ def test_five_rules_without_a_matching_trigger_are_listed_and_the_others_are_cou
         ("lxd", "virtual-machine", "./b.tpl"),
     ],
 )  # fmt: skip
-def test_prediction_follows_a_template_link_to_a_file_that_no_rule_names(
+def test_prediction_follows_a_template_link_to_a_file_without_a_rule(
     host: str, type: str, target: str, tmp_path: Path
 ) -> None:
     """Recorded as "template is a relative symlink inside templates, target new": written, 0644 0:0."""
@@ -434,7 +424,7 @@ def test_prediction_follows_a_template_link_to_a_file_that_no_rule_names(
         (INCUS, 2 << 20, ""),
     ],
 )
-def test_only_new_releases_of_lxd_limit_the_size_of_metadata(host, size, error):
+def test_only_new_lxd_releases_refuse_metadata_above_1_mib(host, size, error):
     metadata = Metadata(source=Source("metadata.yaml", b"x" * size))
     if error:
         with pytest.raises(Fails) as caught:
@@ -444,7 +434,7 @@ def test_only_new_releases_of_lxd_limit_the_size_of_metadata(host, size, error):
         check_metadata(host, metadata, Instance())
 
 
-def test_rules_with_the_same_template_overwrite_one_file_on_the_config_drive() -> None:
+def test_rules_with_the_same_template_overwrite_one_output_file() -> None:
     changes = planned(
         rule(), rule("/etc/b"), rule("/etc/c", template="no.tpl"), vm=True, template="{{ path }}"
     ).changes
@@ -457,7 +447,7 @@ def test_rules_with_the_same_template_overwrite_one_file_on_the_config_drive() -
     assert (same.action, same.before, same.content) == ("keep", b"text", b"text")
 
 
-def test_a_path_of_more_than_100_characters_is_cut_in_the_remarks_on_other_rules() -> None:
+def test_a_path_above_100_characters_is_cut_in_remarks() -> None:
     assert _short("/" * 100) == "/" * 100
     assert _short("/" * 101) == "/" * 100 + "…"
 
@@ -466,7 +456,7 @@ def test_a_path_of_more_than_100_characters_is_cut_in_the_remarks_on_other_rules
     ("host", "size", "fails"),
     [(LXD, 1 << 20, False), (LXD, (1 << 20) + 1, True), (INCUS, (1 << 20) + 1, False)],
 )
-def test_lxd_starts_no_instance_whose_metadata_yaml_is_larger_than_1_mib(host, size, fails) -> None:
+def test_lxd_refuses_a_metadata_file_above_1_mib(host, size, fails) -> None:
     metadata = Metadata(source=Source("metadata.yaml", "#" * size))
     if fails:
         with pytest.raises(Fails, match="input data is larger than maximum 1048576 bytes"):
@@ -483,9 +473,7 @@ def test_lxd_starts_no_instance_whose_metadata_yaml_is_larger_than_1_mib(host, s
         *[(kind, major, False) for kind in (CHAR_DEVICE, BLOCK_DEVICE) for major in (60, 63, 120, 127, 240, 254)],
     ],
 )  # fmt: skip
-def test_a_device_with_a_major_number_for_local_use_has_no_driver_and_cannot_be_opened(
-    kind, major, opens
-) -> None:
+def test_a_device_with_a_local_major_number_cannot_be_opened(kind, major, opens) -> None:
     for minor in (0, 60, 255, 256, 0xFFF00):
         assert _can_be_opened(Node(kind, 0o600, 0, 0, rdev=os.makedev(major, minor))) == opens
 
@@ -511,7 +499,7 @@ SECURITY = 'Template security check failed for "%s": '
         ("lxd", False, {"a.tpl": FILE}, ".", "Failed reading template file: read $TEMPLATES/.: is a directory"),
     ],
 )  # fmt: skip
-def test_a_template_that_is_not_a_file_makes_the_start_fail_with_the_error_of_the_host(
+def test_the_start_fails_without_a_regular_template_file(
     host: str, vm: bool, templates: "dict[str, Entry | str]", template: str, outcome: str
 ) -> None:
     files = {
@@ -544,7 +532,7 @@ def test_a_template_that_is_not_a_file_makes_the_start_fail_with_the_error_of_th
         ("incus", True, "/etc/new/", {}, ("fails", "open /etc/new/: is a directory")),
     ],
 )  # fmt: skip
-def test_the_prediction_for_an_unusual_target_matches_the_result_and_error_of_the_host(
+def test_the_prediction_for_an_unusual_target_is_correct(
     host: str, vm: bool, path: str, tree: "dict[str, Entry | bytes]", outcome: tuple[str, str]
 ) -> None:
     files = {"a.tpl": TemplateFile(Entry(FILE), b"x")}
@@ -555,7 +543,7 @@ def test_the_prediction_for_an_unusual_target_matches_the_result_and_error_of_th
     assert found.text == texts.get(found.result, "")
 
 
-def test_the_lxd_agent_sets_the_mode_of_an_existing_file_unless_the_rule_is_create_only() -> None:
+def test_the_lxd_agent_may_change_modes_of_existing_files() -> None:
     files = {"a.tpl": TemplateFile(Entry(FILE), b"x")}
     tree = {**ETC, "/etc/a": Entry(FILE, 0o600)}
     skipped = with_templates(files, rule(create_only=True), LXD, tree, vm=True)

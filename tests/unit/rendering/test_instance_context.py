@@ -24,7 +24,7 @@ def test_the_template_context_has_the_same_variables_as_in_the_daemons():
     ]  # fmt: skip
 
 
-def test_the_instance_variables_are_strings_and_container_is_an_alias_of_instance():
+def test_the_variables_instance_and_container_are_the_same_map_of_strings():
     seen = context(name="web1", architecture="aarch64", ephemeral=True)
     assert seen["instance"] is seen["container"]
     assert seen["instance"] == {
@@ -55,7 +55,7 @@ def test_the_configuration_merges_profile_keys_and_local_keys():
     assert seen["devices"] == {"eth0": {"type": "none"}, "eth1": {"type": "nic"}}
 
 
-def test_the_path_variable_has_the_target_path_as_written_in_the_rule():
+def test_the_path_variable_equals_the_path_in_the_rule():
     assert context()["path"] == "etc//hosts"
     assert context()["properties"] == {"default": "x"}
 
@@ -69,7 +69,7 @@ def test_the_trigger_variable_has_the_named_string_type_of_the_daemon():
 @pytest.mark.parametrize(
     ("key", "seen"), [("a", "v"), ("lines", "one\ntwo"), ("empty", ""), ("blank", " \t"), ("none", "default")]
 )
-def test_the_config_get_function_strips_final_line_ends_and_keeps_empty_values(key, seen):
+def test_the_config_get_function_strips_final_line_ends(key, seen):
     config = {"a": "v\r\n\n", "lines": "one\ntwo\n", "empty": "", "blank": " \t"}
     assert context(config=config)["config_get"].call(key, "default") == seen
 
@@ -83,7 +83,7 @@ def test_the_config_get_function_requires_exactly_two_arguments():
     assert len(context()["config_get"].params) == 2
 
 
-def test_network_interfaces_are_sorted_before_disks_and_disks_before_other_devices():
+def test_network_interfaces_come_first_then_disks_then_other_devices():
     devices = {
         "a": {"type": "unix-char"},
         "b": {"type": "proxy"},
@@ -103,7 +103,7 @@ NESTED = {"a0": {"type": "nic", "nested": "eth0"}, "eth0": {"type": "nic"}}
 
 
 @pytest.mark.parametrize("name", sorted(HOSTS))
-def test_every_host_except_lxd_5_0_2_sorts_devices_with_the_nested_key_after_all_other_devices(name):
+def test_all_hosts_except_lxd_5_0_2_sort_nested_devices_last(name):
     rendered = render_data(
         b"{% for d in devices.Sorted %}{{ d.Name }} {% endfor %}",
         RULE,

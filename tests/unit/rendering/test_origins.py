@@ -23,7 +23,7 @@ RULE = Rule("/etc/x", "x.tpl", ("create",), properties={"p": "1"})
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.image}-{case.name}")
 @pytest.mark.parametrize("dialect", [pytest.param("v4", marks=pytest.mark.slow), "v6.1"])
-def test_explain_shows_the_same_lines_as_the_rendered_file(case, dialect):
+def test_an_explanation_has_the_same_lines_as_the_rendered_file(case, dialect):
     image, instance = open_image(str(IMAGES / case.image)), case.read()
     options = RenderOptions(HOSTS["incus"], dialect, clock=1.0, seed=1)
     for trigger in TRIGGERS:
@@ -57,7 +57,7 @@ PROFILES = (
 )
 
 
-def test_a_configuration_key_has_the_origin_of_the_layer_that_takes_precedence():
+def test_configuration_keys_have_the_origin_of_the_winning_layer():
     instance = Instance(profiles=PROFILES, config={"user.c": "3", "user.a": "local"})
     assert origin(instance, "config", "user.a") == ("local", "")
     assert origin(instance, "config", "user.b") == ("profile", "web")
@@ -75,7 +75,7 @@ def test_a_device_has_the_origin_of_the_layer_that_takes_precedence():
     assert origin(instance, "devices", "eth1", "name") == ("undefined", "")
 
 
-def test_a_method_call_on_devices_or_on_one_device_counts_as_a_read_of_the_whole_map():
+def test_a_method_call_on_devices_counts_as_reading_the_whole_map():
     layers = Layers(Instance(profiles=PROFILES), Instance(profiles=PROFILES), Metadata())
     assert layers.origin(("devices", "Sorted"), RULE)[:2] == ("all devices", "several")
     assert layers.origin(("devices", "eth0", "Clone"), RULE)[:2] == ("devices.eth0", "profile")
@@ -86,7 +86,7 @@ def test_a_method_call_on_devices_or_on_one_device_counts_as_a_read_of_the_whole
     )
 
 
-def test_properties_and_daemon_values_have_an_origin_and_a_misspelled_name_is_undefined():
+def test_properties_and_daemon_values_have_an_origin():
     assert origin(Instance(), "properties", "p")[0] == "property"
     assert origin(Instance(), "properties", "q")[0] == "undefined"
     assert origin(Instance(), "instance", "name")[0] == "daemon"
@@ -105,7 +105,7 @@ def test_the_privileged_variable_has_the_origin_of_its_configuration_key():
     assert origin(Instance(type="virtual-machine"), "instance", "privileged")[0] == "undefined"
 
 
-def test_keys_that_the_daemon_adds_to_a_new_instance_have_the_image_or_daemon_as_origin():
+def test_a_generated_key_has_the_origin_image_or_daemon():
     image, instance = open_image(str(IMAGES / "debian-cloud")), Instance("w1", config={"image.os": "mine"})
     options = RenderOptions(HOSTS["incus"])
     made = plan_image(image, instance, options, triggers=("create",), new=True, placeholders=True)
@@ -117,7 +117,7 @@ def test_keys_that_the_daemon_adds_to_a_new_instance_have_the_image_or_daemon_as
     assert found["volatile.uuid"] == found["volatile.apply_template"] == ("daemon", "")
 
 
-def test_the_origin_of_a_recorded_volatile_key_is_the_daemon_and_of_a_recorded_image_key_the_image():
+def test_recorded_volatile_keys_come_from_the_daemon():
     config = {"volatile.uuid": "1", "image.os": "debian"}
     instance = Instance(config=config)
     assert origin(instance, "config", "volatile.uuid") == ("daemon", "recorded in the description")
@@ -130,7 +130,7 @@ def description(tmp_path, **keys):
     return file
 
 
-def test_the_output_of_incus_list_distinguishes_local_keys_from_profile_keys(tmp_path):
+def test_output_of_incus_list_separates_local_and_profile_keys(tmp_path):
     file = description(
         tmp_path, profiles=["web"], config={"user.a": "1"}, expanded_config={"user.a": "1", "user.b": "2"},
         devices={}, expanded_devices={"eth0": {"type": "nic"}},
@@ -141,7 +141,7 @@ def test_the_output_of_incus_list_distinguishes_local_keys_from_profile_keys(tmp
     assert origin(instance, "devices", "eth0", "type") == ("profile", "web")
 
 
-def test_an_origin_lists_all_profiles_if_the_description_has_only_merged_keys(tmp_path):
+def test_an_origin_includes_all_profiles_for_merged_keys(tmp_path):
     file = description(
         tmp_path, profiles=["default", "web"], config={}, expanded_config={"user.b": "2"}, devices={},
         expanded_devices={},
@@ -154,7 +154,7 @@ def test_an_origin_lists_all_profiles_if_the_description_has_only_merged_keys(tm
     assert origin(instance, "config", "user.b") == ("profile", "default")
 
 
-def test_a_key_in_an_expanded_description_has_the_origin_merged_unless_the_daemon_sets_the_key(tmp_path):
+def test_expanded_keys_except_daemon_keys_have_the_origin_named_merged(tmp_path):
     file = description(
         tmp_path, profiles=["default"], config={"user.a": "1", "volatile.uuid": "1"}, devices={}
     )
@@ -193,7 +193,7 @@ def test_a_file_with_too_many_origins_is_not_explained(monkeypatch):
         assert explainer.lines(rendering) == explained
 
 
-def test_explain_lists_each_key_once_with_every_template_line_that_reads_the_key():
+def test_each_key_appears_once_in_an_explanation_with_all_line_numbers():
     text = '{{ config_get("user.a", path) }}\n{% for k, v in config %}{{ v }}{% endfor %}\n{{ config["user.a"] }}'
     layers = Layers(Instance(), Instance(), Metadata())
     found = readings(Source("x.tpl", text), RULE, layers, "v6.1")
@@ -202,7 +202,7 @@ def test_explain_lists_each_key_once_with_every_template_line_that_reads_the_key
     ]  # fmt: skip
 
 
-def test_explain_lists_a_condition_even_if_the_condition_printed_nothing():
+def test_an_explanation_includes_a_condition_even_if_the_condition_printed_nothing():
     image, instance = open_image(str(IMAGES / "openwrt")), Instance("w1")
     found = plan(image, instance, triggers=("create",), clock=1.0, seed=1)
     layers = Layers(instance, instance, found.metadata)
@@ -224,7 +224,7 @@ def test_explain_lists_a_condition_even_if_the_condition_printed_nothing():
         ("{% nosuch %}", None),
     ],
 )
-def test_the_keys_that_a_template_reads_include_the_configuration_key_of_the_privileged_field(template, keys):
+def test_a_template_with_the_privileged_field_reads_the_security_privileged_key(template, keys):
     assert keys_read([Source("t", "x"), Source("t", template)], "v6", 10.0) == keys
     assert keys_read([Source("t", template)], "v6", -1.0) is None
 

@@ -38,7 +38,7 @@ def rendered(
     return render(Metadata(rules=rules), files, Instance("c1"), triggers, RenderOptions(INCUS))
 
 
-def test_rules_are_rendered_in_file_order_for_each_trigger_pass() -> None:
+def test_each_trigger_pass_renders_its_rules_in_metadata_order() -> None:
     rules = (rule("/b", when=("create", "start")), rule("/a", when=("start",)))
     done = rendered(*rules, triggers=("create", "start"), a_tpl=file("{{ trigger }} {{ path }}"))
     assert [(each.trigger, each.content) for each in done] == [
@@ -52,7 +52,7 @@ def test_rules_are_rendered_in_file_order_for_each_trigger_pass() -> None:
     ("text", "times"),
     [("{{ container.name }}", 2), ("{{ container.name }}{# trigger #}", 4), ("{% lorem 9 w random %}", 4)],
 )
-def test_a_rule_is_rendered_once_for_all_trigger_passes_unless_the_passes_can_have_different_output(
+def test_two_trigger_passes_share_a_rendering_unless_their_output_can_differ(
     text, times, monkeypatch
 ) -> None:
     runs = []
@@ -84,15 +84,13 @@ def test_a_failed_template_does_not_prevent_the_rendering_of_other_templates() -
         (TemplateFile(None, None, LimitError("too large", hint="h")), "too large", "h"),
     ],
 )  # fmt: skip
-def test_a_template_that_cannot_be_rendered_gives_a_message_and_a_hint(
-    file: TemplateFile, message: str, hint: str
-) -> None:
+def test_an_unusable_template_gives_a_message_and_a_hint(file: TemplateFile, message: str, hint: str) -> None:
     with pytest.raises(TemplaterError) as caught:
         template_bytes("a.tpl", {"a.tpl": file})
     assert (caught.value.message, caught.value.hint) == (message, hint)
 
 
-def test_template_bytes_that_are_not_utf8_are_preserved() -> None:
+def test_invalid_utf8_bytes_of_a_template_are_preserved() -> None:
     (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(FILE), b"\xff\x00\r\n"))
     assert done.content == b"\xff\x00\r\n"
 
@@ -109,7 +107,7 @@ def test_a_template_of_several_rules_is_compiled_only_once(monkeypatch: pytest.M
     assert compiled == ["templates/a.tpl"]
 
 
-def test_a_render_error_names_the_template_and_the_rule() -> None:
+def test_a_render_error_mentions_the_template_and_the_rule() -> None:
     text = "architecture: x86_64\ntemplates:\n  /etc/a:\n    when: [create]\n    template: a.tpl\n"
     metadata = read_metadata(Source("img/metadata.yaml", text))
     (done,) = render(
@@ -125,7 +123,7 @@ def test_a_render_error_names_the_template_and_the_rule() -> None:
     ["a\n{% if %}", "a\n{{ 1|add:2/0 }}", 'a\n{{ "x"|ljust:9999999999 }}'],
     ids=["syntax", "value", "limit"],
 )
-def test_each_error_names_the_template_of_its_rule_even_if_several_templates_are_equal(text: str) -> None:
+def test_each_error_mentions_the_template_of_its_own_rule(text: str) -> None:
     names = ("a.tpl", "b.tpl", "c.tpl")
     templates = {name.replace(".", "_"): file(text) for name in names}
     done = rendered(*(rule(f"/{name}", name) for name in names), **templates)
@@ -137,7 +135,7 @@ def test_each_error_names_the_template_of_its_rule_even_if_several_templates_are
     assert places == [f"templates/{name}:{line}:{column}" for name in names]
 
 
-def test_the_error_for_a_missing_template_has_the_position_of_the_rule_that_names_it() -> None:
+def test_a_missing_template_gives_an_error_at_its_rule() -> None:
     text = "templates:\n  /etc/a:\n    when: [create]\n    template: nope.tpl\n"
     (done,) = render(
         read_metadata(Source("metadata.yaml", text)), {}, Instance(), ("create",), RenderOptions(INCUS)
@@ -146,7 +144,7 @@ def test_the_error_for_a_missing_template_has_the_position_of_the_rule_that_name
     assert str(done.error) == "metadata.yaml:4:15: template 'nope.tpl' does not exist"
 
 
-def test_each_rule_of_a_broken_template_gets_an_error_that_names_this_rule() -> None:
+def test_each_rule_of_a_broken_template_gets_its_own_error() -> None:
     first, second = rendered(rule("/a"), rule("/b"), a_tpl=file("{% if %}"))
     assert first.error is not None and second.error is not None
     assert "'/a'" in first.error.explain() and "'/b'" not in first.error.explain()
@@ -166,12 +164,12 @@ def test_only_regular_files_are_accepted_as_templates(kind: str, data: bytes | N
     assert isinstance(done.error, RefusedError) and kind in str(done.error)
 
 
-def test_a_template_that_cannot_be_read_has_the_read_error_as_its_render_error() -> None:
+def test_rendering_an_unreadable_template_gives_the_error_from_reading_it() -> None:
     (done,) = rendered(rule(), a_tpl=TemplateFile(Entry(FILE), error=LimitError("too large")))
     assert isinstance(done.error, LimitError)
 
 
-def test_a_template_error_does_not_keep_parts_of_earlier_renders_in_memory() -> None:
+def test_template_errors_do_not_keep_earlier_renders_in_memory() -> None:
     """Each `raise` of the same error adds frames to its traceback, and a frame holds compiled templates."""
     error = LimitError("too large")
     for _ in range(3):

@@ -97,7 +97,7 @@ ANY_KEY = {"a key", "another key"}
         ("{# {{ path }} #}{% verbatim %} {{ path }}{% endverbatim %}", set()),
     ],
 )
-def test_a_template_is_rendered_again_only_if_a_value_that_it_reads_changes(renders, template, read):
+def test_a_template_is_rendered_again_only_for_changed_values(renders, template, read):
     text, rendered = renders.of(template)
     assert rendered
     assert renders.of(template) == (text, False)
@@ -120,7 +120,7 @@ def test_the_watch_cache_has_no_text_for_a_changed_template(renders):
 
 
 @pytest.mark.parametrize("template", ['{% now "15" %}', '{{ "ab"|random }}', "{% lorem 1 w random %}"])
-def test_a_rendered_text_that_depends_on_the_clock_is_reused_only_for_the_same_time(renders, template):
+def test_a_clock_dependent_text_is_reused_only_for_the_same_time(renders, template):
     renders.of(template)
     assert renders.of(template)[1]
     at_one = renders.of(template, clock=3600.0)
@@ -129,7 +129,7 @@ def test_a_rendered_text_that_depends_on_the_clock_is_reused_only_for_the_same_t
     assert renders.of(template, clock=7200.0)[1]
 
 
-def test_hosts_share_no_cached_text_if_their_device_order_or_pongo2_version_differs(renders):
+def test_hosts_with_different_device_order_share_no_cached_text(renders):
     nested = {"a": {"type": "nic", "nested": "b"}, "b": {"type": "nic"}}
     template = "{% for d in devices.Sorted() %}{{ d.Name }}{% endfor %}"
     assert renders.of(template, host=HOSTS["incus"], devices=nested) == ("ba", True)
@@ -140,7 +140,7 @@ def test_hosts_share_no_cached_text_if_their_device_order_or_pongo2_version_diff
         assert version == renders_without_memo(renders).of("{{ pongo2.version }}", host=host)[0]
 
 
-def test_a_template_that_failed_is_rendered_again_in_the_next_run(renders):
+def test_a_failed_template_is_rendered_again_in_the_next_run(renders):
     for _ in range(2):
         assert renders.of("{{ a|nosuch }}") == (None, True)
         assert renders.of("{{ instance.name.x }}") == (None, True)
@@ -170,13 +170,13 @@ def test_cached_texts_do_not_exceed_the_memory_limit(renders, monkeypatch):
     assert renders.of(long) == (long, True)
 
 
-def test_a_cached_text_that_a_run_does_not_use_is_removed(renders):
+def test_a_run_removes_unused_cached_texts(renders):
     renders.of("one")
     renders.of("two")
     assert renders.of("one")[1]
 
 
-def test_the_text_of_a_very_long_template_is_rendered_again_each_time(renders, monkeypatch):
+def test_a_very_long_template_is_rendered_again_each_time(renders, monkeypatch):
     monkeypatch.setattr(rendered_text_cache, "MAX_FOR_KEYS", len("{{ path }}"))
     for text, is_rendered_again in (("{{ path }}", False), ("{{ path }}.", True)):
         assert [renders.of(text)[1] for _ in range(2)] == [True, is_rendered_again]
@@ -184,7 +184,7 @@ def test_the_text_of_a_very_long_template_is_rendered_again_each_time(renders, m
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["v4", "v6.1"])
-def test_every_variable_name_that_compiled_code_reads_is_a_token_of_the_template(dialect):
+def test_variable_names_in_compiled_code_come_from_template_tokens(dialect):
     """The memo takes a template's names from its tokens.
 
     So every name that the program reads must be a token.
@@ -212,19 +212,19 @@ def template_of(line):
 
 
 @pytest.mark.parametrize(("text", "size"), [("a" * 100, 100), ("é" * 100, 400)])
-def test_a_stored_text_that_is_not_ascii_counts_four_bytes_per_character(text, size):
+def test_cached_non_ascii_texts_take_four_bytes_per_character(text, size):
     memo = Memo()
     memo.parsed(Source("a", text), "v4")
     assert memo._size == rendered_text_cache.OVERHEAD + size
 
 
-def test_each_variable_that_a_cached_template_reads_adds_to_the_cache_size():
+def test_each_variable_in_a_cached_template_adds_to_the_cache_size():
     memo = Memo()
     memo.parsed(Source("a", "{{ path }}{{ trigger }}"), "v4")
     assert memo._size == rendered_text_cache.OVERHEAD + 23 + 2 * rendered_text_cache.PER_READ
 
 
-def test_a_value_of_more_than_1024_characters_is_compared_by_its_hash():
+def test_a_value_above_1024_characters_is_compared_by_hash():
     assert _frozen({"a": "x" * 1024}) == (None, ("a", "x" * 1024))
     ((_, hashed),) = _frozen({"a": "x" * 1025})[1:]
     assert len(hashed) == 32 and hashed != _frozen({"a": "y" * 1025})[1][1]

@@ -40,7 +40,7 @@ def test_a_misspelled_variable_is_reported_with_its_position_and_a_suggestion(te
     assert found(text) == [(name, place, hint)]
 
 
-def test_a_dotted_configuration_key_gets_a_suggestion_that_works_in_each_dialect():
+def test_the_suggestion_for_a_dotted_configuration_key_works_in_each_dialect():
     text = "{{ config.user.x }}"
     assert found(text, "v4") == [
         (
@@ -59,7 +59,7 @@ def test_a_dotted_configuration_key_gets_a_suggestion_that_works_in_each_dialect
         ("{{ config.get('user.x') }}", "config_get('user.x', \"\")"),
     ],
 )
-def test_a_config_get_call_written_with_a_dot_gets_a_suggestion_of_the_correct_call(text, call):
+def test_config_get_written_with_a_dot_gets_a_suggestion(text, call):
     assert found(text, "v6") == [("config.get", "t.tpl:1:4", f"'config' has no functions: write {call}")]
 
 
@@ -70,7 +70,7 @@ def test_a_call_with_very_long_arguments_gets_a_general_suggestion():
 
 
 @pytest.mark.parametrize(("name", "field"), [("name", "name"), ("type", "type"), ("hostname", "name")])
-def test_an_instance_field_without_its_prefix_gets_a_suggestion_of_the_full_name(name, field):
+def test_an_instance_field_without_its_prefix_gets_a_suggestion(name, field):
     assert [hint for _, _, hint in found(f"{{{{ {name} }}}}")] == [f"did you mean 'instance.{field}'?"]
 
 
@@ -78,7 +78,7 @@ def test_an_unknown_variable_is_reported_only_once():
     assert len(found("{{ foo }}{{ foo }}{{ foo }}")) == 1
 
 
-def test_a_property_name_is_checked_only_if_the_properties_of_the_rule_are_known():
+def test_property_names_are_checked_only_if_properties_are_known():
     assert found("{{ properties.a }}{{ properties.b }}", properties=["a"]) == [
         ("properties.b", "t.tpl:1:33", "")
     ]
@@ -102,7 +102,7 @@ def test_known_variables_and_loop_variables_are_not_reported(text):
     assert not found(text)
 
 
-def test_every_reported_variable_is_missing_in_the_recorded_context_of_its_template():
+def test_every_reported_variable_is_missing_in_the_recorded_context():
     lines = (VECTORS / "visible" / "lxd.jsonl").read_text("utf-8").splitlines()
     reported = 0
     for vector in map(json.loads, lines):
@@ -113,7 +113,7 @@ def test_every_reported_variable_is_missing_in_the_recorded_context_of_its_templ
     assert reported
 
 
-def test_a_compiled_template_lists_the_variables_and_keys_it_reads():
+def test_a_compiled_template_knows_the_variables_and_keys_that_it_reads():
     text = '{{ instance.name }}{{ config_get("user.x", trigger) }}{{ config["user.y"] }}{{ devices[path] }}'
     reads = compile(text, DIALECTS["v6"]).reads
     assert [(read.path, read.key) for read in reads] == [

@@ -45,7 +45,7 @@ def test_a_changed_mode_is_reported_without_a_text_difference(planned):
     assert text == "# /etc/b: changed, 0:0 0644 -> 0:0 0600\n"
 
 
-def test_a_comparison_uses_the_content_of_the_last_trigger_pass_that_writes_a_file(planned):
+def test_a_comparison_uses_the_last_written_content_of_a_file(planned):
     passes = ("create", "start")
     before = planned(a="{{ trigger }}\n", b="{{ trigger }}\n", triggers=passes)
     # create_only skips b in the start pass, because the create pass has written it
@@ -53,7 +53,7 @@ def test_a_comparison_uses_the_content_of_the_last_trigger_pass_that_writes_a_fi
     assert statuses(before, after) == {"/etc/a": "unchanged", "/etc/b": "unchanged"}
 
 
-def test_the_results_of_other_files_are_random_if_a_file_fails_in_one_of_the_compared_plans(planned):
+def test_a_failed_file_in_a_compared_plan_makes_other_results_random(planned):
     before, after = planned(), planned(a="{{ x|nosuch }}")
     assert statuses(before, after) == {"/etc/a": "failed", "/etc/b": "changed"}
     first, second = patch_of(compare_plans(before, after))
@@ -61,7 +61,7 @@ def test_the_results_of_other_files_are_random_if_a_file_fails_in_one_of_the_com
     assert second.startswith("# /etc/b: changed, 0:0 0644\n# after: incus: random result")
 
 
-def test_a_diff_lists_container_files_and_virtual_machine_files_separately(planned):
+def test_container_files_and_virtual_machine_files_are_separate_in_a_diff(planned):
     found = statuses(planned(), planned(type=VIRTUAL_MACHINE))
     assert found == {"/etc/a": "removed", "/etc/b": "removed", "a.tpl.out": "added", "b.tpl.out": "added"}
 
@@ -74,7 +74,7 @@ def test_the_json_of_a_diff_contains_only_files_that_differ(planned):
     ] == [("/etc/a", "a\n", "c\n")]
 
 
-def test_new_and_deleted_files_with_a_blank_in_the_name_have_quoted_patch_headers(planned, tmp_path):
+def test_names_with_a_blank_are_quoted_in_patch_headers(planned, tmp_path):
     def only(path):
         folder = tmp_path / path.strip("/").replace("/", "-")
         (folder / "templates").mkdir(parents=True)

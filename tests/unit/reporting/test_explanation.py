@@ -33,5 +33,5 @@ def markers(*lines):
         ([()], []),
     ],
 )  # fmt: skip
-def test_the_origin_of_a_value_with_several_lines_is_followed_by_the_number_of_lines(lines, expected):
+def test_an_origin_includes_the_number_of_lines(lines, expected):
     assert markers(*lines) == expected

@@ -50,14 +50,14 @@ def test_equal_content_for_hosts_of_different_dialects_is_stored_once(tmp_path: 
     assert len({id(content) for content in contents}) == 1
 
 
-def test_the_host_table_marks_a_plain_file_as_the_same_on_every_host(tmp_path: Path) -> None:
+def test_a_plain_file_is_the_same_on_every_host(tmp_path: Path) -> None:
     found = table(tmp_path)
     assert found.hosts == NAMES
     assert {cell.result for cell in found.rows[0].cells.values()} == {"same"}
     assert found.exit_code == 0 and "[1]" not in table_text(found)
 
 
-def test_the_host_table_marks_hosts_on_which_a_template_gives_a_different_text(tmp_path: Path) -> None:
+def test_a_host_differs_if_it_renders_a_different_text(tmp_path: Path) -> None:
     cells = table(tmp_path, "{{ 'a' + 'b' }}\n").rows[0].cells
     assert {name for name, cell in cells.items() if cell.result == "differs"} == {
         name for name in NAMES if HOSTS[name].dialect == "v4"
@@ -65,7 +65,7 @@ def test_the_host_table_marks_hosts_on_which_a_template_gives_a_different_text(t
     assert cells["lxd"].why == "renders '0' in line 1, not 'ab'"
 
 
-def test_the_host_table_shows_the_error_of_each_host_that_refuses_a_link(tmp_path: Path) -> None:
+def test_a_host_that_refuses_a_link_has_an_error(tmp_path: Path) -> None:
     found = table(tmp_path, tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv": Entry(DIRECTORY)})
     cells = found.rows[0].cells
     assert cells["incus"].result == cells["incus-6.0"].result == "fails"
@@ -75,7 +75,7 @@ def test_the_host_table_shows_the_error_of_each_host_that_refuses_a_link(tmp_pat
     assert found.exit_code == 5
 
 
-def test_the_host_table_names_the_deviation_if_a_host_differs_from_templater(tmp_path: Path) -> None:
+def test_the_table_mentions_deviations_of_templater_from_a_host(tmp_path: Path) -> None:
     found = table(tmp_path, tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv": Entry(DIRECTORY)})
     name = "links are followed only inside the root filesystem"
     assert found.rows[0].cells["incus"].deviations == (name,)
@@ -84,7 +84,7 @@ def test_the_host_table_names_the_deviation_if_a_host_differs_from_templater(tmp
     assert "differs:" not in table_text(table(tmp_path)), "nothing to name where all hosts agree"
 
 
-def test_the_host_table_marks_lxd_as_different_if_a_rule_has_a_mode(tmp_path: Path) -> None:
+def test_lxd_differs_if_a_rule_has_a_mode(tmp_path: Path) -> None:
     rule = "/etc/a: {when: [create], template: a.tpl, mode: '600'}"
     cells = table(tmp_path, rules=rule).rows[0].cells
     assert {name for name in NAMES if cells[name].result == "differs"} == {
@@ -108,14 +108,14 @@ def test_the_host_table_agrees_with_the_plan_of_each_host(tmp_path: Path, vm: bo
         ]
 
 
-def test_the_host_table_has_an_error_for_each_host_that_cannot_read_the_image(tmp_path: Path) -> None:
+def test_hosts_that_cannot_read_the_image_have_an_error(tmp_path: Path) -> None:
     """Every host refuses a list as mode. tests/metadata_cases has the error text of each YAML library."""
     found = table(tmp_path, rules="/etc/a: {when: [create], template: a.tpl, mode: [1]}")
     assert set(found.errors) == set(NAMES) and not found.rows
     assert found.exit_code == 5 and "incus: the start fails: " in table_text(found)
 
 
-def test_the_host_table_shows_unknown_as_the_result_for_a_host_without_a_prediction(tmp_path: Path) -> None:
+def test_a_host_without_a_prediction_has_an_unknown_result(tmp_path: Path) -> None:
     found = plans(tmp_path)
     lxd = found["lxd"]
     assert isinstance(lxd, Plan)
@@ -125,7 +125,7 @@ def test_the_host_table_shows_unknown_as_the_result_for_a_host_without_a_predict
     assert row.cells["incus"].result == "same"
 
 
-def test_equal_reasons_of_several_hosts_share_one_note_below_the_host_table(tmp_path: Path) -> None:
+def test_equal_reasons_of_several_hosts_share_one_note(tmp_path: Path) -> None:
     text = table_text(table(tmp_path, "{{ 'a' + 'b' }}\n"))
     notes = [line for line in text.splitlines() if line.startswith("[")]
     assert len(notes) == 1 and notes[0].startswith("[1] incus-debian, lxd, ")
@@ -133,21 +133,21 @@ def test_equal_reasons_of_several_hosts_share_one_note_below_the_host_table(tmp_
     assert header.split()[:3] == ["file", "on", "incus"] and row.startswith("/etc/a  create  same")
 
 
-def test_the_json_of_the_host_table_has_the_same_results_as_the_table(tmp_path: Path) -> None:
+def test_the_host_table_has_the_same_results_in_json(tmp_path: Path) -> None:
     data = json.loads(json.dumps(table_data(table(tmp_path, "{{ 'a' + 'b' }}\n"))))
     assert data["hosts"] == list(NAMES)
     assert data["files"][0]["hosts"]["incus"] == {"result": "same"}
     assert data["files"][0]["hosts"]["lxd"]["result"] == "differs"
 
 
-def test_a_long_path_does_not_widen_the_table_lines_of_other_files(tmp_path: Path) -> None:
+def test_a_long_path_does_not_widen_other_table_lines(tmp_path: Path) -> None:
     rule = "{when: [create], template: a.tpl}"
     found = table(tmp_path, rules=f"/etc/a: {rule}\n  /etc/{'p' * 3000}: {rule}")
     row = next(line for line in table_text(found).splitlines() if line.startswith("/etc/a "))
     assert len(row) < 300
 
 
-def test_the_host_table_does_not_repeat_a_long_path_in_the_notes_of_other_files(tmp_path: Path) -> None:
+def test_a_long_path_is_not_repeated_in_other_notes(tmp_path: Path) -> None:
     """The long name is invalid on every host, so the start ends at this file."""
     rule = "{when: [create], template: a.tpl}"
     found = table(tmp_path, rules=f"? /etc/{'p' * 3000}\n  : {rule}\n  /etc/a: {rule}\n  /etc/b: {rule}")
@@ -156,7 +156,7 @@ def test_the_host_table_does_not_repeat_a_long_path_in_the_notes_of_other_files(
         assert all(len(cell.why) < 200 for cell in row.cells.values())
 
 
-def test_the_host_table_names_the_error_of_a_host_that_runs_no_rule(tmp_path: Path) -> None:
+def test_the_host_table_shows_why_a_host_runs_no_rule(tmp_path: Path) -> None:
     found = plans(tmp_path)
     found["lxd"] = found["lxd"].with_prediction(Prediction(error="no metadata"))
     made = host_table(found)
@@ -164,7 +164,7 @@ def test_the_host_table_names_the_error_of_a_host_that_runs_no_rule(tmp_path: Pa
     assert table_text(made).splitlines()[-1] == "lxd: the start fails: no metadata"
 
 
-def test_the_host_table_marks_a_host_that_accepts_a_rule_that_templater_refuses(tmp_path: Path) -> None:
+def test_a_host_differs_if_only_templater_refuses_a_rule(tmp_path: Path) -> None:
     rule = "{when: [create], template: a.tpl}"
     made = table(tmp_path, rules=f"/etc/a: {rule}\n  /etc/../../x: {rule}", vm=True)
     row = next(row for row in made.rows if row.path == "/etc/../../x" and row.trigger == "agent")
@@ -185,9 +185,7 @@ def test_planning_fails_for_all_hosts_if_metadata_yaml_exceeds_a_limit(tmp_path:
 
 
 @pytest.mark.parametrize(("vm", "why"), [(False, ""), (True, "the daemon crashes: ")])
-def test_the_host_table_says_that_a_panic_for_a_virtual_machine_crashes_the_daemon(
-    vm: bool, why: str, tmp_path: Path
-):
+def test_the_table_mentions_a_daemon_crash_after_a_panic(vm: bool, why: str, tmp_path: Path):
     text = table_text(host_table(plans(tmp_path, "{{ 1 % 0 }}", vm=vm)))
     assert f"lxd-5.21.4: {why}panic: runtime error: integer divide by zero" in text
     assert "] lxd: Failed rendering template: Panic while rendering template" in text

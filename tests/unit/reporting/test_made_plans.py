@@ -124,7 +124,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_plan_with_every_kind_of_change_matches_the_recorded_output_in_each_format(form, update):
+def test_every_kind_of_change_has_the_recorded_output(form, update):
     path = Path(__file__).parent / f"outputs/{form}.txt"
     found = FORMS[form](of(EVERY, AGENTS)).encode("utf-8", "backslashreplace").decode()
     if update:
@@ -145,7 +145,7 @@ def test_a_plan_with_every_kind_of_change_matches_the_recorded_output_in_each_fo
         (["unknown"], "", "; incus: 1 unknown", 5),
     ],
 )
-def test_the_summary_counts_failed_and_random_and_unknown_results_on_the_host(results, error, text, code):
+def test_the_summary_has_the_number_of_failed_host_results(results, error, text, code):
     changes = [made(WRITE, f"/etc/{number}", b"") for number in range(len(results))]
     outcomes = [result and Outcome(result) for result in results]
     plan = planned(*changes, outcomes=outcomes, error=error, triggers=("create", "start"))
@@ -163,7 +163,7 @@ def test_one_failed_change_is_enough_to_fail_a_preview():
 @pytest.mark.parametrize(
     ("count", "more"), [(0, ""), (1, ""), (5, ""), (6, " and 1 more"), (8, " and 3 more")]
 )
-def test_at_most_five_rules_without_a_matching_trigger_are_named(count, more):
+def test_the_report_names_at_most_five_rules_without_a_matching_trigger(count, more):
     rules = [Rule(f"/{number}\n", "a.tpl", ("copy", "start")) for number in range(count)]
     text = not_due(planned(rules=[Rule("/due", "a.tpl", ("create",)), *rules]))
     named = ", ".join(f"/{number}\\n (copy,start)" for number in range(min(count, 5)))
@@ -181,23 +181,23 @@ def test_at_most_five_rules_without_a_matching_trigger_are_named(count, more):
         ([(WRITE, b"a"), (FAILED, None), (WRITE, b"a")], []),
     ],
 )
-def test_a_trigger_pass_is_compared_with_the_last_pass_before_it_that_had_an_effect(passes, found):
+def test_a_pass_is_compared_with_the_last_effective_pass(passes, found):
     changes = [made(action, content=content) for action, content in passes]
     assert [changes.index(change) for change in unchanged(planned(*changes))] == found
 
 
 @pytest.mark.parametrize("fact", [{"uid": 1}, {"gid": 1}, {"mode": 0o600}, {"real": "/srv/a"}])
-def test_a_trigger_pass_that_changes_only_the_owner_or_mode_or_path_counts_as_changed(fact):
+def test_a_pass_with_a_different_owner_counts_as_changed(fact):
     assert unchanged(planned(made(WRITE, content=b"a"), made(WRITE, content=b"a", **fact))) == []
 
 
-def test_a_trigger_pass_that_repeats_the_content_counts_as_changed_if_the_host_differs_from_templater():
+def test_repeated_content_counts_as_changed_if_the_host_differs_from_templater():
     changes = made(WRITE, content=b"a"), made(WRITE, content=b"a")
     assert unchanged(planned(*changes, outcomes=[WRITTEN, WRITTEN])) == [changes[1]]
     assert unchanged(planned(*changes, outcomes=[WRITTEN, Outcome("random")])) == []
 
 
-def test_the_host_table_shows_each_reason_once_with_all_hosts_that_have_the_reason():
+def test_the_host_table_shows_each_reason_once_with_all_its_hosts():
     why = Cell("differs", "renders", ("d1", "d2"), "a.tpl:1")
     cells = {"incus": Cell("same"), "lxd": why, "x": Cell("fails", "no\nfile"), "y": why}
     others = {**dict.fromkeys(cells, Cell("fails", "no\nfile")), "lxd": Cell(ABSENT)}
@@ -229,7 +229,7 @@ def test_the_host_table_shows_each_reason_once_with_all_hosts_that_have_the_reas
     ("result", "code"),
     [("same", 0), ("differs", 0), ("-", 0), ("fails", 5), ("random", 5), ("unknown", 5)],
 )
-def test_the_exit_code_is_5_if_the_host_table_has_a_failure_or_an_uncertain_result(result, code):
+def test_a_failed_or_uncertain_result_gives_exit_code_5(result, code):
     rows = [
         Row("/a", "create", "a.tpl", {"incus": Cell(each), "lxd": Cell("same")}) for each in (result, "same")
     ]
@@ -237,7 +237,7 @@ def test_the_exit_code_is_5_if_the_host_table_has_a_failure_or_an_uncertain_resu
     assert HostTable(("incus",), (), {"incus": "error"}).exit_code == 5
 
 
-def test_the_host_table_has_a_row_for_each_change_of_a_path_and_explains_only_the_cells_that_differ():
+def test_the_host_table_has_a_row_for_each_change():
     first = planned(made(WRITE, content=b"1\n"), made(WRITE, content=b"2\n"), outcomes=[WRITTEN, WRITTEN])
     second = planned(
         made(WRITE, content=b"1\n"), made(WRITE, content=b"3\n"), made(WRITE, "/b", b""), host=LXD,
@@ -275,7 +275,7 @@ def test_the_host_table_has_a_row_for_each_change_of_a_path_and_explains_only_th
         (WRITTEN, Cell("same")),
     ],
 )
-def test_the_host_table_shows_a_word_and_a_reason_for_each_outcome(result, cell):
+def test_each_outcome_has_a_word_and_a_reason(result, cell):
     plan = planned(made(WRITE, content=b"a"), outcomes=[result])
     found = host_table({"incus": plan}).rows[0].cells["incus"]
     assert (found.result, found.why) == (cell.result, cell.why)
@@ -293,7 +293,7 @@ def test_the_host_table_shows_a_word_and_a_reason_for_each_outcome(result, cell)
         (b"x" * 60, b"y" * 61, f"'{'x' * 60}' in line 1, not '{'y' * 60}\u2026'"),
     ],
 )
-def test_an_excerpt_shows_the_first_different_line_and_at_most_sixty_characters(ours, theirs, text):
+def test_an_excerpt_contains_the_first_different_line(ours, theirs, text):
     assert _excerpt(made(WRITE, content=ours), made(WRITE, content=theirs)) == text
 
 

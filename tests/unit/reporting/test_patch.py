@@ -32,7 +32,7 @@ def planned(*contents: tuple[str, bytes], tree: "dict[str, str | bytes | Entry] 
     return Plan(Metadata(), Instance(), NONE, ("create",), changes)
 
 
-def test_the_patch_of_a_new_file_contains_dev_null_and_the_file_mode() -> None:
+def test_the_patch_of_a_new_file_contains_dev_null() -> None:
     assert diff(planned(("/etc/a", b"one\ntwo\n"))) == (
         "# /etc/a: new, 0:0 0600, a.tpl on create\n"
         "diff --git a/etc/a b/etc/a\n"
@@ -62,7 +62,7 @@ def test_unchanged_files_are_not_in_the_patch() -> None:
     assert diff(planned(("/etc/a", b"same\n"), tree={"/etc/a": "same\n"})) == ""
 
 
-def test_the_patch_names_the_target_of_a_symlink() -> None:
+def test_the_patch_mentions_the_target_of_a_symlink() -> None:
     patch = diff(
         planned(("/etc/a", b"x\n"), tree={"/etc/a": Entry(SYMLINK, target="/srv/b"), "/srv/b": "y\n"})
     )
@@ -98,7 +98,7 @@ names = st.sampled_from(["a", "a b", 'q"', "tab\t", "ü", "back\\slash"])
 )
 @settings(deadline=None)
 @given(before=st.none() | contents, after=contents, name=names)
-def test_both_git_apply_and_the_patch_program_accept_the_patch(
+def test_the_git_apply_command_and_the_patch_program_accept_the_patch(
     work: int,
     lines: int,
     before: "bytes | None",
@@ -174,7 +174,7 @@ def test_the_hunks_of_a_patch_equal_the_hunks_of_difflib(before: bytes, after: b
     assert list(diff_module._hunks(old, new, diff_module.Work())) == expected
 
 
-def test_the_patch_of_a_file_that_is_too_large_to_compare_is_a_comment() -> None:
+def test_the_patch_of_a_too_large_file_is_a_comment() -> None:
     plan = planned(("/f", b"new\n"), tree={"/f": "old\n"})
     (change,) = plan.changes
     change.before = None
@@ -182,7 +182,7 @@ def test_the_patch_of_a_file_that_is_too_large_to_compare_is_a_comment() -> None
     assert "+++" not in diff(plan)
 
 
-def test_a_patch_without_a_line_comparison_shows_common_first_and_last_lines_as_unchanged(
+def test_a_patch_without_line_comparison_keeps_common_outer_lines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(diff_module, "MAX_TOTAL_WORK", 0)

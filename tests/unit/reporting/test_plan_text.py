@@ -16,7 +16,7 @@ from tests.unit.prediction.test_predicted_outcomes import planned
         ("{{ trigger }}", False, []), ("{{ 1|nope }}", False, []),
     ],
 )  # fmt: skip
-def test_a_later_trigger_pass_counts_as_unchanged_if_it_skips_the_file_or_writes_the_same_content(
+def test_a_later_trigger_pass_without_effect_counts_as_unchanged(
     template: str, create_only: bool, found: list[str], host: Host
 ) -> None:
     rule = Rule("/etc/a", "a.tpl", ("create", "start"), create_only=create_only)

@@ -37,21 +37,19 @@ READ = "the template's input has changed"
         ({"by_hand": False, "change": planned(KEEP), "recorded": recorded("user.a"), "template_changed": True}, ("no", "no change", "")),
     ],
 )  # fmt: skip
-def test_a_row_of_the_status_table_shows_the_differences_of_a_file_and_the_effect_of_the_next_start(
-    fields, cells
-):
+def test_the_status_table_includes_effects_of_the_next_start(fields, cells):
     file = FileStatus(**{"path": "/a", "recorded": None, **fields})
     assert row(file) == ("/a", *cells)
 
 
-def test_the_summary_counts_changed_files_and_a_list_without_files_has_no_heading():
+def test_the_summary_contains_the_number_of_changes():
     files = [FileStatus("/a", None, True, change=planned(UPDATE)), FileStatus("/b", None, None), FileStatus("/c", None, True)]  # fmt: skip
     assert summary(files) == "3 files: 2 changed by hand, 1 would change at the next start"
     assert list(columns_of([])) == []
     assert len(list(columns_of(files))) == 4
 
 
-def test_the_json_form_of_a_status_contains_the_record():
+def test_the_json_form_of_a_file_status_contains_the_recorded_values():
     data = file_data(FileStatus("/a", recorded("user.a"), True, ("mode",), planned(UPDATE), True))
     assert data == {
         "path": "/a", "changed_by_hand": True, "differences": ["mode"], "would_change": True, "action": "update",

@@ -80,7 +80,7 @@ def test_removed_and_replaced_files_on_btrfs_are_kept_open(top, held, inodes, tm
     assert not any(os.get_inheritable(fd) for fd in held)
 
 
-def test_a_removed_link_is_kept_open_and_not_followed(top, held, inodes, tmp_path):
+def test_a_removed_link_itself_is_kept_open(top, held, inodes, tmp_path):
     inodes(0)
     (tmp_path / "link").symlink_to("a")
     number = (tmp_path / "link").lstat().st_ino
@@ -99,9 +99,7 @@ def test_a_removed_directory_on_btrfs_is_kept_open(top, held, inodes, tmp_path):
 
 @pytest.mark.parametrize("size", [SMALL, SMALL + 1])
 @pytest.mark.parametrize("call", ["unlink", "rename"])
-def test_only_large_removed_files_are_kept_open_on_file_systems_other_than_btrfs(
-    top, held, inodes, tmp_path, size, call
-):
+def test_only_large_removed_files_are_kept_open_outside_btrfs(top, held, inodes, tmp_path, size, call):
     inodes(1000)
     number = (tmp_path / "a").stat().st_ino
     os.truncate(tmp_path / "a", size)
@@ -112,7 +110,7 @@ def test_only_large_removed_files_are_kept_open_on_file_systems_other_than_btrfs
     assert [os.fstat(fd).st_ino for fd in held] == ([number] if size > SMALL else [])
 
 
-def test_a_removed_file_is_kept_open_if_the_kernel_does_not_describe_its_file_system(top, held, monkeypatch):
+def test_removed_files_on_unknown_file_systems_are_kept_open(top, held, monkeypatch):
     def fails(fd):
         raise OSError(errno.EIO, "input/output error")
 
@@ -121,7 +119,7 @@ def test_a_removed_file_is_kept_open_if_the_kernel_does_not_describe_its_file_sy
     assert [os.fstat(fd).st_nlink for fd in held] == [0]
 
 
-def test_a_program_that_uses_the_python_api_keeps_no_removed_files_open(top, inodes, tmp_path):
+def test_the_python_api_keeps_no_removed_files_open(top, inodes, tmp_path):
     inodes(0)
     before = os.listdir("/proc/self/fd")
     top.unlink("a")
@@ -133,9 +131,7 @@ def test_a_program_that_uses_the_python_api_keeps_no_removed_files_open(top, ino
 
 
 @pytest.mark.parametrize("which", ["file", "folder", "root", "link"])
-def test_attack_86_an_open_file_or_directory_is_kept_open_if_another_process_removes_it(
-    top, held, tmp_path, which
-):
+def test_attack_86_files_removed_by_another_process_stay_open(top, held, tmp_path, which):
     """A directory with 100,000 attributes took 6 seconds to close, and so did a file of root."""
     place = tmp_path / which
     if which == "file":
@@ -170,14 +166,14 @@ def test_a_real_btrfs_is_recognized(tmp_path, mounts, held, below_overlay):
     close_in_another_process._hand_over(held, 9.0)
 
 
-def test_removing_a_missing_file_raises_an_error_and_keeps_no_file_open(top, held, inodes):
+def test_removing_a_missing_file_keeps_no_file_open(top, held, inodes):
     inodes(0)
     with pytest.raises(FileNotFoundError):
         top.unlink("nosuch")
     assert held == []
 
 
-def test_the_number_of_removed_files_that_are_kept_open_is_limited(top, held, inodes, children, monkeypatch):
+def test_the_number_of_removed_files_that_stay_open_is_limited(top, held, inodes, children, monkeypatch):
     inodes(0)
     monkeypatch.setattr(close_in_another_process, "MOST_HELD", 2)
     monkeypatch.setattr(close_in_another_process, "MOST_HELD_PART", 0)
@@ -186,7 +182,7 @@ def test_the_number_of_removed_files_that_are_kept_open_is_limited(top, held, in
     assert (len(held), len(children)) == (1, 1)
 
 
-def test_fewer_closing_processes_are_started_if_many_files_are_open(top, held, inodes, children, monkeypatch):
+def test_many_open_files_reduce_the_number_of_closing_processes(top, held, inodes, children, monkeypatch):
     """Each new process got a copy of all descriptors: 8,000 rules took 18 seconds."""
     inodes(0)
     monkeypatch.setattr(close_in_another_process, "MOST_HELD", 4)
@@ -198,7 +194,7 @@ def test_fewer_closing_processes_are_started_if_many_files_are_open(top, held, i
         os.close(fd)
 
 
-def test_processes_that_have_ended_do_not_accumulate(top, held, inodes, children, monkeypatch):
+def test_ended_processes_do_not_accumulate(top, held, inodes, children, monkeypatch):
     """With 8,000 replaced files on btrfs, a hook had 250 ended processes."""
     inodes(0)
     monkeypatch.setattr(close_in_another_process, "MOST_HELD", 1)
@@ -214,7 +210,7 @@ def test_processes_that_have_ended_do_not_accumulate(top, held, inodes, children
             os.waitpid(child, os.WNOHANG)
 
 
-def test_a_file_that_is_removed_after_it_was_opened_counts_towards_the_limit_on_removed_files(
+def test_the_limit_includes_removed_files_that_were_opened_earlier(
     top, held, children, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(close_in_another_process, "MOST_HELD", 2)
@@ -226,9 +222,7 @@ def test_a_file_that_is_removed_after_it_was_opened_counts_towards_the_limit_on_
     assert (held, len(children)) == (opened[2:], 1)
 
 
-def test_removed_files_are_closed_by_another_process_if_no_further_file_can_be_opened(
-    top, held, inodes, monkeypatch
-):
+def test_another_process_closes_removed_files_if_descriptors_run_out(top, held, inodes, monkeypatch):
     inodes(0)
     hold(top.fd, "a")
     opened, calls = os.open, []
@@ -268,7 +262,7 @@ print(close_in_another_process._held, flush=True)
 """
 
 
-def test_a_directory_is_removed_at_once_if_too_many_files_are_open(tmp_path, monkeypatch):
+def test_directories_are_removed_at_once_without_a_free_descriptor(tmp_path, monkeypatch):
     """The start failed for too many open files, and all of its new directories remained."""
     (tmp_path / "a").mkdir()
 
@@ -288,7 +282,7 @@ def test_a_directory_is_removed_at_once_if_too_many_files_are_open(tmp_path, mon
 
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ["", "noproc"])
-def test_readers_of_the_output_do_not_wait_for_the_process_that_closes_the_removed_files(option):
+def test_output_readers_do_not_wait_for_the_closing_process(option):
     began = time.monotonic()
     words = [sys.executable, "-c", SCRIPT, option]
     done = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.PIPE)
@@ -296,7 +290,7 @@ def test_readers_of_the_output_do_not_wait_for_the_process_that_closes_the_remov
     assert time.monotonic() - began < 2
 
 
-def test_handing_over_waits_a_short_time_until_the_other_process_has_closed_the_removed_files(children):
+def test_templater_waits_a_short_time_for_the_closing_process(children):
     """Otherwise, umount of the file system right after the command could fail."""
     reader, writer = os.pipe()
     assert handing_over(lambda: close_in_another_process._held.append(writer)) is None
@@ -307,7 +301,7 @@ def test_handing_over_waits_a_short_time_until_the_other_process_has_closed_the_
         os.waitpid(children[0], os.WNOHANG)
 
 
-def test_another_process_closes_the_removed_files_even_if_the_function_raises_an_error(children, monkeypatch):
+def test_another_process_closes_removed_files_even_after_an_error(children, monkeypatch):
     monkeypatch.setattr(close_in_another_process.os, "waitpid", fails)  # as if this process ignored SIGCHLD
     reader, writer = os.pipe()
 
@@ -322,7 +316,7 @@ def test_another_process_closes_the_removed_files_even_if_the_function_raises_an
     assert len(children) == 1
 
 
-def test_the_process_that_closes_the_removed_files_ends_even_if_it_fails(children, monkeypatch, tmp_path):
+def test_the_process_for_closing_files_ends_even_after_an_error(children, monkeypatch, tmp_path):
     """Otherwise, this process would go on with the hook's work, as a second hook."""
 
     def fail(*_):
@@ -339,12 +333,12 @@ def test_the_process_that_closes_the_removed_files_ends_even_if_it_fails(childre
     assert log.read_text() == "went on\n"
 
 
-def test_a_nested_call_does_not_close_the_removed_files_of_the_outer_call(held):
+def test_nested_calls_keep_removed_files_of_the_caller_open(held):
     handing_over(lambda: handing_over(lambda: None))
     assert close_in_another_process._held is held
 
 
-def test_signals_reach_the_calling_process_but_do_not_end_the_process_that_closes_files(children):
+def test_a_signal_does_not_end_the_closing_process(children):
     seen = []
     before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(os.getpid()))
     fork = close_in_another_process.os.fork
@@ -369,7 +363,7 @@ def fails(*_):
 
 
 @pytest.mark.parametrize("call", ["pipe", "fork"])
-def test_removed_files_are_closed_at_once_if_no_process_can_be_started(call, monkeypatch):
+def test_removed_files_are_closed_at_once_without_another_process(call, monkeypatch):
     before = os.listdir("/proc/self/fd")
     reader, writer = os.pipe()
     monkeypatch.setattr(close_in_another_process.os, call, fails)
@@ -379,7 +373,7 @@ def test_removed_files_are_closed_at_once_if_no_process_can_be_started(call, mon
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_at_its_end_a_hook_closes_all_descriptors_that_an_error_has_left_open(tmp_path, monkeypatch):
+def test_a_hook_leaves_no_descriptor_open_even_after_an_error(tmp_path, monkeypatch):
     (tmp_path / "removed").mkdir()
     earlier = os.open(tmp_path, os.O_RDONLY)
     before, handed_over = os.listdir("/proc/self/fd"), []
@@ -408,7 +402,7 @@ def test_at_its_end_a_hook_closes_all_descriptors_that_an_error_has_left_open(tm
     os.close(earlier)
 
 
-def test_a_nested_call_does_not_close_the_files_of_the_outer_call(tmp_path):
+def test_nested_calls_keep_other_files_of_the_caller_open(tmp_path):
     before = os.listdir("/proc/self/fd")
 
     def leave_open() -> None:
@@ -421,7 +415,7 @@ def test_a_nested_call_does_not_close_the_files_of_the_outer_call(tmp_path):
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_hook_or_command_does_not_close_pipes_that_one_of_its_threads_may_use():
+def test_a_hook_or_command_closes_no_pipe_of_its_own_threads():
     reader, writer = os.pipe()
     os.close(reader)
     os.close(writer)
@@ -461,7 +455,7 @@ def test_attack_83_another_process_removes_directories_when_templater_ends(top, 
 
 
 @as_root
-def test_attack_96_in_a_pid_namespace_no_process_removes_directories_after_the_end_of_templater(tmp_path):
+def test_attack_96_in_a_pid_namespace_templater_removes_directories_itself(tmp_path):
     """A container traced the process that removed the directories.
 
     The process had all rights on the host and, with crun, an open directory of the host.
@@ -488,9 +482,7 @@ close_in_another_process.handing_over(remove)
     assert said == ["", "itself\n"]
 
 
-def test_attack_83_a_hook_in_a_pid_namespace_removes_directories_for_a_second_at_most(
-    top, tmp_path, monkeypatch, children
-):
+def test_attack_83_removing_directories_ends_after_one_second(top, tmp_path, monkeypatch, children):
     """With `chattr +S +D`, 2,000 directories of another container took 12 seconds at each start."""
     for name in ("one", "two", "three"):
         (tmp_path / name).mkdir()
@@ -519,7 +511,7 @@ os.waitpid(-1, 0)
 """
 
 
-def test_attack_96_a_stopped_process_that_only_closes_files_is_killed_when_templater_ends():
+def test_attack_96_a_stopped_process_for_closing_files_is_killed_when_templater_ends():
     """Another process stopped the process that closes files. A container could trace this stopped process."""
     done = subprocess.run(
         [sys.executable, "-c", STOPPED], capture_output=True, text=True, timeout=20, check=True
@@ -527,7 +519,7 @@ def test_attack_96_a_stopped_process_that_only_closes_files_is_killed_when_templ
     assert not os.path.exists(f"/proc/{done.stdout.strip()}")
 
 
-def test_templater_assumes_that_a_container_can_trace_processes_if_proc_self_status_is_unreadable(
+def test_a_process_with_unreadable_status_is_treated_as_traceable(
     monkeypatch,
 ):
     assert close_in_another_process._can_be_traced() is False
@@ -547,7 +539,7 @@ def test_templater_removes_directories_itself_if_it_cannot_start_another_process
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_program_that_uses_the_python_api_removes_a_directory_at_once(top, tmp_path):
+def test_the_python_api_removes_a_directory_at_once(top, tmp_path):
     (tmp_path / "one").mkdir()
     top.rmdir_at_end("one")
     assert not (tmp_path / "one").exists()
@@ -556,7 +548,7 @@ def test_a_program_that_uses_the_python_api_removes_a_directory_at_once(top, tmp
 
 
 @as_root
-def test_a_directory_of_an_overlay_is_removed_before_the_overlay_is_unmounted(tmp_path, mounts):
+def test_an_overlay_directory_is_removed_before_the_overlay_unmount(tmp_path, mounts):
     folders = [tmp_path / name for name in ("lower", "upper", "work", "merged")]
     for folder in folders:
         folder.mkdir()

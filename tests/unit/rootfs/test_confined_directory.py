@@ -39,7 +39,7 @@ def test_creating_a_file_never_follows_a_dangling_link(root, tmp_path):
     assert not (tmp_path / "host/made").exists()
 
 
-def test_an_open_directory_that_is_moved_still_confines_its_file_operations(root, tmp_path):
+def test_file_operations_stay_in_a_directory_that_has_moved(root, tmp_path):
     with root.directory("/etc") as etc:
         os.rename(tmp_path / "root/etc", tmp_path / "root/moved")
         (tmp_path / "root/etc").symlink_to(tmp_path / "host")

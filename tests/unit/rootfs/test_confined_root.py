@@ -43,7 +43,7 @@ def test_a_path_below_a_file_or_link_has_no_entry(root, path):
 
 
 @pytest.mark.parametrize("link", ["abs", "esc", "host_abs", "loop"])
-def test_the_error_about_a_symlink_in_a_parent_names_the_symlink(root, link):
+def test_the_error_about_a_symlink_in_a_parent_mentions_the_symlink(root, link):
     with pytest.raises(RefusedError, match=f"'/{link}' is a symlink, not a directory"):
         root.read(f"/{link}/hostname", 100)
     with pytest.raises(RefusedError, match=f"'/{link}' is a symlink"):
@@ -51,7 +51,7 @@ def test_the_error_about_a_symlink_in_a_parent_names_the_symlink(root, link):
 
 
 @pytest.mark.parametrize("link", ["inner", "up", "dangling", "loop", "self"])
-def test_reading_a_path_that_ends_in_a_symlink_is_refused(root, link):
+def test_the_read_method_refuses_a_symlink_at_the_end(root, link):
     with pytest.raises(RefusedError, match=f"'/{link}' is a symlink, not a regular file"):
         root.read(f"/{link}", 100)
 
@@ -108,7 +108,7 @@ def test_reading_a_device_is_refused(root, tmp_path, kind):
 @pytest.mark.parametrize(
     "path", ["etc", "", "//etc", "/etc/", "/./etc", "/etc/../etc", "/a\0b", "/" + "n" * 256]
 )
-def test_paths_that_are_not_normalised_are_refused(root, path):
+def test_unnormalised_paths_are_refused(root, path):
     for call in (root.entry, root.listdir, root.directory, lambda p: root.read(p, 1)):
         with pytest.raises(RefusedError):
             call(path)
@@ -120,17 +120,17 @@ def test_a_file_above_the_read_limit_is_refused(root, tmp_path):
         root.read("/etc/hostname", 5)
 
 
-def test_the_read_limit_applies_to_special_files_that_report_size_zero():
+def test_the_read_limit_applies_to_proc_files_with_size_zero():
     with Root("/proc/self") as proc, pytest.raises(LimitError):
         proc.read("/status", 10)
 
 
-def test_reading_a_missing_file_gives_an_error_with_the_path_of_the_file(root):
+def test_the_error_about_a_missing_file_contains_its_path(root):
     with pytest.raises(InputError, match=r"^'/etc/none' does not exist$"):
         root.read("/etc/none", 1)
 
 
-def test_a_path_in_a_nested_root_cannot_lead_out_of_the_nested_root(root):
+def test_a_path_cannot_lead_out_of_a_nested_root(root):
     with root.below("/etc") as etc:
         assert etc.read("/hostname", 100) == b"inside"
         assert etc.name.endswith("/root/etc")
@@ -158,7 +158,7 @@ def test_reading_below_a_root_leaves_no_file_descriptor_open(root):
     assert count() == before
 
 
-def test_a_root_that_is_not_a_directory_is_an_input_error(tmp_path):
+def test_a_non_directory_as_root_is_an_input_error(tmp_path):
     (tmp_path / "file").write_text("x")
     for name in ("file", "none", "nul\0"):
         with pytest.raises(InputError):
@@ -166,7 +166,7 @@ def test_a_root_that_is_not_a_directory_is_an_input_error(tmp_path):
 
 
 @pytest.mark.slow  # a race
-def test_no_file_outside_the_root_is_read_while_a_link_replaces_a_directory(root, tmp_path):
+def test_a_swapped_directory_does_not_lead_outside_the_root(root, tmp_path):
     """A short version of the races in tests/attacks: read in a loop while /etc is swapped."""
     top = tmp_path / "root"
     (top / "other").symlink_to(tmp_path / "host")
@@ -212,7 +212,7 @@ def outcome(reader: Root | ByName, call: str, arguments: tuple[object, ...]) -> 
         return type(error)
 
 
-def test_the_function_open_root_works_without_directory_descriptors(tmp_path, monkeypatch):
+def test_the_open_root_function_works_without_directory_descriptors(tmp_path, monkeypatch):
     monkeypatch.setattr(directory_rootfs, "HAS_DESCRIPTORS", False)
     assert isinstance(open_root(str(tmp_path)), ByName)
 
@@ -232,7 +232,7 @@ def test_a_mount_point_is_crossed_only_on_request(mechanism):
         rootfs.read("/proc/version", 999)
 
 
-def test_a_program_that_is_started_inherits_no_descriptor_of_a_root_filesystem(root):
+def test_a_child_program_inherits_no_descriptor_of_a_root_filesystem(root):
     with root.directory("/etc") as directory, root.below("/etc") as below:
         opened = [root.open("/etc/hostname"), directory.open("hostname"), directory.create("new")]
         inherited = [os.get_inheritable(fd) for fd in (root.fd, directory.fd, below.fd, *opened)]

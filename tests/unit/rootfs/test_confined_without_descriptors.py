@@ -62,14 +62,14 @@ def test_files_and_directories_are_read_by_name(root, tmp_path):
         ("below", "/l", RefusedError, "'/l' is a symlink, not a directory"),
     ],
 )
-def test_a_path_that_cannot_be_read_gives_an_error_with_the_reason(call, path, error, message, root):
+def test_an_unreadable_path_gives_an_error_with_the_reason(call, path, error, message, root):
     arguments = (path, 3) if call == "read" else (path,)
     found, words = failed(getattr(root, call), *arguments)
     assert words == message
     assert issubclass(found, error)
 
 
-def test_a_file_that_is_replaced_while_it_is_opened_is_refused(root, tmp_path, monkeypatch):
+def test_a_file_is_refused_if_another_file_replaces_it_during_open(root, tmp_path, monkeypatch):
     real = os.open
     (tmp_path / "other").write_text("other")
     monkeypatch.setattr(

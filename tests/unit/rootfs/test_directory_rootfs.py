@@ -38,7 +38,7 @@ def test_an_empty_id_map_refuses_every_id():
 
 
 @pytest.mark.parametrize("owner", [0, 1000, 100000])
-def test_the_owner_of_the_root_filesystem_counts_as_root_if_there_is_no_id_map(owner):
+def test_the_filesystem_owner_is_root_without_an_id_map(owner):
     ids = shifted(owner, owner)
     assert ids.on_disk(0, 0) == (owner, owner)
     assert ids.in_container(owner, owner) == (0, 0)
@@ -54,7 +54,7 @@ def test_ids_outside_the_range_of_a_shifted_directory_are_refused():
 
 
 @as_root
-def test_an_id_map_that_contradicts_the_directory_owner_is_refused(tmp_path):
+def test_an_id_map_is_refused_if_it_contradicts_the_directory_owner(tmp_path):
     top = a_directory(tmp_path / "root", {"f": "x"})
     with DirectoryRootfs(str(top), IDENTITY) as rootfs:
         assert rootfs.entry("/f").uid == 0
@@ -98,7 +98,7 @@ def test_reading_enters_a_mount_below_the_root_only_on_request(tmp_path, mounts)
 
 
 @as_root
-def test_reading_a_file_below_a_mount_point_fails_unless_the_caller_allows_mounts(tmp_path, mounts):
+def test_reading_below_a_mount_point_fails_without_explicit_permission(tmp_path, mounts):
     top = a_directory(tmp_path / "image", {"rootfs/b/x": "1", "rootfs/m": None})
     mounts.bind(top / "rootfs/b", top / "rootfs/m")
     with open_root(str(top)) as root:
@@ -115,14 +115,14 @@ def test_reading_a_file_below_a_mount_point_fails_unless_the_caller_allows_mount
     ("old", "is_equal"),
     [("text", True), ("tex", False), ("texts", False), ("tExt", False), ("", False)],
 )
-def test_has_content_is_true_only_if_all_bytes_are_equal(tmp_path, monkeypatch, mechanism, old, is_equal):
+def test_has_content_returns_true_only_for_equal_bytes(tmp_path, monkeypatch, mechanism, old, is_equal):
     monkeypatch.setenv("TEMPLATER_CONFINED", mechanism)
     with DirectoryRootfs(str(a_directory(tmp_path / "root", {"f": old, "empty": ""}))) as rootfs:
         assert rootfs.has_content("/f", b"text") is is_equal
         assert rootfs.has_content("/empty", b"")
 
 
-def test_has_content_accepts_only_regular_files(tmp_path):
+def test_the_method_named_has_content_accepts_only_regular_files(tmp_path):
     top = a_directory(tmp_path / "root", {"f": "x"})
     (top / "link").symlink_to("f")
     (top / "dir").mkdir()
@@ -135,7 +135,7 @@ def test_has_content_accepts_only_regular_files(tmp_path):
             rootfs.has_content("/missing", b"x")
 
 
-def test_reading_and_comparing_files_ends_at_the_time_limit(tmp_path, monkeypatch):
+def test_a_time_limit_applies_to_reading_and_comparing_files(tmp_path, monkeypatch):
     """No limit on processor time counts the work of the kernel for files that it has to decompress."""
     now, takes, real = 100.0, 0.9, os.read
 

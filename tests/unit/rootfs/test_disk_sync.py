@@ -95,7 +95,7 @@ def test_many_files_are_synced_by_one_call_for_each_mount(calls, files, tmp_path
 
 
 @pytest.mark.parametrize("why", ["the type of the file system", "a kernel without fstatfs"])
-def test_many_files_are_synced_one_by_one_if_syncfs_is_not_known_to_be_safe(calls, files, monkeypatch, why):
+def test_files_are_synced_one_by_one_without_safe_syncfs(calls, files, monkeypatch, why):
     """FUSE does not ask its server to sync."""
     if why == "a kernel without fstatfs":
 
@@ -203,9 +203,7 @@ def test_attack_85_on_btrfs_no_file_or_directory_is_synced_by_fsync(on_btrfs, re
 
 
 @as_root
-def test_on_btrfs_many_files_are_written_in_parallel_and_many_directories_are_synced_by_one_commit(
-    on_btrfs, real, monkeypatch
-):
+def test_many_btrfs_directories_are_synced_by_one_commit_after_parallel_writes(on_btrfs, real, monkeypatch):
     """syncfs would wait for other processes."""
     monkeypatch.setattr(disk_sync, "MOST_FSYNCS", 1)
     begun = []
@@ -224,7 +222,7 @@ def test_on_btrfs_many_files_are_written_in_parallel_and_many_directories_are_sy
 
 @as_root
 @pytest.mark.parametrize("error", ["time", "disk"])
-def test_on_btrfs_syncing_files_ends_at_the_first_error(on_btrfs, real, monkeypatch, error):
+def test_a_btrfs_sync_ends_at_the_first_error(on_btrfs, real, monkeypatch, error):
     def failed(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -249,9 +247,7 @@ def test_on_btrfs_syncing_files_ends_at_the_first_error(on_btrfs, real, monkeypa
 @pytest.mark.slow
 @as_root
 @pytest.mark.parametrize("on_btrfs", ["btrfs", "overlay"], indirect=True)
-def test_two_subvolumes_of_one_btrfs_count_as_the_same_btrfs_but_a_second_btrfs_does_not(
-    on_btrfs, tmp_path, mounts, real
-):
+def test_only_subvolumes_of_one_btrfs_are_treated_as_the_same_btrfs(on_btrfs, tmp_path, mounts, real):
     place = tmp_path / "mounted"
     subprocess.run(["btrfs", "subvolume", "create", place / "subvolume"], check=True, capture_output=True)
     (tmp_path / "second").mkdir()
@@ -268,9 +264,7 @@ def test_two_subvolumes_of_one_btrfs_count_as_the_same_btrfs_but_a_second_btrfs_
 
 @as_root
 @pytest.mark.parametrize("error", [errno.ENOTTY, errno.EPERM])
-def test_if_the_ioctls_of_btrfs_are_refused_a_directory_is_synced_by_syncfs(
-    on_btrfs, real, monkeypatch, error
-):
+def test_a_directory_is_synced_by_syncfs_if_btrfs_refuses_ioctls(on_btrfs, real, monkeypatch, error):
     """A system-call filter can refuse the ioctls of btrfs."""
 
     def refused(*_):
@@ -288,9 +282,7 @@ def test_if_the_ioctls_of_btrfs_are_refused_a_directory_is_synced_by_syncfs(
 
 @as_root
 @pytest.mark.parametrize("on_btrfs", ["volatile"], indirect=True)
-def test_if_the_ioctls_of_btrfs_are_refused_the_upper_layer_of_a_volatile_overlay_is_synced(
-    on_btrfs, monkeypatch, real
-):
+def test_the_upper_layer_is_synced_if_btrfs_refuses_ioctls(on_btrfs, monkeypatch, real):
     """syncfs of a volatile overlay does nothing."""
 
     def refused(*_):
@@ -315,7 +307,7 @@ def test_if_the_ioctls_of_btrfs_are_refused_the_upper_layer_of_a_volatile_overla
 
 
 @as_root
-def test_the_error_of_a_failed_commit_on_btrfs_names_the_file(on_btrfs, monkeypatch):
+def test_the_error_of_a_failed_commit_on_btrfs_mentions_the_file(on_btrfs, monkeypatch):
     def failed(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -331,9 +323,7 @@ def test_the_error_of_a_failed_commit_on_btrfs_names_the_file(on_btrfs, monkeypa
 @as_root
 @pytest.mark.parametrize("on_btrfs", ["overlay"], indirect=True)
 @pytest.mark.parametrize("why", ["unknown path", "other file system", "no /proc", "link"])
-def test_an_overlay_over_btrfs_is_synced_by_syncfs_if_its_upper_layer_cannot_be_opened(
-    on_btrfs, real, monkeypatch, tmp_path, why
-):
+def test_syncfs_is_called_if_the_upper_layer_is_inaccessible(on_btrfs, real, monkeypatch, tmp_path, why):
     if why == "link":
         (tmp_path / "link").symlink_to(tmp_path / "mounted")
         os.lchown(tmp_path / "link", 1234, 1234)
@@ -350,7 +340,7 @@ def test_an_overlay_over_btrfs_is_synced_by_syncfs_if_its_upper_layer_cannot_be_
 
 
 @as_root
-def test_the_upper_layer_of_an_overlay_that_this_process_has_mounted_is_found(tmp_path, mounts, real):
+def test_a_process_finds_the_upper_layer_of_its_own_overlay(tmp_path, mounts, real):
     """A hook mounts the layers by descriptors, see ``mount_overlay``."""
     place = mounts.btrfs(tmp_path)
     folders = [place / name for name in ("lower", "upper", "work", "merged")]
@@ -386,9 +376,7 @@ def test_nothing_is_committed_on_file_systems_other_than_btrfs(tmp_path, real, n
 
 @as_root
 @pytest.mark.parametrize("where", ["namespace", "subvolume", "read-only mount"])
-def test_every_process_that_has_a_file_of_a_btrfs_open_can_commit_the_btrfs(
-    on_btrfs, tmp_path, mounts, where
-):
+def test_every_process_with_an_open_btrfs_file_can_commit_the_btrfs(on_btrfs, tmp_path, mounts, where):
     place = on_btrfs
     if where == "subvolume":
         subprocess.run(["btrfs", "subvolume", "create", place / "sub"], check=True, capture_output=True)
@@ -408,7 +396,7 @@ def test_every_process_that_has_a_file_of_a_btrfs_open_can_commit_the_btrfs(
 
 @pytest.mark.slow
 @as_root
-def test_a_commit_on_btrfs_writes_new_names_and_synced_content_to_the_disk(on_btrfs, tmp_path, mounts, real):
+def test_a_btrfs_commit_writes_names_and_content_to_disk(on_btrfs, tmp_path, mounts, real):
     """The disk of this test is a file, so a copy of the file shows the disk after a power cut."""
     (on_btrfs / "old").write_text("old")
     with Root(str(on_btrfs)) as root, root.directory("/") as directory:
@@ -465,9 +453,7 @@ def test_creating_a_file_on_a_full_disk_gives_an_error(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("number", "name"), [(1, "fsync"), (MANY, "syncfs")])
-def test_an_interrupted_sync_is_repeated_and_the_error_of_a_failed_sync_names_the_file(
-    calls, files, number, name
-):
+def test_an_interrupted_sync_is_repeated(calls, files, number, name):
     some = files(number)
     calls.errors = (errno.EINTR, errno.EIO)
     with pytest.raises(WriteError) as caught:

@@ -31,7 +31,7 @@ def rootfs(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["chattr", "-i", "-a", tmp_path / "etc/frozen", tmp_path / "etc/log"], check=True)
 
 
-def test_a_root_filesystem_on_disk_reports_file_flags(rootfs: Path) -> None:
+def test_file_flags_can_be_read_from_a_root_filesystem_on_disk(rootfs: Path) -> None:
     with DirectoryRootfs(str(rootfs)) as view:
         assert [view.flag(f"/etc/{name}") for name in ("frozen", "log", "plain")] == [
             IMMUTABLE,
@@ -91,7 +91,7 @@ def test_a_simulation_reads_the_file_flags_of_the_root_filesystem(
         ("a", "etc", "/etc/sub/new", True),
     ],
 )
-def test_a_file_flag_that_makes_apply_fail_also_makes_plan_and_simulate_fail(
+def test_planning_and_simulation_fail_at_the_same_file_flags_as_apply(
     flag, flagged, path, fails, rootfs: Path, tmp_path: Path, monkeypatch
 ) -> None:
     """A simulation of ``--as none`` said "writes 1 file", and apply then failed."""

@@ -32,7 +32,7 @@ def test_hard_links_in_memory_share_their_content_until_one_is_replaced():
     assert (tree.read("/a", 9), tree.read("/b", 9), tree.entry("/a").nlink) == (b"old", b"new", 1)
 
 
-def test_changing_a_copy_of_a_tree_in_memory_does_not_change_the_original():
+def test_changing_a_copied_tree_does_not_change_the_original():
     tree = MemoryRootfs({"/a": "old"})
     tree.link("/a", "/b")
     twin = tree.copy()
@@ -42,7 +42,7 @@ def test_changing_a_copy_of_a_tree_in_memory_does_not_change_the_original():
     assert twin.entry("/b").nlink == 1
 
 
-def test_a_write_to_a_mount_point_in_memory_keeps_the_hard_links_and_the_mode_of_the_file():
+def test_writing_to_a_mount_point_keeps_the_file_mode():
     tree = MemoryRootfs({"/etc/hosts": "old"})
     tree.link("/etc/hosts", "/outside")
     tree.mount("/etc/hosts")
@@ -63,7 +63,7 @@ def test_an_impossible_change_of_a_tree_in_memory_raises_an_error():
             call()
 
 
-def test_the_error_about_a_missing_parent_names_the_parent():
+def test_the_error_about_a_missing_parent_mentions_the_parent():
     with pytest.raises(WriteError, match=r"^'/no/f': '/no' does not exist$"):
         MemoryRootfs().write("/no/f", b"")
 
@@ -90,7 +90,7 @@ def test_changing_the_attributes_of_a_missing_path_in_memory_is_refused(change) 
     assert rootfs.entry("/etc/b") is None
 
 
-def test_every_kind_of_entry_in_memory_can_get_another_owner_and_mode() -> None:
+def test_every_entry_kind_can_get_another_owner_and_mode() -> None:
     rootfs = MemoryRootfs(
         {"/d": Entry(DIRECTORY), "/f": "text", "/l": Entry(SYMLINK, target="f"), "/p": Entry(FIFO)}
     )
@@ -121,7 +121,7 @@ def test_a_rootfs_in_memory_refuses_the_same_changes_as_the_kernel():
     assert [path for path, _ in tree.walk()] == ["/e", "/e/a", "/f"]
 
 
-def test_new_entries_in_memory_have_the_usual_modes_and_belong_to_root():
+def test_new_entries_belong_to_root_and_have_usual_modes():
     tree = MemoryRootfs({"/text": "x"})
     tree.write("/f", b"x")
     tree.mkdir("/d")
@@ -136,7 +136,7 @@ def test_new_entries_in_memory_have_the_usual_modes_and_belong_to_root():
     }  # fmt: skip
 
 
-def test_removing_a_directory_in_memory_keeps_other_hard_links_to_its_files():
+def test_removing_a_directory_keeps_hard_links_from_outside():
     tree = MemoryRootfs({"/d/e/a": "x", "/d/b": "y"})
     tree.link("/d/e/a", "/c")
     tree.link("/d/e/a", "/d/c")
@@ -146,7 +146,7 @@ def test_removing_a_directory_in_memory_keeps_other_hard_links_to_its_files():
     assert [path for path, _ in tree.walk()] == ["/c"]
 
 
-def test_renaming_a_file_in_memory_to_another_hard_link_of_the_file_does_nothing():
+def test_renaming_a_file_to_its_hard_link_does_nothing():
     tree = MemoryRootfs({"/a": "x", "/f": "y"})
     tree.link("/a", "/b")
     tree.rename("/a", "/b")
@@ -170,7 +170,7 @@ def test_a_copy_of_a_tree_in_memory_has_the_same_attributes():
     assert (twin.flag("/e"), twin.flag("/d"), twin.flag("/none")) == ("immutable", "", "")
 
 
-def test_a_directory_of_a_tree_in_memory_is_listed_in_sorted_order():
+def test_a_directory_is_listed_in_sorted_order():
     tree = MemoryRootfs({"/d/b/x": "1", "/d/a": "2", "/d/b.c": "3", "/e": "4"})
     below = ["/d/a", "/d/b", "/d/b/x", "/d/b.c"]
     assert [path for path, _ in tree.walk("/d")] == below
@@ -196,7 +196,7 @@ def test_a_directory_of_a_tree_in_memory_is_listed_in_sorted_order():
         (lambda tree: tree.write("/", b""), "can't write to '/': it is the root directory itself"),
     ],
 )
-def test_an_error_of_a_tree_in_memory_names_the_path_and_the_reason(call, message):
+def test_an_error_contains_the_path_and_the_reason(call, message):
     tree = MemoryRootfs({"/f": "text", "/d/f": "x"})
     with pytest.raises(TemplaterError) as caught:
         call(tree)

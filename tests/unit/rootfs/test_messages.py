@@ -71,7 +71,7 @@ def root(request, tmp_path):
         ("/s", "'/s' is a socket, not a regular file"),
     ],
 )
-def test_a_path_that_cannot_be_read_gives_a_message(root, path, message):
+def test_an_unreadable_path_gives_a_message(root, path, message):
     assert failed(root.read, path, 10) == (message, "")
 
 
@@ -86,7 +86,7 @@ def test_a_path_that_cannot_be_read_gives_a_message(root, path, message):
         (errno.EXDEV, False, "'/file' changed while it was opened: invalid cross-device link"),
     ],
 )
-def test_the_error_about_a_path_that_cannot_be_opened_names_the_cause(root, number, follow, message):
+def test_a_failed_open_gives_an_error_with_the_cause(root, number, follow, message):
     assert root._trouble("/file", OSError(number, "x"), follow=follow).message == message
 
 
@@ -104,9 +104,7 @@ def hide(monkeypatch, start):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
 @pytest.mark.parametrize("has_proc", [True, False])
-def test_the_error_about_a_file_with_a_lease_of_another_process_names_the_lease(
-    root, tmp_path, monkeypatch, has_proc
-):
+def test_the_error_about_a_leased_file_mentions_the_lease(root, tmp_path, monkeypatch, has_proc):
     """The message was "'/file' is a file, not a directory"."""
     if not has_proc:
         hide(monkeypatch, "/proc/self/fd/")
@@ -150,7 +148,7 @@ def leased(path):
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.EACCES, errno.ENAMETOOLONG, errno.ENOENT, errno.EIO])
-def test_only_a_link_that_another_process_replaces_is_read_again(root, number, monkeypatch):
+def test_a_link_is_read_again_only_if_another_process_replaces_it(root, number, monkeypatch):
     attempts = []
 
     def failing(*names):
@@ -172,7 +170,7 @@ def test_only_a_link_that_another_process_replaces_is_read_again(root, number, m
     assert len(attempts) == (system_calls.ATTEMPTS if number == errno.EINVAL else 1)
 
 
-def test_a_root_directory_that_cannot_be_opened_gives_a_message(tmp_path):
+def test_a_failed_open_of_a_root_directory_gives_a_message(tmp_path):
     none = f"{tmp_path}/none"
     assert failed(open_trusted_directory, none) == (
         f"'{none}' can't be opened as a directory: no such file or directory",
@@ -184,7 +182,7 @@ def test_a_root_directory_that_cannot_be_opened_gives_a_message(tmp_path):
     )  # fmt: skip
 
 
-def test_a_storage_error_during_a_read_names_the_file(root, monkeypatch):
+def test_a_storage_error_during_a_read_mentions_the_file(root, monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -198,7 +196,7 @@ def test_a_storage_error_during_a_read_names_the_file(root, monkeypatch):
         assert failed(root.entries, "/") == ("'/' can't be read: input/output error", HINTS[errno.EIO])
 
 
-def test_a_write_that_makes_no_progress_gives_an_error(monkeypatch):
+def test_a_write_without_progress_gives_an_error(monkeypatch):
     written = []
 
     def write(_, data):
@@ -221,7 +219,7 @@ def test_a_write_that_makes_no_progress_gives_an_error(monkeypatch):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("mechanism", [OPENAT2, WALK])
-def test_one_and_two_dots_in_a_link_target_are_resolved_inside_the_root(target, found, mechanism, tmp_path):
+def test_dots_in_link_targets_are_resolved_inside_the_root(target, found, mechanism, tmp_path):
     (tmp_path / "d/e").mkdir(parents=True)
     for folder, text in (("", "top"), ("d", "in d"), ("d/e", "in e")):
         (tmp_path / folder / "file").write_text(text)
@@ -249,14 +247,14 @@ def test_mounts_are_recognised_by_their_device_if_proc_is_not_mounted(tmp_path, 
         ("/a\0b", "'/a\\x00b' can't be the name of a directory"),
     ],
 )
-def test_a_path_that_cannot_be_a_directory_gives_a_message(path, message):
+def test_an_invalid_directory_path_gives_a_message(path, message):
     with pytest.raises(InputError) as caught:
         open_folder(path)
     assert caught.value.message == message
 
 
 @as_root
-def test_root_creates_a_missing_log_but_does_not_follow_a_link_at_its_path(tmp_path):
+def test_root_refuses_a_link_at_the_log_path(tmp_path):
     (tmp_path / "link").symlink_to("target")
     with pytest.raises(OSError, match="symbolic links"):
         open_log(f"{tmp_path}/link")
@@ -310,7 +308,7 @@ def test_a_private_file_in_a_directory_of_other_users_is_refused(
             os.close(directory)
 
 
-def test_a_path_with_two_dots_after_a_symlink_is_refused_because_programs_resolve_it_differently(tmp_path):
+def test_two_dots_after_a_symlink_are_refused_as_ambiguous(tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "link").symlink_to("a/b")
     for path in ("link/../b", "none/../a", "a/none/.."):

@@ -19,7 +19,7 @@ from templater.rootfs.paths import components
         "/\udcff",
     ],
 )
-def test_a_path_that_linux_accepts_is_split_into_its_names(path: str) -> None:
+def test_a_valid_path_is_split_into_its_components(path: str) -> None:
     assert components(path) == [name for name in path.split("/") if name]
 
 
@@ -45,7 +45,7 @@ def test_a_path_that_linux_accepts_is_split_into_its_names(path: str) -> None:
         ("/\ud800", "'/\\ud800' has characters that file names can't contain"),
     ],
 )
-def test_a_path_that_linux_refuses_is_an_error(path: str, said: str) -> None:
+def test_an_invalid_path_is_an_error(path: str, said: str) -> None:
     with pytest.raises(RefusedError) as caught:
         components(path)
     assert caught.value.message == said

@@ -12,9 +12,7 @@ from tests.rootfs_builders import as_root
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize("has_proc", [True, False])
-def test_a_fifo_or_device_that_replaces_a_file_before_open_is_not_opened(
-    tmp_path, root, monkeypatch, has_proc
-):
+def test_a_fifo_is_not_opened_instead_of_a_file(tmp_path, root, monkeypatch, has_proc):
     """Opening a watchdog, for example, can reboot the machine."""
     top = tmp_path / "root"
     real = regular_files._require_regular
@@ -67,9 +65,7 @@ def test_attack_86_a_file_above_the_read_limit_is_refused_and_never_opened(root,
 
 
 @pytest.mark.parametrize("in_hook", [False, True])
-def test_attack_86_a_hook_keeps_a_file_open_if_the_file_is_removed_while_the_hook_reads_it(
-    root, tmp_path, monkeypatch, in_hook
-):
+def test_attack_86_hooks_hold_files_removed_during_a_read(root, tmp_path, monkeypatch, in_hook):
     place = tmp_path / "root/etc/hostname"
     if os.geteuid() == 0:
         os.chown(place, 1000, 1000)

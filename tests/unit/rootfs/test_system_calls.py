@@ -20,7 +20,7 @@ def test_an_interrupted_system_call_is_retried_a_limited_number_of_times():
     assert 2 < len(calls) < 1000
 
 
-def test_a_system_call_that_is_interrupted_twice_succeeds_on_the_third_try():
+def test_a_system_call_succeeds_after_two_interruptions():
     answers = iter([errno.EINTR, errno.EAGAIN, 0])
 
     def call() -> str:

@@ -142,7 +142,7 @@ def tried(call, inputs: tuple[int, ...] = ()) -> str:
 
 @pytest.mark.slow
 @needs_filter
-def test_the_child_reads_an_inherited_file_and_opens_no_other_file(tmp_path):
+def test_the_child_can_read_only_inherited_files(tmp_path):
     with tempfile.TemporaryFile() as file:
         file.write(b"content")
         file.flush()
@@ -160,7 +160,7 @@ def test_the_child_reads_an_inherited_file_and_opens_no_other_file(tmp_path):
 
 @pytest.mark.slow
 @needs_filter
-def test_the_child_reads_an_inherited_directory_and_changes_nothing(tmp_path):
+def test_the_child_can_read_an_inherited_directory_but_cannot_change_it(tmp_path):
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         Path(name).chmod(0o777)
         (Path(name) / "file").write_text("content")

@@ -105,7 +105,7 @@ def test_a_child_without_a_system_call_filter_cannot_execute_a_program(monkeypat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
-def test_the_child_of_a_root_process_is_unprivileged_and_has_no_groups(monkeypatch):
+def test_the_child_of_a_root_process_is_unprivileged(monkeypatch):
     monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})
     word, ids = attempt(lambda: (os.getresuid(), os.getresgid(), os.getgroups()))
     uids, gids, groups = eval(ids)
@@ -202,7 +202,7 @@ print("only", pipe.decode())
 
 
 @pytest.mark.parametrize("how", [(), ("lowered",), ("no /proc",)])
-def test_the_child_inherits_no_descriptor_even_after_a_lowered_descriptor_limit(how):
+def test_the_child_inherits_no_descriptor_after_lowering_the_limit(how):
     import resource
 
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 5000:
@@ -213,12 +213,12 @@ def test_the_child_inherits_no_descriptor_even_after_a_lowered_descriptor_limit(
     assert done.stdout.startswith("only "), done.stderr[-500:]
 
 
-def test_a_child_that_is_killed_is_reported(monkeypatch):
+def test_a_killed_child_is_reported(monkeypatch):
     with pytest.raises(ChildFailure, match=r"^the sandboxed process died of signal 11$"):
         answer(lambda send: os.abort())
 
 
-def test_a_child_that_ends_with_an_exception_is_reported():
+def test_an_exception_in_a_child_is_reported():
     with pytest.raises(ChildFailure, match=r"^the sandboxed process failed$") as caught:
         answer(lambda send: send(None))
     assert caught.value.hint == "please report this"
@@ -265,7 +265,7 @@ child.end_children()
 """
 
 
-def test_attack_97_a_child_is_killed_when_its_parent_ends_even_if_a_signal_interrupts_the_fork():
+def test_attack_97_a_child_ends_with_its_parent_despite_a_signal_during_fork():
     """Another process of the PID namespace sent a signal, and the child went on in the image's files."""
     root = str(Path(__file__).parents[3])
     said = subprocess.check_output([sys.executable, "-c", SIGNALLED, root], text=True, timeout=30).split()
@@ -312,7 +312,7 @@ def test_the_child_ends_when_its_parent_is_killed(prepare):
         b" 1:a,",
     ],
 )
-def test_an_answer_of_the_child_in_an_unknown_format_counts_as_a_failure(data):
+def test_a_child_answer_in_an_unknown_format_counts_as_a_failure(data):
     with pytest.raises(ChildFailure):
         child.parse(data)
 
@@ -341,7 +341,7 @@ def test_the_error_says_why_the_sandboxed_process_ended(status, kind, message, h
 
 
 @pytest.mark.parametrize("kind", [resource.RLIMIT_AS, resource.RLIMIT_DATA])
-def test_the_error_about_memory_names_a_lower_limit_of_the_runtime(kind, monkeypatch):
+def test_the_memory_error_mentions_a_lower_runtime_limit(kind, monkeypatch):
     """crun gives its hooks the resource limits of the container."""
     before = resource.getrlimit
     monkeypatch.setattr(
@@ -351,7 +351,7 @@ def test_the_error_about_memory_names_a_lower_limit_of_the_runtime(kind, monkeyp
     assert error.message == "rendering needs more than 8 MiB of memory"
 
 
-def test_the_error_about_a_child_that_was_killed_early_does_not_blame_the_processor_time_limit():
+def test_a_killed_child_does_not_count_as_too_slow():
     """The kernel kills a child for the memory limit of a container, too."""
 
     worker = child.start(lambda: None, lambda send: [0 for _ in iter(int, 1)], Bounds(cpu=5, wall=60))
@@ -375,7 +375,7 @@ def test_the_error_about_a_child_that_was_killed_early_does_not_blame_the_proces
         ([], ()),
     ],
 )
-def test_a_failed_child_reports_the_exception_from_the_last_record_that_it_sent(records, notes):
+def test_a_failed_child_error_includes_the_last_recorded_exception(records, notes):
     data = b"".join(child.frame(b"".join(map(child.frame, record))) for record in records)
     assert child._failure_of(99 << 8, 0.0, Bounds(), data).notes == notes
     assert child._failure_of(99 << 8, 0.0, Bounds(), data + b"1:").notes == ()
@@ -401,7 +401,7 @@ def test_small_records_of_the_child_are_sent_together(sizes, written, later, mon
         assert sent == written + later
 
 
-def test_the_child_may_send_as_much_as_its_limit_allows_and_continues_after_a_short_write(monkeypatch):
+def test_short_writes_do_not_reduce_the_output_limit(monkeypatch):
     sent = []
     monkeypatch.setattr(child.os, "write", lambda pipe, data: sent.append(bytes(data[:7])) or len(data[:7]))
     send = child._Sender(7, Bounds(1, output=31))
@@ -448,7 +448,7 @@ worker.close()
     ],
     ids=["as usual", "32 bits", "securebits", "one user"],
 )
-def test_a_child_has_a_system_call_filter_and_no_capabilities_even_if_its_caller_has_securebits_or_is_a_32_bit_process(
+def test_every_sandboxed_child_has_a_system_call_filter_and_no_capabilities(
     words,
 ):
     """In a 32-bit session, uname(2) names another architecture.

@@ -51,11 +51,11 @@ def run(monkeypatch):
     return answered
 
 
-def test_the_parent_process_receives_the_value_that_the_child_process_returns(run):
+def test_the_parent_receives_the_return_value_of_the_child(run):
     assert run(lambda: {"a": [1, "\u00e9\ud800", None]}) == {"a": [1, "\u00e9\ud800", None]}
 
 
-def test_the_waiting_context_is_active_only_while_the_parent_process_waits_for_the_child(run):
+def test_the_waiting_context_is_active_only_while_the_parent_waits(run):
     events = []
 
     @contextmanager
@@ -69,7 +69,7 @@ def test_the_waiting_context_is_active_only_while_the_parent_process_waits_for_t
 
 
 @pytest.mark.parametrize("kind", [InputError, LimitError, TemplaterError])
-def test_an_error_of_the_child_is_raised_in_the_parent_with_its_position_as_text(run, kind):
+def test_the_parent_raises_the_error_of_the_child(run, kind):
     def work():
         raise kind("wrong", Source("f.yaml", "a: b\n").span(3, 4), "do it", ("one", "two"))
 
@@ -82,7 +82,7 @@ def test_an_error_of_the_child_is_raised_in_the_parent_with_its_position_as_text
     assert "a: b" in error.notes[0]
 
 
-def test_an_error_of_the_child_without_a_position_keeps_its_notes_unchanged(run):
+def test_the_parent_keeps_the_notes_of_a_child_error(run):
     def work():
         raise InputError("wrong", notes=("one",))
 
@@ -92,7 +92,7 @@ def test_an_error_of_the_child_without_a_position_keeps_its_notes_unchanged(run)
 
 
 @pytest.mark.parametrize("name", ["KeyError", "TYPE_CHECKING", "described_bug", "none"])
-def test_an_error_of_the_child_becomes_a_general_error_if_its_class_is_unknown(run, name):
+def test_a_child_error_of_an_unknown_class_becomes_a_general_error(run, name):
     data = b'{"error": {"class": "%b", "message": "m", "hint": 5, "notes": [6]}}' % name.encode()
     with pytest.raises(TemplaterError) as caught:
         run(records=[[data]])

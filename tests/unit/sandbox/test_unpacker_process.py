@@ -66,7 +66,7 @@ def run(data, *command) -> tuple[int, bytes, str]:
 
 
 @pytest.mark.parametrize("ends", [True, False])
-def test_leaving_the_with_block_ends_the_program_and_closes_its_descriptors(ends, data):
+def test_the_context_manager_ends_the_program_and_closes_its_descriptors(ends, data):
     before = os.listdir("/proc/self/fd")
     with start(["true" if ends else "cat", *["/dev/zero"][ends:]], data, Bounds(60)) as process:
         assert len(os.listdir("/proc/self/fd")) == len(before) + 2
@@ -99,7 +99,7 @@ def test_the_sandboxed_program_reads_an_image_without_world_permissions(data, wa
 
 
 @needs_root
-def test_a_sparse_image_that_other_users_cannot_read_is_copied_with_its_holes(data):
+def test_a_private_sparse_image_is_copied_with_its_holes(data):
     """A squashfs file of 44 KiB with a hole of 40 GiB filled the disk."""
     with open(data, "r+b") as file:
         file.seek(1 << 30)
@@ -115,7 +115,7 @@ def test_a_sparse_image_that_other_users_cannot_read_is_copied_with_its_holes(da
 
 @needs_root
 @pytest.mark.parametrize(("owner", "is_copied"), [(1234, False), (0, True)])
-def test_a_large_image_that_only_another_user_can_read_is_not_copied(data, monkeypatch, owner, is_copied):
+def test_a_large_private_image_of_another_user_is_not_copied(data, monkeypatch, owner, is_copied):
     monkeypatch.setattr(unpacker_process, "MAX_COPIED", 8)
     os.chmod(data, 0o600)
     os.chown(data, owner, owner)
@@ -129,7 +129,7 @@ def test_a_large_image_that_only_another_user_can_read_is_not_copied(data, monke
 
 
 @needs_root
-def test_a_full_disk_gives_a_clear_error_if_an_image_is_copied_for_the_sandbox(data, monkeypatch):
+def test_copying_to_a_full_disk_gives_a_clear_error(data, monkeypatch):
     def full(*_):
         raise OSError(ENOSPC, "No space left on device")
 
@@ -225,9 +225,7 @@ def test_the_sandboxed_program_cannot_write_to_world_writable_directories(data, 
     )  # fmt: skip
 
 
-def test_the_files_of_a_sandboxed_program_have_a_size_limit_even_without_a_system_call_filter(
-    data, monkeypatch, open_folder
-):
+def test_file_sizes_are_limited_without_a_system_call_filter(data, monkeypatch, open_folder):
     monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})
     run(data, "dd", "if=/dev/zero", f"of={open_folder}/new", "bs=1M", "count=4")
     assert sum(path.stat().st_size for path in open_folder.iterdir()) <= unpacker_process.COMPLAINTS + 8
@@ -297,7 +295,7 @@ def test_the_sandboxed_program_has_a_memory_limit(data, walls):
     assert "processor time" not in found
 
 
-def test_an_out_of_memory_message_of_the_sandboxed_program_gives_a_limit_error(data, monkeypatch):
+def test_an_out_of_memory_message_gives_a_limit_error(data, monkeypatch):
     """The program prints sqfs2tar's message about a lack of memory."""
     monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})  # the allowed system calls cannot redirect output
     words = ("sh", "-c", "echo 'loading filesystem tree: out of memory.' >&2; exit 1")
@@ -306,14 +304,14 @@ def test_an_out_of_memory_message_of_the_sandboxed_program_gives_a_limit_error(d
 
 
 @pytest.mark.slow
-def test_endless_error_output_of_the_sandboxed_program_does_not_fill_the_disk(data, walls):
+def test_endless_error_output_does_not_fill_the_disk(data, walls):
     endless = ["sh", "-c", "while :; do echo complaint >&2; done"]
     with start(endless, data, Bounds(60)) as process:
         time.sleep(0.5)
         assert os.fstat(process._complaints.fileno()).st_size <= unpacker_process.COMPLAINTS
 
 
-def test_the_sandboxed_program_is_killed_at_the_end_of_the_with_block(data, walls):
+def test_the_sandboxed_program_is_killed_after_the_with_block(data, walls):
     with start(["cat", "/dev/zero"], data, Bounds(60)) as process:
         pid = process._pid
         os.read(process.output, 10)
@@ -345,7 +343,7 @@ def test_a_squashfs_file_is_read_in_the_sandbox(tmp_path, walls, mode):
 
 
 @needs_root
-def test_data_after_the_end_of_a_private_squashfs_file_is_not_copied(tmp_path, monkeypatch):
+def test_data_after_a_squashfs_image_is_not_copied(tmp_path, monkeypatch):
     path = squashfs(tmp_path)
     size = os.path.getsize(path)
     with open(path, "ab") as file:
@@ -358,9 +356,7 @@ def test_data_after_the_end_of_a_private_squashfs_file_is_not_copied(tmp_path, m
 
 
 @needs_root
-def test_the_audit_command_reports_a_private_squashfs_file_that_is_too_large_to_copy(
-    tmp_path, monkeypatch, capsys
-):
+def test_the_audit_command_refuses_an_oversized_private_squashfs_file(tmp_path, monkeypatch, capsys):
     path = squashfs(tmp_path)
     os.chmod(path, 0o600)
     os.chown(path, 1234, 1234)
@@ -370,7 +366,7 @@ def test_the_audit_command_reports_a_private_squashfs_file_that_is_too_large_to_
 
 
 @pytest.mark.slow
-def test_a_squashfs_program_that_writes_no_output_is_killed(tmp_path, monkeypatch):
+def test_a_squashfs_program_without_output_is_killed(tmp_path, monkeypatch):
     path = squashfs(tmp_path)
     real = unpacker_process.start
     monkeypatch.setattr(unpacker_process, "IDLE_SECONDS", 1)
@@ -382,7 +378,7 @@ def test_a_squashfs_program_that_writes_no_output_is_killed(tmp_path, monkeypatc
     assert time.monotonic() - begin < 20
 
 
-def test_the_error_for_a_damaged_squashfs_file_names_the_file(tmp_path):
+def test_the_error_about_a_damaged_squashfs_file_contains_the_path(tmp_path):
     path = Path(squashfs(tmp_path))
     path.write_bytes(path.read_bytes()[:100] + b"\xff" * 3000)
     with pytest.raises(InputError) as caught, open_rootfs(str(path)) as archive:
@@ -398,13 +394,13 @@ def test_a_missing_squashfs_program_gives_an_installation_hint(tmp_path, monkeyp
     assert "squashfs-tools-ng" in caught.value.hint
 
 
-def test_the_error_names_the_sandboxed_program_that_crashed(data, monkeypatch):
+def test_the_error_has_the_name_of_the_crashed_sandboxed_program(data, monkeypatch):
     monkeypatch.setattr(allowed_calls, "ARCHITECTURES", {})  # the allowed system calls cannot send signals
     message = "InputError: 'i.squashfs' can't be read: sh died of signal 11"
     assert error_of(data, Bounds(60), "sh", "-c", "kill -11 $$") == message
 
 
-def test_the_files_of_the_second_part_of_a_split_image_are_read(tmp_path):
+def test_the_second_part_of_a_split_image_is_read(tmp_path):
     path = squashfs(tmp_path)
     first = tmp_path / "meta.tar"
     (tmp_path / "metadata.yaml").write_text("architecture: x86_64\ncreation_date: 1\n")
@@ -472,7 +468,7 @@ def test_the_processor_time_of_a_program_is_read_from_its_process():
     assert program.processor_seconds() == 0
 
 
-def test_reading_the_output_of_a_program_has_a_timeout_of_sixty_seconds(data):
+def test_reading_program_output_has_a_timeout_of_sixty_seconds(data):
     with start(["cat", unpacker_process.INPUT], data, Bounds(60)) as process:
         wait = process._output.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16)
         assert struct.unpack("ll", wait) == (60, 0)
@@ -482,6 +478,6 @@ def test_reading_the_output_of_a_program_has_a_timeout_of_sixty_seconds(data):
         assert process.failed() is False and process.wait() == 0
 
 
-def test_a_program_that_is_not_installed_cannot_be_started(data):
+def test_a_missing_program_cannot_be_started(data):
     with pytest.raises(FileNotFoundError, match=r"^templater-none$"):
         start(["templater-none"], data, Bounds())

@@ -89,13 +89,13 @@ def sh(run):
     return script
 
 
-def test_a_sandboxed_program_reads_its_files_and_its_output_is_returned(run):
+def test_a_sandboxed_program_can_read_its_files_and_return_its_output(run):
     files = {"a/b": b"text", "stdin": b"input"}
     found = run("/bin/cat", ["{folder}/a/b", "-"], files, stdin="stdin")
     assert found == Result(0, "textinput")
 
 
-def test_the_output_of_a_sandboxed_program_contains_paths_relative_to_its_folder(run):
+def test_paths_in_program_output_are_relative_to_the_folder(run):
     assert run("/bin/ls", ["{folder}/a", "{folder}/none"], {"a": b""}) == Result(
         2, "ls: cannot access 'none': No such file or directory\na\n"
     )
@@ -148,7 +148,7 @@ def test_a_sandboxed_program_cannot_reach_the_root_directory_of_the_host(sh):
     assert all("Permission denied" in line or "No such file" in line for line in lines)
 
 
-def test_the_sandbox_mounts_system_files_read_only_and_without_devices(sh):
+def test_system_files_are_mounted_read_only_and_without_devices(sh):
     mounts = {
         line.split()[1]: line.split()[3].split(",") for line in sh("cat /proc/mounts").output.splitlines()
     }
@@ -189,7 +189,7 @@ def test_a_sandboxed_program_has_no_privileges(sh):
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
-def test_root_in_a_user_namespace_with_one_id_runs_programs_without_capabilities():
+def test_programs_run_without_capabilities_in_a_user_namespace_with_one_id():
     """In such a namespace, the program cannot become another user."""
     code = (
         "from templater.sandbox import validator_process as tool\n"
@@ -247,7 +247,7 @@ call("syscall", 425, 1, 0)
 @pytest.mark.skipif(
     os.uname().machine not in refused_calls.ARCHITECTURES, reason="no filter for this machine"
 )
-def test_system_calls_that_could_escape_the_sandbox_are_refused(run):
+def test_the_sandbox_refuses_system_calls_that_allow_an_escape(run):
     clone = refused_calls.CLONE[list(refused_calls.ARCHITECTURES).index(os.uname().machine)]
     found = run(PYTHON, ["-I", "-S", "-c", CALLS % clone], {})
     answers = [line.rsplit(" ", 2) for line in found.output.splitlines()]
@@ -322,7 +322,7 @@ def processes_of_sandbox() -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", ["sleep 60", "while :; do :; done", "exec >&- 2>&-; sleep 60"])
-def test_a_sandboxed_program_that_hangs_is_killed(sh, script):
+def test_a_hanging_sandboxed_program_is_killed(sh, script):
     begun = time.monotonic()
     with pytest.raises(ToolFailure, match=r"the program took longer than 0.5 s"):
         sh(script, wall=0.5)
@@ -336,7 +336,7 @@ def test_the_processor_time_of_a_sandboxed_program_is_limited(sh):
         sh("while :; do :; done", cpu=1, wall=20.0)
 
 
-def test_a_sandboxed_program_that_is_killed_gives_no_result(sh):
+def test_a_killed_sandboxed_program_gives_no_result(sh):
     with pytest.raises(ToolFailure, match="the program died of signal 11"):
         sh("kill -SEGV $$")
 
@@ -428,7 +428,7 @@ def test_a_program_is_refused_if_the_machine_cannot_confine_the_program(tmp_path
 
 
 @pytest.mark.slow
-def test_the_limits_also_apply_to_a_program_that_runs_without_a_sandbox():
+def test_programs_have_the_same_limits_without_a_sandbox():
     def sh(script, **limits):
         return validator_process.run(
             "/bin/sh", ["-c", script], {"a": b"text"}, confined=False, limits=Limits(**limits)
@@ -465,7 +465,7 @@ def test_attack_50_other_users_cannot_read_the_files_of_an_unconfined_program():
     [(["--map-users=0,0,2", "--map-groups=0,0,2"], "1 1 700 text"), (["-r"], "0 0 700 text")],
     ids=["two users", "one user"],
 )
-def test_an_unconfined_program_can_read_its_files_in_a_user_namespace_without_user_65534(map_users, answer):
+def test_unconfined_programs_can_read_their_files_without_user_65534(map_users, answer):
     code = (
         "from templater.sandbox import validator_process as tool\n"
         "script = 'echo $(id -u) $(stat -c \"%u %a\" .) $(cat a)'\n"
@@ -480,9 +480,7 @@ def test_an_unconfined_program_can_read_its_files_in_a_user_namespace_without_us
 
 
 @pytest.mark.skipif(not ROOT, reason="needs root")
-def test_an_unconfined_program_does_not_start_if_templater_cannot_change_the_owner_of_the_files(
-    tmp_path, monkeypatch
-):
+def test_an_unconfined_program_does_not_start_if_chown_fails(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(errno.EPERM, "Operation not permitted")
 

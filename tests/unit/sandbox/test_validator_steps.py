@@ -56,13 +56,13 @@ def received(text, *, ends=True, **limits):
             os.close(fd)
 
 
-def test_a_program_may_print_exactly_as_many_bytes_as_its_output_limit_allows():
+def test_program_output_as_long_as_its_limit_is_allowed():
     assert received(b"x" * 3072, output=3072) == (b"x" * 3072, b"e0")
     with pytest.raises(ToolFailure, match=r"^the program printed more than 3 KiB$"):
         received(b"x" * 3073, output=3072)
 
 
-def test_a_program_that_keeps_its_output_open_exceeds_the_time_limit():
+def test_a_program_with_open_output_exceeds_the_time_limit():
     with pytest.raises(ToolFailure, match=r"^the program took longer than 0\.02 s$"):
         received(b"x", ends=False, wall=0.02)
     with pytest.raises(ToolFailure, match=r"^the program took longer than 0 s$"):
@@ -109,7 +109,7 @@ def test_a_failure_before_the_program_starts_is_reported(error, text):
         assert file.read() == text
 
 
-def test_a_failure_that_cannot_be_reported_is_ignored():
+def test_an_unreportable_failure_is_ignored():
     reader, writer = os.pipe()
     os.close(reader)
     validator_process._report(writer, KeyError())
@@ -117,7 +117,7 @@ def test_a_failure_that_cannot_be_reported_is_ignored():
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_every_user_can_read_the_files_of_a_program_even_with_a_strict_umask(umask, tmp_path):
+def test_all_users_can_read_program_files_despite_strict_umask(umask, tmp_path):
     before = os.umask(umask)
     try:
         validator_process._write(str(tmp_path), {"a/b/c": b"one", "d": b""})
@@ -148,7 +148,7 @@ def test_the_threads_of_all_processes_of_a_user_are_counted(monkeypatch):
     assert validator_process._tasks(9) == 0
 
 
-def test_the_thread_count_is_a_very_high_number_if_proc_is_not_mounted(monkeypatch):
+def test_the_thread_count_is_very_high_without_proc(monkeypatch):
     def missing(path):
         raise FileNotFoundError(path)
 

@@ -30,7 +30,7 @@ def test_only_the_owner_can_read_the_private_key():
     assert own_certificate("::1") != path
 
 
-def test_the_certificate_names_the_host_and_has_an_elliptic_curve_key():
+def test_the_certificate_contains_the_host_name_and_an_elliptic_curve_key():
     path = public_part(own_certificate("192.0.2.7"))
     shown = subprocess.run(
         ["openssl", "x509", "-in", path, "-noout", "-text"], capture_output=True, text=True, check=True
@@ -70,7 +70,7 @@ def test_a_certificate_is_renewed_in_the_day_before_it_expires(hours, is_kept, m
         ("localhost", []),
     ],
 )
-def test_the_certificate_omits_host_names_that_clients_cannot_verify(host, added, monkeypatch):
+def test_the_certificate_omits_unverifiable_host_names(host, added, monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "me")
     monkeypatch.setattr(socket, "getfqdn", lambda: "me.example")
     names = [str(name.value) for name in certificate._names(host)]
@@ -112,7 +112,7 @@ def test_an_invalid_certificate_file_gives_one_error(tmp_path):
     assert caught.value.hint == "delete the file: the next start of the server makes a new one"
 
 
-def test_a_private_key_with_a_password_gives_one_error_and_no_prompt(tmp_path):
+def test_a_private_key_with_a_password_gives_one_error(tmp_path):
     key = str(tmp_path / "key")
     subprocess.run(
         ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes256", "-pass", "pass:x",
@@ -122,7 +122,7 @@ def test_a_private_key_with_a_password_gives_one_error_and_no_prompt(tmp_path):
         context(public_part(own_certificate("127.0.0.1")), key)
 
 
-def test_a_certificate_directory_that_other_users_can_write_is_refused(tmp_path):
+def test_a_world_writable_certificate_directory_is_refused(tmp_path):
     (tmp_path / "templater/serve").mkdir(parents=True)
     os.chmod(tmp_path / "templater/serve", 0o777)
     with pytest.raises(RefusedError, match="another user can write") as caught:

@@ -58,7 +58,7 @@ def test_the_access_log_is_opened_again_after_it_was_renamed(tmp_path):
     assert path.read_text() == "three\\udcff\n"
 
 
-def test_an_access_log_that_cannot_be_written_gives_one_clear_error(tmp_path):
+def test_an_unwritable_access_log_gives_one_clear_error(tmp_path):
     with pytest.raises(WriteError, match="can't write"):
         AccessLog(str(tmp_path / "absent/log"))
 
@@ -82,7 +82,7 @@ def test_the_slash_at_the_end_of_a_public_url_is_removed():
 
 
 @pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
-def test_the_serve_command_prints_its_address_and_the_path_of_its_certificate(
+def test_the_serve_command_prints_its_address_and_certificate_path(
     host, shown, tree, tmp_path, monkeypatch, capsys
 ):
     async def serve(answer, listener, context):

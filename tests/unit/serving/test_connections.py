@@ -62,7 +62,7 @@ def connected(scenario, **bounds):
     return asyncio.run(run())
 
 
-def test_data_that_arrives_while_a_response_is_sent_is_parsed_after_the_response():
+def test_new_data_during_a_response_is_parsed_after_the_response():
     async def scenario(connection, transport, inner, server):
         connection.data_received(b"a")
         connection.begin("GET")
@@ -82,7 +82,7 @@ def test_data_that_arrives_while_a_response_is_sent_is_parsed_after_the_response
 
 
 @pytest.mark.parametrize("closing", [True, False])
-def test_waiting_data_is_not_parsed_if_the_connection_closes_or_the_next_request_begins(closing):
+def test_waiting_data_is_not_parsed_after_the_connection_closes(closing):
     async def scenario(connection, transport, inner, server):
         connection.begin("GET")
         connection.data_received(b"b")
@@ -96,7 +96,7 @@ def test_waiting_data_is_not_parsed_if_the_connection_closes_or_the_next_request
     assert connected(scenario) == ([("pause_reading",)], [])
 
 
-def test_the_body_of_a_post_request_is_parsed_while_the_request_is_handled():
+def test_a_post_body_is_parsed_while_handling_the_request():
     def scenario(connection, transport, inner, server):
         connection.begin("POST")
         connection.data_received(b"b")
@@ -109,9 +109,7 @@ def test_the_body_of_a_post_request_is_parsed_while_the_request_is_handled():
     [(b"x" * 100, False), (b"x" * 101, True), (b"\r\n\r\n" * 4, False), (b"\r\n\r\n" * 5, True)],
 )
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_a_connection_is_closed_if_a_request_is_too_long_or_too_many_requests_arrive_at_once(
-    data, closes, pieces
-):
+def test_a_connection_is_closed_after_an_overlong_request(data, closes, pieces):
     def scenario(connection, transport, inner, server):
         half = len(data) // 2 // 4 * 4 if pieces == 2 else 0
         connection.data_received(data[:half])
@@ -124,7 +122,7 @@ def test_a_connection_is_closed_if_a_request_is_too_long_or_too_many_requests_ar
 
 
 @pytest.mark.parametrize("data", [False, True])
-def test_a_connection_is_closed_if_more_than_four_requests_arrive_at_once(data):
+def test_five_requests_at_once_close_the_connection(data):
     def scenario(connection, transport, inner, server):
         for _ in range(4):
             connection.begin("GET")
@@ -140,7 +138,7 @@ def test_a_connection_is_closed_if_more_than_four_requests_arrive_at_once(data):
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_connection_without_a_complete_request_is_closed_after_the_time_limit(begun):
+def test_connections_without_complete_request_have_a_time_limit(begun):
     async def scenario(connection, transport, inner, server):
         time, abort, _ = server.waiting[connection]
         assert abs(time - asyncio.get_running_loop().time()) < 10 and abort is transport.abort
@@ -151,7 +149,7 @@ def test_a_connection_without_a_complete_request_is_closed_after_the_time_limit(
     assert connected(scenario, waiting=0.01)[0] == [("abort",)] * (not begun)
 
 
-def test_a_connection_records_the_time_at_which_its_client_stopped_reading():
+def test_a_connection_remembers_when_its_client_stopped_reading():
     def scenario(connection, transport, inner, server):
         assert connection.stalled_since == math.inf
         connection.pause_writing()
@@ -238,13 +236,13 @@ def accepted(monkeypatch, clients, *, bounds, refuses=lambda address: False, fre
     return calls, [second for second in waited if second]
 
 
-def test_the_server_closes_a_connection_and_waits_if_it_has_no_free_descriptor(monkeypatch):
+def test_the_server_closes_a_connection_without_a_free_descriptor(monkeypatch):
     one = Client()
     calls, waited = accepted(monkeypatch, [OSError(), (one, ("192.0.2.1", 1))], bounds=Bounds())
     assert calls == [("close", ""), ("serve", "192.0.2.1")] and waited == [0.05]
 
 
-def test_a_new_connection_above_the_limit_replaces_an_old_connection_or_is_refused(monkeypatch):
+def test_a_connection_above_the_limit_replaces_an_old_one(monkeypatch):
     clients = [(Client(), (f"192.0.2.{number}", 1)) for number in range(4)]
     bounds = Bounds(connections=2)
     calls, _ = accepted(monkeypatch, clients, bounds=bounds, refuses=lambda address: address == "192.0.2.2")
@@ -253,7 +251,7 @@ def test_a_new_connection_above_the_limit_replaces_an_old_connection_or_is_refus
     assert clients[2][0].closed and not clients[3][0].closed
 
 
-def test_the_server_accepts_no_further_connection_while_too_many_connections_are_closing(monkeypatch):
+def test_no_connection_is_accepted_while_too_many_are_closing(monkeypatch):
     clients = [(Client(), (f"192.0.2.{number}", 1)) for number in range(4)]
     monkeypatch.setattr(connections, "_CLOSING", 1)
     calls, _ = accepted(monkeypatch, clients, bounds=Bounds(connections=2))
@@ -263,7 +261,7 @@ def test_the_server_accepts_no_further_connection_while_too_many_connections_are
     assert calls[-1] == ("serve", "192.0.2.3")
 
 
-def test_the_server_stops_sending_at_the_time_limit_if_a_client_does_not_read():
+def test_the_server_stops_sending_to_a_slow_client():
     class Response:
         async def write(self, data):
             await asyncio.sleep(len(data))
@@ -283,5 +281,5 @@ def test_the_server_stops_sending_at_the_time_limit_if_a_client_does_not_read():
         ("2001:db8:2::3", "20010db80002"),
     ],
 )
-def test_addresses_of_one_ipv6_network_count_as_one_client(address, network):
+def test_addresses_of_one_ipv6_network_are_treated_as_one_client(address, network):
     assert network_of(address) == network

@@ -38,22 +38,22 @@ def types(value: object) -> object:
         ("root", ["/1.0"]),
     ],
 )
-def test_an_image_api_response_has_the_same_form_as_the_response_of_incus(name, ours):
+def test_an_image_api_response_has_the_form_of_an_incus_response(name, ours):
     assert types(json.loads(image_api_answers.success(ours))) == types(recorded(name))
 
 
-def test_an_image_api_error_has_the_same_form_as_the_error_of_incus():
+def test_an_image_api_error_has_the_form_of_an_incus_error():
     assert types(json.loads(image_api_answers.failure(404, "not found"))) == types(recorded("image-absent"))
 
 
-def test_the_server_sends_every_field_that_an_incus_server_sends_to_untrusted_clients():
+def test_untrusted_clients_get_all_fields_that_an_incus_server_sends():
     theirs, ours = recorded("server-untrusted")["metadata"], image_api_answers.server_data("", "")
     assert set(theirs) <= set(ours)
     assert (ours["auth"], ours["public"]) == ("untrusted", True)
 
 
 @pytest.mark.parametrize("elements", [[], ["a"], ["a", {"b": [1]}, "c"]])
-def test_joining_encoded_elements_gives_the_same_response_as_encoding_the_whole_list(elements):
+def test_joining_encoded_elements_gives_the_encoded_list(elements):
     encoded = image_api_answers.success_list(Elements(map(image_api_answers.encode, elements)))
     assert b"".join(encoded) == image_api_answers.success(elements)
     assert encoded.size == len(image_api_answers.success(elements))
@@ -66,7 +66,7 @@ def test_joining_encoded_elements_gives_the_same_response_as_encoding_the_whole_
         (-(1 << 70), image_api_answers.NEVER),
     ],
 )  # fmt: skip
-def test_a_time_outside_the_calendar_is_sent_as_the_start_of_1970(seconds, text):
+def test_times_outside_the_calendar_become_the_start_of_1970(seconds, text):
     assert image_api_answers._time(seconds) == text
 
 
@@ -95,7 +95,7 @@ def test_an_image_has_the_fields_that_clients_show():
     }  # fmt: skip
 
 
-def test_the_server_presents_itself_as_a_public_daemon_with_only_the_image_types_extension():
+def test_the_server_looks_like_a_public_daemon():
     assert image_api_answers.server_data("text", "ab") == {
         "api_extensions": ["image_types"], "api_status": "stable", "api_version": "1.0", "auth": "untrusted",
         "public": True, "auth_methods": [], "config": {},
@@ -108,7 +108,7 @@ def test_the_server_presents_itself_as_a_public_daemon_with_only_the_image_types
     assert b" " not in image_api_answers.success({"a": [1, 2]})
 
 
-def test_a_slash_in_the_name_of_an_alias_is_escaped_in_its_address():
+def test_a_slash_in_an_alias_is_escaped_in_addresses():
     assert image_api_answers.alias_address("debian/13 x") == "/1.0/images/aliases/debian%2F13%20x"
     assert image_api_answers.alias_address("\ud800") == "/1.0/images/aliases/%EF%BF%BD", (
         "as Go decodes the name"

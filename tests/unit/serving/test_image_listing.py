@@ -24,7 +24,7 @@ def image(
     return Served(fingerprint * 64, type, arch, 0, 0, 0, {}, parts, aliases)
 
 
-def test_an_alias_that_several_images_share_selects_the_container_image_for_this_architecture():
+def test_a_shared_alias_selects_the_container_image_for_this_architecture():
     machine, foreign, ours = (
         image("a", "x", type="virtual-machine"), image("b", "x", arch=OTHER), image("c", "x", "y"),
     )  # fmt: skip
@@ -35,11 +35,11 @@ def test_an_alias_that_several_images_share_selects_the_container_image_for_this
     assert set(map(str, names.values())) == {"[]"}
 
 
-def test_an_image_that_a_source_lists_twice_is_served_once():
+def test_a_duplicate_image_of_a_source_is_served_once():
     assert Listing([image("a"), image("a")]).images == (image("a"),)
 
 
-def test_attack_73_the_lists_for_clients_have_a_size_limit_that_counts_encoded_bytes(monkeypatch):
+def test_attack_73_image_lists_have_a_limit_on_encoded_bytes(monkeypatch):
     """JSON has 12 bytes for an emoji, and repeats the texts of a product for each image."""
     emojis = replace(image("a"), properties={"os": "\N{GRINNING FACE}" * 1000})
     monkeypatch.setattr(image_listing, "MOST_OF_LISTS", 1 << 20)
@@ -66,21 +66,19 @@ def test_attack_73_the_lists_for_clients_have_a_size_limit_that_counts_encoded_b
     ],
     ids=["addresses", "targets", "aliases", "documents"],
 )
-def test_the_size_limit_covers_the_lists_of_urls_and_aliases_and_the_generated_files(
-    images, documents, monkeypatch
-):
+def test_the_size_limit_includes_generated_files_and_lists(images, documents, monkeypatch):
     assert Listing(images, documents).images == tuple(images)
     monkeypatch.setattr(image_listing, "MOST_OF_LISTS", 15_000)
     with pytest.raises(LimitError):
         Listing(images, documents)
 
 
-def test_a_list_keeps_the_texts_of_an_image_only_in_encoded_form():
+def test_an_image_list_keeps_image_texts_only_in_encoded_form():
     (found,) = Listing([replace(image("a"), properties={"os": "Debian"})]).images
     assert found.properties == {}
 
 
-def test_closing_a_list_frees_its_elements_and_aborts_the_responses_that_use_the_list():
+def test_closing_a_list_frees_its_elements_and_aborts_its_responses():
     elements = Elements([b"1", b"2", b"3"])
     answers = [success_list(elements), success_list(elements, b"\1\0\1")]
     begun = [iter(answer) for answer in answers]
@@ -100,7 +98,7 @@ def test_a_fingerprint_prefix_selects_an_image_only_if_it_is_unambiguous():
     assert [listing.find(name) for name in ("", "a", "b", "aab")] == [None] * 4
 
 
-def test_an_import_uses_the_first_requested_architecture_that_has_a_unified_image():
+def test_an_import_skips_a_requested_architecture_without_a_unified_image():
     split, foreign = image("a", "x", files=2), image("b", "x", arch=OTHER)
     listing = Listing([split, foreign])
     assert listing.choose("x") == foreign

@@ -84,14 +84,14 @@ def test_a_range_request_gets_exactly_the_requested_bytes(server, tree, asked, s
 
 
 @pytest.mark.slow
-def test_a_range_request_with_the_etag_of_an_older_file_gets_the_whole_file(server, tree):
+def test_range_requests_with_old_etags_get_the_whole_file(server, tree):
     tag = server.request("/streams/v1/index.json").headers["ETag"]
     assert server.request("/streams/v1/index.json", Range="bytes=0-3", If_Range=tag).status == 206
     os.utime(tree / "streams/v1/index.json")
     assert server.request("/streams/v1/index.json", Range="bytes=0-3", If_Range=tag).status == 200
 
 
-def test_a_file_that_the_client_already_has_is_not_sent_again(server):
+def test_a_file_is_not_sent_again_if_its_etag_matches(server):
     answer = server.request("/streams/v1/index.json")
     again = server.request("/streams/v1/index.json", If_None_Match=answer.headers["ETag"])
     assert (again.status, again.body) == (304, b"")
@@ -117,13 +117,13 @@ def test_every_file_is_closed_after_the_response(server, tree):
     until(lambda: not opened())
 
 
-def test_a_head_request_gets_the_headers_of_a_get_request(server):
+def test_a_head_request_gets_the_same_headers_as_a_get_request(server):
     head, get = (server.request(f"/{UNIFIED}", method) for method in ("HEAD", "GET"))
     assert head.body == b""
     assert head.headers["Content-Length"] == get.headers["Content-Length"] == str(len(get.body))
 
 
-def test_a_head_request_for_an_export_gets_the_status_that_the_daemons_give(server):
+def test_a_head_request_for_an_export_gets_status_501(server):
     """The recorded answer of both daemons is 501."""
     (address, *_) = metadata(server.request("/1.0/images"))
     answer = server.request(f"{address}/export", "HEAD")
@@ -148,7 +148,7 @@ def test_the_access_log_has_a_line_for_each_request(start, tree, lines):
     assert re.fullmatch(rf'{moment} "GET /{UNIFIED}" 206 10 \d+\.\d{{3}} "-"', lines[2])
 
 
-def test_a_response_with_status_304_is_logged_and_keeps_the_connection_open(start, tree, lines):
+def test_response_with_status_304_keeps_connection_open(start, tree, lines):
     server = start(TreeSource(str(tree)), log=lines.append)
     tag = server.request("/streams/v1/index.json").headers["ETag"]
     with closing(server.connect()) as client:
@@ -174,7 +174,7 @@ def test_an_access_log_line_has_no_secrets_and_no_control_characters(start, tree
     assert "forged" in lines[0]
 
 
-def test_a_response_that_the_client_does_not_read_completely_is_logged_as_aborted(start, tree, lines):
+def test_a_partly_read_response_is_logged_as_aborted(start, tree, lines):
     (tree / "large").write_bytes(bytes(64 << 20))
     server = start(TreeSource(str(tree)), log=lines.append)
     client = server.connect()
@@ -193,11 +193,11 @@ def until(condition):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"])
-def test_http_methods_that_change_data_are_refused(server, method):
+def test_the_server_refuses_http_methods_that_change_data(server, method):
     assert server.request("/1.0/images", method).status in (400, 405)
 
 
-def test_attack_73_a_path_or_link_that_leaves_the_tree_is_not_found(server, tree):
+def test_attack_73_a_path_or_link_that_leaves_the_tree_gets_status_404(server, tree):
     (tree / "link").symlink_to("/etc/passwd")
     (tree / "up").symlink_to("..")
     (tree / ".templater").mkdir()
@@ -241,7 +241,7 @@ def test_json_files_can_be_replaced_while_clients_read(server, tree):
     assert seen == set(versions)
 
 
-def test_the_server_uses_the_last_valid_image_list_while_the_catalog_is_damaged(server, tree):
+def test_server_uses_last_valid_list_while_catalog_is_damaged(server, tree):
     before = metadata(server.request("/1.0/images"))
     (tree / "streams/v1/images.json").write_text("{")
     assert metadata(server.request("/1.0/images")) == before
@@ -263,7 +263,7 @@ def test_the_server_uses_the_last_valid_image_list_while_the_catalog_is_damaged(
         (FileNotFoundError(), 404, "not found", []),
     ],
 )
-def test_an_error_of_the_server_is_reported_but_the_response_contains_no_details(
+def test_response_does_not_contain_details_of_server_error(
     error, status, answer, reported, start, tree, monkeypatch
 ):
     source = TreeSource(str(tree))
@@ -306,7 +306,7 @@ def test_a_browser_gets_the_index_html_of_the_tree(server, tree):
     assert metadata(server.request("/")) == ["/1.0"]
 
 
-def test_the_files_of_a_tree_have_the_content_type_of_their_extension(server):
+def test_served_files_have_the_content_type_of_their_extension(server):
     for path, kind in (("streams/v1/index.json", "application/json"), (UNIFIED, "application/octet-stream")):
         answer = server.request(f"/{path}", "HEAD")
         assert (answer.status, answer.headers["Content-Type"]) == (200, kind)
@@ -317,7 +317,7 @@ def test_the_files_of_a_tree_have_the_content_type_of_their_extension(server):
 
 @pytest.mark.parametrize("family", ["Incus", "LXD"])
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-def test_an_import_by_alias_gets_the_hash_and_url_of_a_unified_image(server, tree, family, method):
+def test_import_by_alias_gets_url_of_unified_image(server, tree, family, method):
     headers = {f"{family}-Server-Architectures": "x86_64, i686", f"{family}-Server-Version": "6.0.4"}
     answer = server.request("/tiny/1/unified", method, **headers)
     assert answer.headers[f"{family}-Image-URL"] == f"https://127.0.0.1:{server.port}/{UNIFIED}"
@@ -333,7 +333,7 @@ def test_an_import_without_a_suitable_unified_image_is_answered_with_404(server,
     assert "Incus-Image-Hash" not in answer.headers
 
 
-def test_responses_contain_the_public_url_and_not_the_host_of_the_request(start, tree):
+def test_responses_contain_public_url_instead_of_requested_host(start, tree):
     server = start(TreeSource(str(tree)), url="https://images.example.com/base")
     for host in ("backend:8443", "a b"):
         with server.connect() as client:
@@ -428,9 +428,7 @@ async def filtered(server, address):
     return await server._filter(request, True, "a eq b")
 
 
-def test_filter_requests_run_one_at_a_time_and_only_a_few_requests_of_each_network_may_wait(
-    tree, monkeypatch
-):
+def test_server_runs_only_one_filter_at_a_time(tree, monkeypatch):
     """A filter takes a fifth of a second for 10,000 images."""
     running, most = [], []
 
@@ -479,7 +477,7 @@ def test_attack_73_a_client_with_many_filter_requests_does_not_delay_other_clien
     assert done[:6] == ["10.0.0.1", "10.0.0.2"] * 3
 
 
-def test_the_server_skips_a_waiting_filter_request_if_the_client_has_disconnected(tree, monkeypatch):
+def test_server_skips_a_waiting_filter_if_client_has_disconnected(tree, monkeypatch):
     calls = []
     monkeypatch.setattr(image_api_answers, "filtered", lambda *_: calls.append(1))
     server = image_server.ImageServer(TreeSource(str(tree)))
@@ -521,9 +519,7 @@ def test_attack_73_slow_clients_keep_at_most_one_old_list_in_memory(tree):
 
 
 @pytest.mark.slow
-def test_attack_73_an_old_list_is_freed_except_for_the_elements_that_a_slow_client_still_reads(
-    start, tree, monkeypatch
-):
+def test_attack_73_server_keeps_only_elements_of_response_for_slow_client(start, tree, monkeypatch):
     """The task that sends an answer kept everything about the old list, such as all its images."""
     source = TreeSource(str(tree))
     lists, load = [], source.load
@@ -564,7 +560,7 @@ def test_attack_73_an_old_list_is_freed_except_for_the_elements_that_a_slow_clie
 
 
 @pytest.mark.slow
-def test_a_list_is_loaded_once_for_all_requests_and_always_in_the_same_thread(tree, monkeypatch):
+def test_parallel_requests_load_a_changed_list_only_once(tree, monkeypatch):
     """Twelve parallel requests built the same list twelve times."""
     source = TreeSource(str(tree))
     threads, load = [], source.load
@@ -595,7 +591,7 @@ class Node:
 
 
 @pytest.mark.slow
-def test_objects_that_a_reload_excludes_from_garbage_collection_are_freed_at_the_next_reload():
+def test_reload_frees_objects_that_previous_reload_exempted_from_gc():
     node = Node()
     gone = weakref.ref(node)
     connections.exempt_from_collection()
@@ -645,7 +641,7 @@ def test_requests_for_private_and_for_unknown_images_get_the_same_response(start
     ],
     ids=["private", "deleted"],
 )
-def test_attack_73_a_file_is_not_sent_after_its_image_was_made_private_or_deleted(start, tmp_path, hide):
+def test_attack_73_no_file_of_a_private_or_deleted_image_is_sent(start, tmp_path, hide):
     """Only requests for lists read the store again, so clients that knew the path of a file got the file."""
     store = Store(str(tmp_path / "store"))
     image = store.import_files(*split_image(tmp_path / "a"), aliases=["open"], public=True)
@@ -659,9 +655,7 @@ def test_attack_73_a_file_is_not_sent_after_its_image_was_made_private_or_delete
     assert server.request(f"/images/{kept.metadata}.tar").status == 200
 
 
-def test_attack_64_the_name_of_an_exported_file_comes_only_from_the_fingerprint_and_the_content(
-    start, tmp_path
-):
+def test_attack_64_only_the_fingerprint_and_content_determine_an_export_name(start, tmp_path):
     store = Store(str(tmp_path / "store"))
     store.import_files(
         unified_image(tmp_path / "a", name="../../x; filename=y"), aliases=["../../x"], public=True
@@ -695,7 +689,7 @@ def plain(server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=10)
 
 
-def test_a_plain_http_connection_to_the_https_port_is_closed_at_once_and_https_still_works(server):
+def test_https_still_works_after_plain_http_connections_are_closed(server):
     for _ in range(20):
         with plain(server) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -710,7 +704,7 @@ def test_a_plain_http_connection_to_the_https_port_is_closed_at_once_and_https_s
         *(pytest.param(data, marks=pytest.mark.slow) for data in (b"", b"\x16\x03\x01\x02\x00\x01")),
     ],
 )
-def test_a_connection_whose_handshake_stalls_is_closed(start, tree, first):
+def test_a_connection_with_a_stalled_handshake_is_closed(start, tree, first):
     server = start(TreeSource(str(tree)), SHORT)
     with plain(server) as client:
         client.sendall(first)
@@ -720,7 +714,7 @@ def test_a_connection_whose_handshake_stalls_is_closed(start, tree, first):
 
 
 @pytest.mark.slow
-def test_a_connection_whose_headers_come_too_slowly_is_closed(start, tree):
+def test_a_connection_with_too_slow_headers_is_closed(start, tree):
     server = start(TreeSource(str(tree)), SHORT)
     with server.connect() as client, pytest.raises((OSError, ssl.SSLError)):
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
@@ -743,7 +737,7 @@ def test_an_idle_connection_is_closed_and_a_busy_connection_stays_open(start, tr
 
 
 @pytest.mark.slow
-def test_a_connection_whose_client_stops_reading_is_closed(start, tree):
+def test_a_connection_is_closed_if_its_client_stops_reading(start, tree):
     (tree / "images/large").write_bytes(bytes(32 << 20))
     server = start(TreeSource(str(tree)), SHORT)
     with server.connect() as client:
@@ -826,12 +820,12 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     "requests",
     [[GET * 100], [GET[:-1], b"\n" + GET * 99], [GET + (GET * 100)[:-1], b"\n"], [GET * 3, GET * 97]],
 )
-def test_a_connection_that_sends_many_requests_at_once_is_closed(requests):
+def test_a_connection_is_closed_if_many_requests_arrive_at_once(requests):
     methods, arrived = asyncio.run(answered(requests))
     assert len(methods) <= 4 and arrived.count(b"200 OK") <= 4
 
 
-def test_requests_that_arrive_while_a_response_is_sent_are_answered_afterwards():
+def test_new_requests_during_a_response_are_answered_afterwards():
     body = b"Content-Length: 6\r\n\r\n"
     post = b"POST / HTTP/1.1\r\nHost: x\r\n" + body
     methods, arrived = asyncio.run(answered([GET + GET[:9], GET[9:], post, b"abc", b"def" + GET, GET * 2]))
@@ -856,7 +850,7 @@ def test_invalid_data_after_the_tls_handshake_does_not_affect_later_clients(serv
 
 @pytest.mark.slow
 @pytest.mark.parametrize("same", [False, True])
-def test_a_new_request_is_answered_even_if_idle_clients_use_all_connections(start, tree, same):
+def test_server_answers_a_new_request_despite_many_idle_clients(start, tree, same):
     """A client of the same address must wait until a connection has been idle for a short time."""
     server = start(TreeSource(str(tree)), Bounds(connections=20, stalled=1 if same else 60))
     idle = [plain(server) for _ in range(40)]
@@ -874,7 +868,7 @@ def test_a_new_request_is_answered_even_if_idle_clients_use_all_connections(star
 
 @pytest.mark.slow
 @pytest.mark.parametrize("same", [False, True])
-def test_a_new_request_is_answered_even_if_clients_that_never_read_use_all_connections(start, tree, same):
+def test_server_answers_a_new_request_despite_many_stalled_clients(start, tree, same):
     """A client of the same address must wait until a connection has been unread for a short time."""
     (tree / "images/large").touch()
     os.truncate(tree / "images/large", 100 << 20)
@@ -899,7 +893,7 @@ def test_tls_1_2_and_tls_1_3_work(server, version):
         assert client.recv(12) == b"HTTP/1.1 200"
 
 
-def test_a_client_that_sends_many_tls_records_in_a_request_is_disconnected(server):
+def test_a_client_is_disconnected_if_one_request_has_many_tls_records(server):
     """50 clients that sent only new keys, 27 bytes each, made other clients wait for 36 seconds."""
     with server.connect() as client:
         for _ in range(5):

@@ -64,7 +64,7 @@ def test_files_below_the_root_of_a_served_tree_can_be_opened(root):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_a_private_file_of_root_in_the_tree_of_another_user_is_not_found(root):
+def test_roots_private_file_in_foreign_tree_is_not_found(root):
     """A user had moved a private file of root into the tree, and the server sent its content to everyone."""
     for path in (root, root / "images"):
         os.chown(path, 1234, 1234)
@@ -88,12 +88,12 @@ def test_a_private_file_of_root_in_the_tree_of_another_user_is_not_found(root):
     ["", "/", ".", "..", "../secret", "/../secret", "images/../../secret", "images", "images/deep/", "absent", "images/file/x",
      "a\0b", "x" * 300, "y/" * 3000, ".templater/removed.json", "images/.hidden", "images/../.templater/removed.json"],
 )  # fmt: skip
-def test_a_path_outside_the_public_files_of_a_tree_is_not_found(root, path):
+def test_path_outside_public_files_of_tree_is_not_found(root, path):
     with pytest.raises(FileNotFoundError):
         beneath(root, path)
 
 
-def test_a_link_in_a_served_tree_is_followed_only_inside_the_tree(root, tmp_path):
+def test_served_links_are_followed_only_inside_the_tree(root, tmp_path):
     links = {
         "inside": "images/file", "up": "images/deep/../file", "folder": "images/deep", "out": "../secret",
         "absolute": str(tmp_path / "secret"), "parent": "..", "hidden": ".templater/removed.json", "loop": "loop",
@@ -108,7 +108,7 @@ def test_a_link_in_a_served_tree_is_followed_only_inside_the_tree(root, tmp_path
             beneath(root, name)
 
 
-def test_a_directory_that_becomes_a_link_while_it_is_opened_is_not_followed(root, tmp_path, monkeypatch):
+def test_a_link_that_replaces_a_directory_is_not_followed(root, tmp_path, monkeypatch):
     """The server first computes the real path.
 
     It must not follow a path component that changes afterwards.
@@ -134,7 +134,7 @@ def test_a_fifo_in_a_served_tree_is_not_opened(root):
         beneath(root, "fifo")
 
 
-def test_a_path_that_cannot_be_served_leaks_no_file_descriptor(root):
+def test_an_unservable_path_leaks_no_file_descriptor(root):
     before = len(os.listdir("/proc/self/fd"))
     for path in ("images/deep/file", "images/absent/x", "images/deep", "images/file/x"):
         with suppress(FileNotFoundError):
@@ -142,7 +142,7 @@ def test_a_path_that_cannot_be_served_leaks_no_file_descriptor(root):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_the_server_keeps_the_opened_tree_even_if_a_link_replaces_the_directory(tree, tmp_path):
+def test_server_keeps_opened_tree_if_a_link_replaces_it(tree, tmp_path):
     """The owner of a directory above the tree could lead the server to any file, such as /etc/shadow."""
     source = TreeSource(str(tree))
     (file, *_) = source.load().images[0].files
@@ -169,7 +169,7 @@ def test_the_server_loads_a_tree_again_after_its_catalog_was_replaced(tree):
     assert not source.changed()
 
 
-def test_a_catalog_that_changes_while_the_server_reads_it_is_loaded_again(tree, monkeypatch):
+def test_a_catalog_is_loaded_again_if_it_changes_during_loading(tree, monkeypatch):
     catalog, read = tree / "streams/v1/images.json", image_sources.read_products
     source = TreeSource(str(tree))
 
@@ -197,7 +197,7 @@ def test_an_invalid_catalog_is_loaded_again_only_after_it_has_changed(tree):
     assert source.changed()
 
 
-def test_a_tree_whose_catalog_exceeds_the_size_limit_is_not_served(tree, monkeypatch):
+def test_a_tree_with_an_oversized_catalog_is_not_served(tree, monkeypatch):
     size = sum((tree / "streams/v1" / name).stat().st_size for name in ("index.json", "images.json"))
     monkeypatch.setattr(catalog_limits, "MOST_OF_CATALOG", size)
     assert TreeSource(str(tree)).load().images
@@ -206,7 +206,7 @@ def test_a_tree_whose_catalog_exceeds_the_size_limit_is_not_served(tree, monkeyp
         TreeSource(str(tree)).load()
 
 
-def test_the_aliases_of_a_product_are_computed_once_for_all_its_versions(tree, tmp_path, monkeypatch):
+def test_aliases_are_computed_once_for_all_versions(tree, tmp_path, monkeypatch):
     for number in range(1, 4):
         add(Tree(str(tree)), unified_image(tmp_path / str(number), created=CREATED + number * DAY))
     calls = []
@@ -219,7 +219,7 @@ def test_the_aliases_of_a_product_are_computed_once_for_all_its_versions(tree, t
     assert len(calls) <= 2 * len(set(calls)), "once for each of two clients"
 
 
-def test_images_whose_files_are_on_another_server_are_not_in_the_image_api(tree):
+def test_the_image_api_omits_images_with_files_on_another_server(tree):
     assert TreeSource(str(tree), ["images/"]).load().images == ()
 
 
@@ -267,9 +267,7 @@ def test_making_an_image_private_removes_the_image_from_the_served_list(store, t
     assert image.fingerprint == served.fingerprint
 
 
-def test_a_store_that_changes_while_the_server_reads_it_is_loaded_again(
-    store, tmp_path, messages, monkeypatch
-):
+def test_a_store_is_loaded_again_if_it_changes_during_loading(store, tmp_path, messages, monkeypatch):
     store.import_files(unified_image(tmp_path / "a"), aliases=["one"], public=True)
     source = StoreSource(messages.append, store)
 
@@ -285,7 +283,7 @@ def test_a_store_that_changes_while_the_server_reads_it_is_loaded_again(
     assert not source.changed()
 
 
-def test_a_store_that_could_not_be_read_is_loaded_again(store, tmp_path, messages, monkeypatch):
+def test_a_store_is_loaded_again_after_a_failed_load(store, tmp_path, messages, monkeypatch):
     store.import_files(unified_image(tmp_path / "a"), aliases=["one"], public=True)
     source = StoreSource(messages.append, store)
     source.load()
@@ -297,7 +295,7 @@ def test_a_store_that_could_not_be_read_is_loaded_again(store, tmp_path, message
     assert source.changed()
 
 
-def test_the_stream_of_the_store_lists_only_the_aliases_of_the_newest_version(store, tmp_path, messages):
+def test_stream_of_store_contains_only_aliases_of_newest_version(store, tmp_path, messages):
     """A product has one set of aliases for all its versions."""
     store.import_files(*split_image(tmp_path / "new", created=CREATED + DAY), aliases=["new"], public=True)
     store.import_files(*split_image(tmp_path / "old"), aliases=["old"], public=True)
@@ -307,7 +305,7 @@ def test_the_stream_of_the_store_lists_only_the_aliases_of_the_newest_version(st
     assert set(listing.aliases) == {"new", "old"}
 
 
-def test_an_image_that_simplestreams_cannot_describe_appears_only_in_the_image_api(store, tmp_path, messages):
+def test_an_image_without_simplestreams_support_is_only_in_the_image_api(store, tmp_path, messages):
     store.import_files(unified_image(tmp_path / "vm", rootfs="rootfs.img"), aliases=["vm"], public=True)
     listing = StoreSource(messages.append, store).load()
     assert listing.aliases["vm"].type == "virtual-machine"
@@ -315,7 +313,7 @@ def test_an_image_that_simplestreams_cannot_describe_appears_only_in_the_image_a
     assert "unified virtual machine" in messages[0]
 
 
-def test_a_missing_file_in_the_store_hides_only_the_image_that_needs_it(store, tmp_path, messages):
+def test_a_missing_file_in_the_store_hides_only_its_own_image(store, tmp_path, messages):
     image = store.import_files(unified_image(tmp_path / "a"), aliases=["a"], public=True)
     store.import_files(unified_image(tmp_path / "b", variant="b"), aliases=["b"], public=True)
     os.unlink(store.file(image.metadata))
@@ -339,7 +337,7 @@ def test_serving_a_fetched_image_updates_the_time_of_its_last_use(store, tmp_pat
     assert [each.fingerprint for each in store.prune()] == [other.fingerprint]
 
 
-def test_serving_an_imported_image_does_not_make_the_server_load_the_store_again(store, tmp_path, messages):
+def test_store_is_unchanged_after_serving_an_imported_image(store, tmp_path, messages):
     store.import_files(unified_image(tmp_path / "a"), aliases=["a"], public=True)
     source = StoreSource(messages.append, store)
     (served,) = source.load().images
@@ -350,7 +348,7 @@ def test_serving_an_imported_image_does_not_make_the_server_load_the_store_again
 # files
 
 
-def test_image_files_get_the_aliases_that_the_streams_add_command_gives(tmp_path, messages):
+def test_served_files_get_same_aliases_as_from_streams_add(tmp_path, messages):
     first, second = split_image(tmp_path / "a")
     machine = split_image(tmp_path / "vm", root=QCOW2, variant="vm")
     unified = unified_image(tmp_path / "b", variant="unified")
@@ -367,7 +365,7 @@ def test_additional_aliases_require_exactly_one_served_image(tmp_path, messages)
         FilesSource([unified_image(tmp_path / "x")] * 2, ["mine"], messages.append)
 
 
-def test_the_metadata_of_a_split_image_needs_a_second_file(tmp_path, messages):
+def test_metadata_file_is_refused_without_its_root_filesystem(tmp_path, messages):
     with pytest.raises(UsageError, match="without a root filesystem") as caught:
         FilesSource(split_image(tmp_path)[:1], [], messages.append)
     assert caught.value.hint == "give both files: the metadata tarball, then the root filesystem"
@@ -386,7 +384,7 @@ def test_an_image_file_is_not_served_after_it_has_changed(tmp_path, messages):
         source.open(image.files[0].path)
 
 
-def test_a_link_that_replaces_an_image_file_is_never_served(tmp_path, messages, monkeypatch):
+def test_a_link_in_place_of_an_image_file_is_never_served(tmp_path, messages, monkeypatch):
     """The owner of the file's directory could link to any file of root, which the server then sent."""
     path = unified_image(tmp_path)
     (tmp_path / "private").write_text("private")
@@ -413,7 +411,7 @@ def test_an_image_without_a_name_appears_only_in_the_image_api(tmp_path, message
     assert "the image has no os" in messages[0]
 
 
-def test_an_image_with_long_names_does_not_hide_other_images_from_simplestreams_clients(tmp_path, messages):
+def test_an_image_with_long_names_does_not_hide_others(tmp_path, messages):
     paths = [unified_image(tmp_path / "a", os="x" * 600), unified_image(tmp_path / "b")]
     listing = FilesSource(paths, [], messages.append).load()
     assert list(json.loads(b"".join(listing.documents[IMAGES_PATH]))["products"]) == ["tiny:1:amd64:default"]
@@ -459,7 +457,7 @@ def document(listing, path):
     return json.loads(b"".join(listing.documents[path]))
 
 
-def test_a_split_image_of_this_machine_is_in_the_catalog_with_its_fingerprint(local):
+def test_catalog_contains_a_local_split_image_with_its_fingerprint(local):
     image = local(aliases=("x", "y"), **{"requirements.secureboot": "false", "x.requirements.y": "1"})
     listing, files, messages = served(image)
     (found,) = listing.images
@@ -492,7 +490,7 @@ def test_a_split_image_of_this_machine_is_in_the_catalog_with_its_fingerprint(lo
         files.open("images/other")
 
 
-def test_images_are_listed_newest_first_and_a_product_has_the_aliases_of_its_newest_image(local):
+def test_newest_image_determines_the_aliases_of_its_product(local):
     listing, _, messages = served(
         local("b", created=CREATED + 86400, aliases=("new",)), local("a", aliases=("old",)),
         local("c", created=CREATED - 86400, aliases=("older",)),
@@ -502,7 +500,7 @@ def test_images_are_listed_newest_first_and_a_product_has_the_aliases_of_its_new
     assert (product["aliases"], len(product["versions"]), messages) == ("new", 3, [])
 
 
-def test_a_product_has_the_aliases_of_its_container_image_and_of_its_virtual_machine_image(local, tmp_path):
+def test_product_has_aliases_of_both_container_and_virtual_machine(local, tmp_path):
     first = local(aliases=("one", "both"))
     (tmp_path / "disk").write_bytes(QCOW2)
     second = replace(
@@ -526,7 +524,7 @@ def test_a_product_has_the_aliases_of_its_container_image_and_of_its_virtual_mac
         ({"os": "x" * 600}, "product 'xxxxxxxxxx"),
     ],
 )  # fmt: skip
-def test_an_image_that_simplestreams_clients_would_misread_appears_only_in_the_image_api(options, why, local):
+def test_only_the_image_api_has_images_that_simplestreams_clients_misread(options, why, local):
     listing, _, (message,) = served(local(**options))
     assert message.startswith(f"simplestreams clients don't see the image {'a' * 12}: ")
     assert why[:10] in message and (why in message or len(options.get("os", "")) > 2)
@@ -535,7 +533,7 @@ def test_an_image_that_simplestreams_clients_would_misread_appears_only_in_the_i
     assert document(listing, INDEX_PATH)["index"] == {}
 
 
-def test_an_image_whose_file_is_missing_is_not_served_at_all(local):
+def test_an_image_with_a_missing_file_is_not_served_at_all(local):
     image, other = local("a"), local("b", variant="other")
     os.unlink(image.paths[1])
     listing, _, (message,) = served(image, other)
@@ -546,7 +544,7 @@ def test_an_image_whose_file_is_missing_is_not_served_at_all(local):
 
 
 @pytest.mark.parametrize("change", ["content", "other file", "fifo", "missing"])
-def test_a_public_file_that_was_replaced_is_not_opened(change, tmp_path):
+def test_a_changed_or_replaced_public_file_is_not_opened(change, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"\x1f\x8b" + bytes(600))
     files = PublicFiles()
@@ -589,7 +587,7 @@ def of_catalog(root=None, dated=None, kind="squashfs", **fields):
     return image
 
 
-def test_an_image_of_a_catalog_has_the_properties_that_clients_derive_from_the_catalog():
+def test_a_catalog_image_has_the_properties_that_clients_derive():
     image = of_catalog(
         Item("squashfs", "/r", 6, "r" * 64), Version("20260101_0000", "rc"), variant="cloud", version="1.1",
         support_eol="2026-02-01", requirements={"secureboot": "false"},
@@ -612,7 +610,7 @@ def test_a_default_variant_is_not_in_the_description_of_an_image(variant):
     assert found.expires == 0 and found.properties.get("variant", "") == variant
 
 
-def test_only_the_first_unified_image_with_a_name_can_be_imported_by_that_name():
+def test_an_import_by_name_finds_only_the_first_unified_image():
     named = set()
     first = of_catalog(None, kind="tar.gz")
     second = Image(

@@ -123,7 +123,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("address", ["127.0.1.{}", "127.0.0.1"], ids=["own address", "hostile address"])
-def test_every_normal_client_succeeds_despite_many_hostile_clients_and_memory_is_bounded(server, address):
+def test_many_hostile_clients_neither_disturb_normal_clients_nor_exhaust_memory(server, address):
     """All clients together have fewer connections than the server accepts."""
     pid, port, authority, data = server
     context, end = ssl.create_default_context(cafile=authority), threading.Event()

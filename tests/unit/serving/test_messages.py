@@ -48,9 +48,7 @@ AGAIN = b"open the address that `templater watch --web` printed; each address wo
         ),
     ],
 )
-def test_a_refused_request_to_the_page_server_gets_a_status_and_a_reason(
-    method, path, headers, status, body, page
-):
+def test_page_server_refuses_a_request_with_status_and_reason(method, path, headers, status, body, page):
     answer = page.send(path, method, b"x" if method == "POST" else None, **headers)
     body = body.replace(b"PORT", b"%d" % page.port)
     assert (answer.status, answer.read()) == (status, body)
@@ -88,9 +86,7 @@ def test_each_request_of_a_logged_in_browser_gets_the_expected_response():
         ([], True),
     ],
 )  # fmt: skip
-def test_a_connection_of_another_user_is_found_in_the_tables_of_the_kernel(
-    lines, foreign, tmp_path, monkeypatch
-):
+def test_connection_of_another_user_is_recognised_from_kernel_tables(lines, foreign, tmp_path, monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 500)
     (tmp_path / "tcp").write_text("\n".join(["  sl  local_address", *lines]) + "\n")
     tables = [f"{tmp_path}/missing", f"{tmp_path}/tcp"]
@@ -108,9 +104,7 @@ def test_a_connection_of_another_user_is_found_in_the_tables_of_the_kernel(
         ("/1.0/images/aliases/x", "GET", {}, 404, "Image alias not found"),
     ],
 )  # fmt: skip
-def test_a_refused_request_to_the_image_server_gets_a_status_and_a_reason(
-    path, method, headers, status, text, server
-):
+def test_image_server_refuses_a_request_with_status_and_reason(path, method, headers, status, text, server):
     answer = server.request(path, method, **headers)
     body = json.loads(answer.body)
     assert (answer.status, body["error_code"], body["error"]) == (status, status, text)
@@ -143,7 +137,7 @@ def test_a_range_header_selects_the_expected_bytes(header, result):
     assert _range(SimpleNamespace(headers={"Range": header, "If-Range": "u"}), 10, "t") == (0, 10, 200)
 
 
-def test_clients_may_cache_an_index_for_a_minute_and_a_file_that_is_named_by_its_hash_for_a_year():
+def test_files_named_by_hash_are_cached_longer_than_indexes():
     assert _caching(f"images/{HASH}.tar.xz") == "public, max-age=31536000, immutable"
     assert _caching("streams/v1/index.json") == "public, max-age=60"
 
@@ -191,7 +185,7 @@ def test_an_access_log_line_describes_the_request_and_its_response():
         ([], [], ""),
     ],
 )
-def test_the_connection_that_has_waited_longest_is_closed_first(waiting, stalled, closed, monkeypatch):
+def test_the_longest_waiting_connection_is_closed_first(waiting, stalled, closed, monkeypatch):
     """A connection counts as stalled after 20 seconds of waiting. The test's clock shows second 100."""
     listener, done = listening(
         [(each, "") for each in waiting], [(each, "") for each in stalled], monkeypatch
@@ -236,9 +230,7 @@ def listening(waiting, stalled, monkeypatch):
         ([(5, "b")], [(math.inf, "b")] * 26, "waiting 5"),
     ],
 )
-def test_a_new_connection_closes_an_old_connection_of_the_same_address_if_the_address_has_many_connections(
-    waiting, stalled, closed, monkeypatch
-):
+def test_a_new_connection_closes_an_old_connection_of_a_busy_address(waiting, stalled, closed, monkeypatch):
     """A client with thousands of connections made the server close the connections of all distant clients.
 
     Later, a client with many networks kept all connections busy. Then only the new client had sent no
@@ -260,15 +252,13 @@ def test_a_new_connection_closes_an_old_connection_of_the_same_address_if_the_ad
         ([], [(70, "b"), *[(math.inf, "b")] * 9], "b", False),
     ],
 )
-def test_the_address_with_the_most_connections_gets_a_new_connection_only_if_one_of_its_clients_is_idle(
-    waiting, stalled, address, refused, monkeypatch
-):
+def test_busy_address_is_refused_unless_a_client_is_idle(waiting, stalled, address, refused, monkeypatch):
     """A client that connected again at once used the server's processor for TLS handshakes."""
     listener, _ = listening(waiting, stalled, monkeypatch)
     assert listener._refuses(address) is refused
 
 
-def test_clients_that_neither_send_nor_read_do_not_block_other_clients_of_their_network(monkeypatch):
+def test_stalled_clients_do_not_block_other_clients_of_their_network(monkeypatch):
     """Sixteen connections without a byte stopped all other clients of the same address for 15 seconds."""
     monkeypatch.setattr(connections, "_TURN", 0.01)
 
@@ -285,7 +275,7 @@ def test_clients_that_neither_send_nor_read_do_not_block_other_clients_of_their_
     assert asyncio.run(work()) == 1
 
 
-def test_the_server_waits_for_the_first_byte_of_a_client_only_until_the_time_limit():
+def test_server_waits_only_a_limited_time_for_first_byte():
     async def work(data):
         one, other = socket.socketpair()
         with one, other:
@@ -311,7 +301,7 @@ def test_concurrent_requests_share_one_check_for_changes():
     assert len(checks) == 2
 
 
-def test_the_number_of_concurrent_tasks_for_clients_of_one_network_is_limited():
+def test_concurrent_tasks_for_one_network_are_limited():
     """The server signed or listed images for 390 connections of one client before it served other clients."""
 
     async def work():
@@ -346,13 +336,11 @@ def test_the_number_of_concurrent_tasks_for_clients_of_one_network_is_limited():
         ("fe80::1%eth0", "fe80::1%eth1", True),
     ],
 )
-def test_ipv6_addresses_of_one_network_count_as_one_client(one, other, same):
+def test_ipv6_addresses_of_one_network_are_treated_as_one_client(one, other, same):
     assert (connections.network_of(one) == connections.network_of(other)) is same
 
 
-def test_a_range_of_a_file_is_copied_but_the_connection_ends_if_the_file_became_shorter(
-    tmp_path, monkeypatch
-):
+def test_a_shrunken_file_ends_the_connection(tmp_path, monkeypatch):
     (tmp_path / "f").write_bytes(b"0123456789")
     sent = []
 

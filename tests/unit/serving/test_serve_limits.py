@@ -21,7 +21,7 @@ def sizes(products, folder) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-def test_attack_82_commands_never_underestimate_the_size_of_the_lists_of_a_server(tmp_path):
+def test_attack_82_commands_never_underestimate_the_size_of_server_lists(tmp_path):
     rng = random.Random(82)
     for _ in range(200):
         product = random_product(rng)
@@ -30,7 +30,7 @@ def test_attack_82_commands_never_underestimate_the_size_of_the_lists_of_a_serve
 
 
 @pytest.mark.parametrize("aliases", [0, 4])
-def test_commands_overestimate_the_size_of_the_lists_of_a_server_by_less_than_a_tenth(aliases, tmp_path):
+def test_estimated_size_is_at_most_10_percent_too_high(aliases, tmp_path):
     digest = "a" * 64
     item = {"path": "images/a.tar.xz", "size": 10**6, "combined_squashfs_sha256": digest}
     items = {f"{family}.tar.xz": {"ftype": f"{family}.tar.xz", **item} for family in ("incus", "lxd")}

@@ -11,7 +11,7 @@ from templater.serving.watch_page_access import HEADERS, TABLES, Access, Owners,
 OWN = {"Host": "127.0.0.1:8000", "Origin": "http://127.0.0.1:8000"}
 
 
-def test_the_page_server_accepts_the_token_once_and_then_only_the_cookie():
+def test_page_server_accepts_the_token_only_once():
     access = Access(8000)
     token = access.address.rpartition("=")[2]
     assert access.exchange("wrong") is None
@@ -35,7 +35,7 @@ def test_each_page_server_has_its_own_token_and_cookie():
     [("POST", {}), ("GET", {"Origin": None}), ("HEAD", {"Origin": None}), ("GET", {"Sec-Fetch-Site": "same-origin"}), ("GET", {"Sec-Fetch-Site": "none"}),
      ("GET", {"Origin": None, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})],
 )  # fmt: skip
-def test_requests_from_the_page_and_links_to_the_page_are_accepted(method, headers):
+def test_requests_from_the_page_or_a_link_are_accepted(method, headers):
     sent = {name: value for name, value in {**OWN, **headers}.items() if value is not None}
     assert Access(8000).problem(method, sent) == ""
 
@@ -52,7 +52,7 @@ def test_requests_with_a_foreign_or_missing_host_or_origin_are_refused(method, h
 
 
 @pytest.mark.parametrize("prefix", ["", "0000000000000000FFFF0000"], ids=["IPv4", "IPv6"])
-def test_the_kernel_tables_give_the_user_that_owns_a_connection(tmp_path, prefix):
+def test_the_kernel_tables_give_the_owner_of_a_connection(tmp_path, prefix):
     table = tmp_path / "tcp"
     line = "   1: {0}0100007F:{port:04X} {0}0100007F:1F40 01 00000000:00000000 00:00000000 00000000  {uid}        0 {inode} 1 0 20\n"
     own, stranger = os.geteuid(), os.geteuid() + 1
@@ -66,7 +66,7 @@ def test_the_kernel_tables_give_the_user_that_owns_a_connection(tmp_path, prefix
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/net/tcp6"), reason="needs IPv6 on Linux")
-def test_the_user_of_an_ipv6_socket_that_connects_to_ipv4_is_recognised():
+def test_user_of_ipv6_socket_with_ipv4_peer_is_recognised():
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_INET6) as client:
         client.connect(("::ffff:127.0.0.1", server.getsockname()[1]))
         connection, peer = server.accept()
@@ -77,7 +77,7 @@ def test_the_user_of_an_ipv6_socket_that_connects_to_ipv4_is_recognised():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs sock_diag of Linux")
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
-def test_the_owner_of_one_connection_is_found_without_the_tables_of_the_kernel(family, monkeypatch):
+def test_owner_of_one_connection_is_found_without_kernel_tables(family, monkeypatch):
     """Another user can make the kernel's tables of connections long, so that reading them takes seconds."""
     host = "127.0.0.1" if family == socket.AF_INET else "::ffff:127.0.0.1"
     owners = Owners()
@@ -114,7 +114,7 @@ def test_the_owner_of_one_connection_is_found_without_the_tables_of_the_kernel(f
         ),
     ],
 )
-def test_a_refused_request_of_the_page_has_a_reason(method, headers, problem):
+def test_the_page_server_gives_a_reason_if_it_refuses_a_request(method, headers, problem):
     sent = {name: value for name, value in {**OWN, **headers}.items() if value is not None}
     assert Access(8000).problem(method, sent) == problem
 

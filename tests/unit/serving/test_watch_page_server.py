@@ -65,7 +65,7 @@ def running():
     server.stop()
 
 
-def test_page_files_are_sent_without_a_cookie_but_requests_for_data_require_the_cookie(running):
+def test_requests_for_data_require_the_cookie(running):
     assert running.send("/").read() == ASSETS["page.html"]
     for name, content in ASSETS.items():
         answer = running.send(f"/assets/{name}")
@@ -83,7 +83,7 @@ def test_page_files_are_sent_without_a_cookie_but_requests_for_data_require_the_
     assert running.send("/", Host="attacker.example").status == 403
 
 
-def test_the_event_stream_sends_an_event_at_the_start_and_at_each_change(running):
+def test_event_stream_sends_an_event_after_each_change(running):
     running.log_in()
     stream = running.send("/events")
     assert stream.headers["Content-Type"] == "text/event-stream"

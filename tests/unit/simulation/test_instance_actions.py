@@ -75,7 +75,7 @@ def test_a_simulation_renders_no_file_before_the_first_start() -> None:
     assert files(life()) == {}
 
 
-def test_the_first_start_runs_the_create_trigger_and_then_the_start_trigger() -> None:
+def test_first_start_runs_create_trigger_before_start_trigger() -> None:
     assert files(life("start")) == {
         "/etc/cr": "trigger=create name=c1 foo=none",
         "/etc/st": "trigger=start name=c1 foo=none",
@@ -87,7 +87,7 @@ def test_a_simulation_generates_no_placeholders_by_default() -> None:
     assert files(life("start", image=image))["/etc/st"] == "none"
 
 
-def test_the_first_start_uses_configuration_that_the_user_set_before_the_start() -> None:  # 01
+def test_first_start_renders_keys_that_the_user_set_before() -> None:  # 01
     assert files(life("c:user.foo=bar", "start"))["/etc/cr"].endswith("foo=bar")
 
 
@@ -107,7 +107,7 @@ def test_a_rename_takes_effect_at_the_next_start() -> None:  # 10
     assert files(simulation, "c9")["/etc/re"] == "trigger=rename name=c9 foo=none"
 
 
-def test_restoring_a_snapshot_of_a_never_started_instance_fires_the_create_trigger_again() -> None:  # 17
+def test_restoring_a_never_started_snapshot_restores_the_create_trigger() -> None:  # 17
     simulation = life("snapshot=s0", "start", "stop", "restore=s0")
     assert files(simulation) == {} and simulation.find("c1").life.pending == "create"
 
@@ -164,7 +164,7 @@ def test_an_ephemeral_instance_is_deleted_after_a_failed_start() -> None:
     assert not simulation.subjects
 
 
-def test_an_image_published_from_a_snapshot_has_the_files_of_the_snapshot() -> None:
+def test_image_published_from_a_snapshot_has_its_files() -> None:
     simulation = life("snapshot=s0", "start", "publish=c2/s0", "c2:start")
     assert set(files(simulation, "c2")) == {"/etc/cr", "/etc/st"}
     assert files(life("start", "snapshot=s0", "publish=c2/s0"), "c2") != {}
@@ -209,13 +209,13 @@ def test_a_copy_has_no_last_power_state() -> None:
         ("snapshot=s0", "c1: snapshot: nothing is rendered"),
     ],
 )
-def test_the_report_of_a_step_names_the_instance_that_the_step_created(step: str, note: str) -> None:
+def test_note_of_a_step_contains_name_of_new_instance(step: str, note: str) -> None:
     simulation = life("start", "stop")
     report = run_step(simulation, parse_step(step))
     assert report.note == note
 
 
-def test_the_report_of_a_rename_step_has_the_new_name_of_the_renamed_instance() -> None:
+def test_the_report_of_a_rename_step_contains_the_new_instance_name() -> None:
     report = run_step(life("copy=c2"), parse_step("c2:rename=c9"))
     assert (report.name, report.pending) == ("c9", "copy")
 
@@ -247,7 +247,7 @@ TWO_PASSES = (
 )
 
 
-def test_a_failed_start_on_the_host_named_none_writes_nothing_and_keeps_the_pending_trigger() -> None:
+def test_failed_start_on_host_none_keeps_the_pending_trigger() -> None:
     simulation = life(image=Paper(TWO_PASSES), host=NONE)
     report = run_step(simulation, parse_step("start"))
     assert report.error is not None and "'no.tpl' does not exist" in str(report.error)
@@ -255,9 +255,7 @@ def test_a_failed_start_on_the_host_named_none_writes_nothing_and_keeps_the_pend
     assert files(simulation) == {} and report.pending == "create"
 
 
-def test_files_of_the_create_trigger_remain_and_no_trigger_is_pending_if_the_start_trigger_fails() -> (
-    None
-):  # 24
+def test_create_trigger_is_not_repeated_after_failed_start_trigger() -> None:  # 24
     simulation = life(image=Paper(TWO_PASSES), host=INCUS_DEBIAN)
     report = run_step(simulation, parse_step("start"))
     assert report.error is not None and report.pending == ""
@@ -273,9 +271,7 @@ def test_files_of_the_create_trigger_remain_and_no_trigger_is_pending_if_the_sta
         (INCUS, False, "create"), (INCUS, True, "create"), (NONE, False, "create"),
     ],
 )  # fmt: skip
-def test_a_virtual_machine_loses_a_trigger_only_if_the_host_clears_the_trigger_before_the_start_pass(
-    host, in_create, pending
-):
+def test_failed_start_of_virtual_machine_keeps_an_uncleared_trigger(host, in_create, pending):
     simulation = Simulation(RenderOptions(host))
     rules = TWO_PASSES.replace("a.tpl", "no.tpl") if in_create else TWO_PASSES
     simulation.create(Instance("c1", VIRTUAL_MACHINE), MemoryFolder(Paper(rules), rootfs()))
@@ -283,12 +279,12 @@ def test_a_virtual_machine_loses_a_trigger_only_if_the_host_clears_the_trigger_b
     assert report.error is not None and report.pending == pending and files(simulation) == {}
 
 
-def test_a_trigger_of_a_virtual_machine_stays_pending_if_the_start_fails_before_the_first_rule():
+def test_trigger_stays_pending_after_a_failure_before_first_rule():
     plan = SimpleNamespace(host_error="too large", changes=())
     assert failed_pass(plan) == "" == failed_pass(SimpleNamespace(host_error="", changes=()))
 
 
-def test_the_files_of_a_failed_trigger_pass_are_unknown_until_they_are_written_again() -> None:  # 118
+def test_files_of_failed_pass_are_unknown_until_written_again() -> None:  # 118
     rules = (
         "templates:\n  /etc/good: {when: [start], template: a.tpl}\n"
         "  /etc/once: {when: [start], template: a.tpl, create_only: true}\n"
@@ -311,7 +307,7 @@ def test_the_files_of_a_failed_trigger_pass_are_unknown_until_they_are_written_a
     assert second.note == "c1: start: writes 2 files; 1 unknown"
 
 
-def test_a_simulated_start_fails_on_a_host_that_refuses_absolute_links() -> None:  # 88
+def test_a_simulated_start_fails_if_the_host_refuses_absolute_links() -> None:  # 88
     rules = "templates:\n  /var/run/a: {when: [start], template: a.tpl}\n"
     tree = {
         "/var": Entry(DIRECTORY, 0o755),
@@ -336,7 +332,7 @@ def test_a_simulated_start_on_lxd_ignores_the_owner_of_a_rule() -> None:  # 42
     assert (change.uid, change.mode) == (7, 0o600)
 
 
-def test_a_remark_about_a_deviation_lists_each_file_only_once() -> None:
+def test_a_remark_about_a_deviation_mentions_each_file_only_once() -> None:
     fields = "{when: [create, start], template: a.tpl, uid: 5}"
     report = life_report(Paper(f"templates:\n  /etc/a: {fields}\n  /etc/b: {fields}\n"), LXD_DEBIAN, "start")
     assert report.started is not None
@@ -344,7 +340,7 @@ def test_a_remark_about_a_deviation_lists_each_file_only_once() -> None:
     assert remark.startswith("/etc/a, /etc/b: templater differs (uid, gid and mode are used): ")
 
 
-def test_a_file_is_unknown_if_two_rules_write_it_in_random_order() -> None:
+def test_file_is_unknown_if_randomly_ordered_rules_write_it() -> None:
     paths = ("/etc/a", "/etc/./a", "/etc/b", "/etc/x/../b", "/etc/c")
     rules = "templates:\n" + "".join(f"  {path}: {{when: [start], template: a.tpl}}\n" for path in paths)
     simulation = life(image=Paper(rules))
@@ -363,9 +359,7 @@ def life_report(image: "Paper", host: Host, *steps: str) -> Report:
     return [run_step(simulation, parse_step(step)) for step in steps][-1]
 
 
-def test_a_pending_trigger_in_the_configuration_of_a_new_instance_is_kept() -> (
-    None
-):  # observed on Incus 6.0.4
+def test_new_instance_keeps_a_pending_trigger_from_its_configuration() -> None:  # observed on Incus 6.0.4
     simulation = Simulation(RenderOptions(INCUS_DEBIAN))
     instance = Instance("c1", config={"volatile.apply_template": "copy"})
     simulation.create(instance, MemoryFolder(Paper(), rootfs()))
@@ -378,7 +372,7 @@ def image_keys(simulation: Simulation) -> dict[str, str]:
     return {key: value for key, value in config.items() if key.startswith("image.")}
 
 
-def test_image_properties_replace_keys_at_creation_but_not_keys_that_are_set_later() -> None:  # n10, n61
+def test_image_properties_replace_existing_keys_only_when_the_instance_is_created() -> None:  # n10, n61
     simulation = Simulation(RenderOptions(INCUS_DEBIAN))
     simulation.create(
         Instance("c1", config={"image.os": "mine", "image.own": "z"}), MemoryFolder(Paper(), rootfs())
@@ -425,9 +419,7 @@ def test_properties_in_a_publish_step_belong_to_the_new_image() -> None:  # n31
         ((), "move=c2,project=lab", "create"),
     ],
 )
-def test_a_move_sets_the_copy_trigger_and_a_move_to_a_new_name_sets_the_rename_trigger(
-    before, step, pending
-) -> None:
+def test_only_a_new_name_makes_the_rename_trigger_pending(before, step, pending) -> None:
     report = run_step(life(*before), parse_step(step))  # n19, n21, n23, n57, and observed on Incus 6.0.4
     assert (report.error, report.pending) == (None, pending)
 
@@ -466,7 +458,7 @@ def test_device_and_profile_changes_take_effect_at_the_next_start() -> None:
     assert run_step(simulation, parse_step("p:b=")).error is not None
 
 
-def test_the_note_of_a_step_names_the_added_profile_but_not_the_file_of_the_profile() -> None:
+def test_a_step_note_has_the_profile_name_without_the_file_name() -> None:
     simulation = Simulation(RenderOptions(INCUS_DEBIAN), read_profile=lambda file: Profile("web"))
     simulation.create(Instance("c1"), MemoryFolder(Paper(), rootfs()))
     notes = [run_step(simulation, parse_step(step)).note for step in ("p:prof.yaml", "p:web=")]
@@ -502,7 +494,7 @@ def test_an_instance_with_snapshots_cannot_be_rebuilt() -> None:  # observed on 
     assert "can't rebuild" in str(run_step(life("snapshot=s0"), parse_step("rebuild")).error)
 
 
-def test_after_a_restart_the_templates_of_an_ephemeral_instance_read_ephemeral_as_false() -> None:  # n49
+def test_templates_read_the_ephemeral_field_as_false_after_a_restart() -> None:  # n49
     simulation = Simulation(RenderOptions(INCUS_DEBIAN))
     simulation.create(
         Instance("c1", ephemeral=True), MemoryFolder(Paper(template="{{ instance.ephemeral }}"), rootfs())
@@ -513,7 +505,7 @@ def test_after_a_restart_the_templates_of_an_ephemeral_instance_read_ephemeral_a
     assert files(simulation)["/etc/st"] == "false" and simulation.find("c1").instance.ephemeral
 
 
-def test_a_template_reads_the_power_state_that_the_instance_had_before_the_start() -> None:  # n53
+def test_a_template_reads_the_power_state_from_before_the_start() -> None:  # n53
     simulation = life(image=Paper(template="{{ config_get('volatile.last_state.power', 'never') }}"))
     told = []
     for step in ("start", "stop", "start"):
@@ -579,9 +571,7 @@ def test_the_agent_writes_the_output_of_every_rule_regardless_of_triggers() -> N
         ("c:start", "start", "", "c"),
     ],
 )
-def test_a_simulation_step_is_parsed_to_a_verb_and_an_argument_and_a_name(
-    text: str, verb: str, argument: str, name: str
-) -> None:
+def test_step_is_parsed_to_verb_and_argument_and_name(text: str, verb: str, argument: str, name: str) -> None:
     step = parse_step(text)
     assert (step.verb, step.argument, step.name) == (verb, argument, name)
 
@@ -643,7 +633,7 @@ def test_the_create_step_is_allowed_as_the_first_step() -> None:
     assert files(life("create", "start")) == files(life("start"))
 
 
-def test_a_simulated_release_that_rejects_template_links_creates_no_instance() -> None:  # 67
+def test_no_instance_is_created_if_the_simulated_release_rejects_template_links() -> None:  # 67
     link = Paper(entry=Entry(SYMLINK, target="b.tpl"))
     said = r"^incus-debian refuses to create the instance: template 'a.tpl' is not a regular file$"
     with pytest.raises(HostError, match=said):
@@ -723,7 +713,7 @@ def test_a_copy_keeps_only_two_of_the_volatile_keys() -> None:
     )
 
 
-def test_an_image_that_the_daemon_refuses_cannot_be_imported() -> None:
+def test_an_image_cannot_be_imported_if_the_daemon_refuses_it() -> None:
     for text, message in (
         (
             "architecture: x\ncreation_date: 1\n",
@@ -756,7 +746,7 @@ def test_the_options_of_a_step_are_parsed():
     assert parse_step("move=c2,pool=a,project=b").options == {"pool": "a", "project": "b"}
 
 
-def test_a_snapshot_needs_a_new_name():
+def test_the_name_of_a_new_snapshot_must_be_unused():
     life = Life("copy").snapshotted("s")
     assert life.snapshots == {"s": "copy"} and life != Life("copy") and life != "copy"
     with pytest.raises(UsageError, match=r"^snapshot 's' already exists$"):
@@ -779,7 +769,7 @@ def test_a_snapshot_needs_a_new_name():
         ("rebuild=", "rebuild", "", ""),
     ],
 )
-def test_an_instance_can_have_the_same_name_as_the_verb_of_a_step(text, verb, argument, name):
+def test_an_instance_can_be_named_like_a_verb(text, verb, argument, name):
     step = parse_step(text)
     assert (step.text, step.verb, step.argument, step.name) == (text, verb, argument, name)
 
@@ -794,7 +784,7 @@ def test_a_key_can_be_set_to_the_content_of_a_file():
 
 
 @pytest.mark.parametrize("text", ["d:eth0,mtu", "d:,mtu=1", "d:eth0=x", "d:=", "c2:d:eth0"])
-def test_a_device_step_needs_the_name_of_the_device_and_a_key(text):
+def test_device_step_without_device_and_key_is_refused(text):
     with pytest.raises(UsageError, match=rf"^step '{text}' needs a device and a key$"):
         parse_step(text)
 
@@ -809,7 +799,7 @@ def test_a_device_step_needs_the_name_of_the_device_and_a_key(text):
         ("export=c2", "c2"),
     ],
 )
-def test_the_part_before_the_slash_is_the_new_name_in_a_copy_or_publish_step(text, made):
+def test_part_before_slash_is_name_of_new_instance(text, made):
     assert parse_step(text).made == made
 
 
@@ -840,7 +830,7 @@ def started(*nodes):
     )
 
 
-def test_a_simulated_start_sets_the_predicted_owner_and_mode_only_for_new_files():
+def test_simulated_start_sets_predicted_owners_only_on_new_files():
     files, tree, remarks = started(
         ("/new", Node(DIRECTORY, 0o711, 3, 4)), ("/new/a", Node(FILE, 0o640, 5, 6, content=b"")),
         ("/etc/dir", Node(DIRECTORY, 0o755, 0, 0)), ("/etc/old", Node(FILE, 0o777, 7, 8, content=b"other")),
@@ -854,7 +844,7 @@ def test_a_simulated_start_sets_the_predicted_owner_and_mode_only_for_new_files(
     assert remarks == ["/new/a: left empty by incus", "/etc/old: written by incus"]
 
 
-def test_the_list_of_host_errors_contains_each_failed_rule_and_a_failure_before_the_first_rule():
+def test_host_errors_include_a_failure_before_the_first_rule():
     rules = [Rule(f"/{number}", "a.tpl", ("start",)) for number in range(4)]
     changes = tuple(Change(rule, "start", rule.path, CREATE) for rule in rules)
     results = (("fails", "text", "said"), ("hangs", "never ends", ""), ("written", "text", "said"))
@@ -878,7 +868,7 @@ def test_the_start_fails_if_the_host_cannot_read_the_metadata(monkeypatch):
     assert report.pending == "create" and report.changes == ()
 
 
-def test_every_file_is_unknown_if_one_of_several_failing_rules_stops_the_start():
+def test_all_files_are_unknown_if_several_rules_fail():
     rules = "templates:\n" + "".join(
         f"  /etc/{name}: {{when: [start], template: {name}.tpl}}\n" for name in ("bad", "good", "odd")
     )
@@ -897,7 +887,7 @@ def test_every_file_is_unknown_if_one_of_several_failing_rules_stops_the_start()
     assert files(simulation) == {} and patch_of(report) == ""
 
 
-def test_the_patch_of_a_step_that_starts_no_instance_is_empty():
+def test_the_patch_of_a_step_is_empty_without_a_start():
     assert patch_of(run_step(life(), parse_step("snapshot=s0"))) == ""
 
 
@@ -907,7 +897,7 @@ ONCE = (
 )
 
 
-def test_a_simulation_without_a_root_filesystem_knows_only_the_files_that_it_has_written() -> None:
+def test_a_simulation_without_a_root_filesystem_knows_only_its_own_files() -> None:
     guessed: dict[str, None] = {}
     steps = [parse_step(step) for step in ("start", "copy=c2", "c2:start")]
     first, _, copied = simulate(
@@ -937,7 +927,7 @@ def test_a_simulation_with_a_root_filesystem_guesses_nothing() -> None:
     assert not guessed
 
 
-def test_without_a_root_filesystem_the_target_of_a_failing_create_only_rule_may_exist() -> None:
+def test_target_of_failing_rule_may_exist_in_unknown_rootfs() -> None:
     guessed: dict[str, None] = {}
     (report,) = simulate(
         Paper(ONCE, "{{ 1|nosuch }}"),
@@ -950,7 +940,7 @@ def test_without_a_root_filesystem_the_target_of_a_failing_create_only_rule_may_
     assert list(guessed) == ["/etc/a"]
 
 
-def test_the_config_drive_of_a_simulated_virtual_machine_is_new_but_its_root_filesystem_is_unknown() -> None:
+def test_simulated_virtual_machine_has_a_new_config_drive() -> None:
     guessed: dict[str, None] = {}
     steps = [parse_step("start")]
     machine = Instance("v1", VIRTUAL_MACHINE)

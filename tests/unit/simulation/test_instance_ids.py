@@ -41,7 +41,7 @@ def new_ids(family: str) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize(("family", "host"), [("incus", INCUS), ("lxd", LXD_DEBIAN)])
-def test_the_daemons_and_a_simulation_generate_new_instance_ids_for_the_same_changes(family, host):
+def test_simulation_and_daemons_renew_instance_ids_after_same_changes(family, host):
     life = Simulation(RenderOptions(host=host), placeholders=True)
     life.create(Instance("k1"), MemoryFolder(Image(), MemoryRootfs()))
     name, last, found = "k1", "", {}
@@ -68,7 +68,7 @@ def test_the_daemons_and_a_simulation_generate_new_instance_ids_for_the_same_cha
     assert sum(found.values()) == 6
 
 
-def test_the_instance_id_changes_with_an_interface_name_and_with_vendor_data_of_a_profile():
+def test_instance_id_changes_with_interface_name_or_vendor_data():
     life = Simulation(RenderOptions(host=INCUS), placeholders=True)
     life.create(Instance("k1"), MemoryFolder(Image(), MemoryRootfs()))
     life.set_profile("k1", Profile("p", {"user.vendor-data": "a"}, {"eth0": {"type": "nic"}}))
@@ -82,7 +82,7 @@ def test_the_instance_id_changes_with_an_interface_name_and_with_vendor_data_of_
 
 
 @pytest.mark.slow
-def test_diff_shows_the_new_instance_id_if_the_set_option_changes_the_user_data(tmp_path):
+def test_changed_user_data_gives_new_instance_id_in_diff(tmp_path):
     image = tmp_path / "image"
     (image / "templates").mkdir(parents=True)
     (image / "metadata.yaml").write_text(METADATA)

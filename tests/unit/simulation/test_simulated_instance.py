@@ -17,11 +17,11 @@ def test_the_create_trigger_is_pending_until_the_first_start() -> None:
     assert created().started().stopped().passes == ("start",)
 
 
-def test_renaming_an_instance_before_its_first_start_keeps_the_create_trigger_pending() -> None:  # 11
+def test_create_trigger_stays_pending_after_renaming_a_new_instance() -> None:  # 11
     assert created().renamed().pending == "create"
 
 
-def test_a_copy_has_a_pending_copy_trigger_even_if_the_original_never_started() -> None:  # 07, 185
+def test_copy_of_never_started_instance_has_pending_copy_trigger() -> None:  # 07, 185
     assert created().copied().pending == "copy"
     assert created().copied().copied().pending == "copy"
 
@@ -88,7 +88,7 @@ def test_an_unknown_snapshot_is_an_error() -> None:
         created().restored("nope")
 
 
-def test_a_backup_of_a_never_started_instance_keeps_the_create_trigger_pending() -> None:  # 21
+def test_backup_of_never_started_instance_has_pending_create_trigger() -> None:  # 21
     assert created().exported().pending == "create"
     assert created().started().exported() == Life()
 
@@ -97,7 +97,7 @@ def test_templater_keeps_the_pending_trigger_after_a_failed_start() -> None:
     assert created().start_failed().pending == "create"
 
 
-def test_a_failed_start_keeps_the_pending_trigger_only_if_a_rule_of_that_trigger_failed() -> None:  # 23, 24
+def test_failed_start_keeps_trigger_only_if_its_rule_failed() -> None:  # 23, 24
     assert created().start_failed("create").pending == "create"
     assert created().start_failed("start").pending == ""
 

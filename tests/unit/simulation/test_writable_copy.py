@@ -34,7 +34,7 @@ def test_every_entry_of_a_writable_copy_matches_the_disk(disk):
     assert view.entry("/etc/link").kind == SYMLINK
 
 
-def test_a_writable_copy_reads_each_file_from_the_disk_only_once_and_on_demand(disk, monkeypatch):
+def test_writable_copy_reads_each_file_once_and_on_demand(disk, monkeypatch):
     read = []
     real = DirectoryRootfs.read
     monkeypatch.setattr(
@@ -57,7 +57,7 @@ def test_a_writable_copy_does_not_read_a_file_of_a_terabyte(disk):
         view.read("/large", 1 << 20)
 
 
-def test_a_size_limit_applies_to_the_first_and_to_later_reads_of_a_file(disk):
+def test_a_size_limit_applies_to_every_read_of_a_file(disk):
     view = WritableCopy(disk)
     for _ in range(2):
         with pytest.raises(LimitError):
@@ -65,7 +65,7 @@ def test_a_size_limit_applies_to_the_first_and_to_later_reads_of_a_file(disk):
         assert view.read("/etc/hosts", 3) == b"old"
 
 
-def test_a_write_to_a_writable_copy_changes_neither_the_disk_nor_other_copies(disk, tmp_path):
+def test_writing_changes_neither_the_disk_nor_other_copies(disk, tmp_path):
     view = WritableCopy(disk)
     twin = view.copy()
     view.write("/etc/hosts", b"new")
@@ -93,7 +93,7 @@ def chain(folder, depth):
     os.close(above)
 
 
-def test_directories_deeper_than_the_depth_limit_of_images_give_a_limit_error(disk, tmp_path):
+def test_too_deep_directories_give_a_limit_error(disk, tmp_path):
     """A generator inside a generator for each directory raised a RecursionError without a path."""
     chain(tmp_path, 1500)
     with pytest.raises(LimitError, match=r"'/d/d.*…' in '.*' is more than 500 directories deep"):
@@ -110,7 +110,7 @@ def test_a_writable_copy_reads_many_deep_directories_in_a_few_seconds(tmp_path):
         assert len(list(WritableCopy(disk).walk())) == 60 * 491
 
 
-def test_a_simulation_reads_only_existing_files_that_templates_overwrite(tmp_path, monkeypatch, capsys):
+def test_a_simulation_reads_only_the_existing_targets_of_templates(tmp_path, monkeypatch, capsys):
     (tmp_path / "image/templates").mkdir(parents=True)
     (tmp_path / "image/templates/a.tpl").write_text("new\n")
     (tmp_path / "image/metadata.yaml").write_text(
@@ -130,7 +130,7 @@ def test_a_simulation_reads_only_existing_files_that_templates_overwrite(tmp_pat
     assert set(read) == {"/etc/a"}
 
 
-def test_a_path_in_a_writable_copy_has_the_same_flags_as_the_path_on_the_disk(disk, monkeypatch):
+def test_a_writable_copy_has_the_same_path_flags_as_the_disk(disk, monkeypatch):
     monkeypatch.setattr(DirectoryRootfs, "flag", lambda self, path: f"flag of {path}")
     view = WritableCopy(disk)
     for path in ("/", "/etc", "/etc/hosts"):

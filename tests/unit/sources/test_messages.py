@@ -45,7 +45,7 @@ def folder(path, **files):
         ("c", {"backup_yaml": BACKUP % ""}, ["using the instance from '{}/backup.yaml'", "backup.yaml describes the instance 'b', but its folder is named 'c': the file or the folder may belong to another instance"]),
     ],
 )  # fmt: skip
-def test_a_note_says_which_file_of_the_directory_describes_the_instance(name, files, notes, tmp_path):
+def test_a_note_says_which_file_describes_the_instance(name, files, notes, tmp_path):
     path = folder(tmp_path / name, **files)
     found = open_source(path)
     assert list(found.read_instance().notes) == [note.format(path) for note in notes]
@@ -53,7 +53,7 @@ def test_a_note_says_which_file_of_the_directory_describes_the_instance(name, fi
     assert found.has_rootfs and found.is_instance
 
 
-def test_a_directory_that_is_not_an_instance_is_refused(tmp_path):
+def test_a_directory_without_an_instance_is_refused(tmp_path):
     image = folder(tmp_path / "i")
     found = open_source(image)
     assert failed(found.read_instance) == (UsageError, f"'{image}' is an image, not an instance", "")

@@ -93,7 +93,7 @@ def changes(source: OpenedSource) -> dict[str, tuple[str, bytes | None]]:
         }),
     ],
 )  # fmt: skip
-def test_a_plan_from_a_backup_shows_the_next_start_of_its_instance(name, instance, expected, tmp_path):
+def test_plan_from_backup_shows_next_start_of_its_instance(name, instance, expected, tmp_path):
     source = open_source(BACKUPS / f"{name}.tar.gz")
     assert (source.kind, source.read_instance().name) == (BACKUP, instance)
     assert changes(source) == expected
@@ -103,7 +103,7 @@ def test_a_plan_from_a_backup_shows_the_next_start_of_its_instance(name, instanc
     assert changes(folder) == expected
 
 
-def test_templates_that_follow_the_root_filesystem_in_a_backup_are_read():
+def test_templates_after_root_filesystem_of_a_backup_are_read():
     image = open_source(BACKUPS / "pending_copy.tar.gz").image
     assert image.read_templates(["started.tpl"])["started.tpl"].data == b"{{ instance.name }} {{ trigger }}\n"
     assert image.complete
@@ -130,7 +130,7 @@ def test_a_truncated_backup_gives_one_clear_error(tmp_path):
         open_source(tmp_path / "cut.tar.gz")
 
 
-def test_a_note_says_that_backup_yaml_and_index_yaml_name_different_instances(tmp_path):
+def test_a_note_says_that_backup_yaml_contradicts_index_yaml(tmp_path):
     def rename(name, data):
         return data.replace(b"name: c2", b"name: other") if name.endswith("backup.yaml") else data
 
@@ -204,7 +204,7 @@ def test_the_instance_can_be_read_from_index_yaml(tmp_path):
     assert (instance.name, instance.config["volatile.apply_template"]) == ("c4", "rename")
 
 
-def test_a_note_says_that_the_folder_has_the_name_of_another_instance(tmp_path):
+def test_note_appears_if_folder_name_differs_from_instance_name(tmp_path):
     folder = unpacked("pending_copy", tmp_path)
     source = open_source(folder)
     assert any("its folder is named 'container'" in note for note in source.read_instance().notes)
@@ -240,7 +240,7 @@ def test_a_recorded_pending_trigger_of_an_instance_directory_is_used(directory):
     assert [*changes(source)] == ["/etc/hostname copy", "/etc/hostname start"]
 
 
-def test_an_instance_directory_without_a_pending_trigger_runs_only_the_start_trigger(directory):
+def test_instance_without_pending_trigger_fires_only_start_trigger(directory):
     record(directory, "name=web1\n")
     assert [*changes(open_source(directory))] == ["/etc/hostname start"]
 
@@ -255,7 +255,7 @@ def test_an_instance_directory_without_a_record_counts_as_never_started(director
     assert any("counts as the first" in note for note in instance.notes)
 
 
-def test_a_directory_with_only_a_state_directory_counts_as_an_instance_directory(directory):
+def test_directory_without_instance_file_still_counts_as_instance_directory(directory):
     (directory / "instance.yaml").unlink()
     record(directory, "pending=rename\nname=web2\n")
     source = open_source(directory)
@@ -276,7 +276,7 @@ def test_an_image_directory_has_no_instance_description(directory):
 
 
 @pytest.mark.parametrize("target", ["/", "..", "missing"])
-def test_a_rootfs_that_is_a_link_is_refused(directory, target):
+def test_a_symlink_as_rootfs_is_refused(directory, target):
     (directory / "rootfs/etc").rmdir()
     (directory / "rootfs").rmdir()
     (directory / "rootfs").symlink_to(target)
@@ -308,9 +308,7 @@ def test_a_backup_with_shifted_ids_is_read_with_container_ids(tmp_path):
     ("root", "owner", "inside"),
     [(0, 1_000_000, 1_000_000), (65_535, 65_535, 65_535), (65_536, 65_537, 1), (1_000_000, 0, 65_534)],
 )
-def test_the_ids_of_a_backup_count_as_shifted_only_if_its_root_directory_has_a_shifted_owner(
-    root, owner, inside, tmp_path
-):
+def test_the_root_directory_owner_decides_if_backup_ids_are_shifted(root, owner, inside, tmp_path):
     def give(member):
         member.uid = member.gid = root if member.name == "backup/container/rootfs" else owner
 
@@ -321,7 +319,7 @@ def test_the_ids_of_a_backup_count_as_shifted_only_if_its_root_directory_has_a_s
         assert (entry.uid, entry.gid) == (inside, inside)
 
 
-def test_backup_members_outside_the_rootfs_directory_are_not_in_the_root_filesystem(tmp_path):
+def test_root_filesystem_lacks_backup_members_outside_its_directory(tmp_path):
     def add(tar):
         tar.addfile(tarfile.TarInfo("backup/container/rootfs2/etc/x"))
 
@@ -381,9 +379,7 @@ def test_a_backup_without_metadata_yaml_is_refused_when_it_is_opened(tmp_path):
         ([], False),
     ],
 )  # fmt: skip
-def test_an_archive_counts_as_a_backup_if_its_first_member_is_at_or_below_the_backup_directory(
-    names, found, tmp_path
-):
+def test_the_first_member_decides_if_an_archive_is_a_backup(names, found, tmp_path):
     with tarfile.open(tmp_path / "b.tar", "w") as tar:
         for name in names:
             member = tarfile.TarInfo(name)

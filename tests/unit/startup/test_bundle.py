@@ -83,7 +83,7 @@ def imported_from_files(said: subprocess.CompletedProcess) -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_probe_writes_the_module_bundle_and_the_next_hook_uses_it(package):
+def test_the_next_hook_uses_the_module_bundle_that_a_probe_wrote(package):
     assert templater_hook.PROBE == PROBE
     assert line(package).returncode == 0
     assert kept(package).exists()
@@ -95,7 +95,7 @@ def test_a_probe_writes_the_module_bundle_and_the_next_hook_uses_it(package):
 @pytest.mark.parametrize(
     "words", some_fast([[], ["--stage", "mount"], ["--on-error", "keep-going"]], every=3)
 )
-def test_attack_95_a_hook_of_a_container_starts_no_process_and_writes_no_bundle(package, words):
+def test_attack_95_a_container_hook_writes_no_bundle(package, words):
     """pivot_root moved the process to the image's files. The image's ``encodings/evil.py`` then ran as root.
 
     A user who could read the bundle's directory could also stop this process, and all later hooks, for ever.
@@ -108,7 +108,7 @@ def test_attack_95_a_hook_of_a_container_starts_no_process_and_writes_no_bundle(
 
 
 @pytest.mark.slow
-def test_attack_95_compiled_python_modules_are_written_only_by_a_hook_with_the_probe_option(package):
+def test_attack_95_only_the_probe_option_makes_hooks_write_compiled_modules(package):
     """A user who could read ``__pycache__`` could delay each hook that wrote a file there, for ever."""
     for file in package.rglob("*.pyc"):
         if file.parent.parent.name != "line":
@@ -126,7 +126,7 @@ def test_attack_95_compiled_python_modules_are_written_only_by_a_hook_with_the_p
 
 @pytest.mark.slow
 @as_root
-def test_attack_95_root_of_a_user_namespace_writes_no_compiled_modules_for_another_user(package):
+def test_attack_95_root_of_namespace_writes_no_compiled_modules_for_others(package):
     """LXC runs its template script as root of a user namespace.
 
     The container's root could then change the caller's modules.
@@ -153,7 +153,7 @@ def path_of(name: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_rewritten_module_bundle_still_lists_the_files_of_the_c_modules(package):
+def test_rewritten_bundle_still_contains_paths_of_the_c_modules(package):
     """The hook that rewrites a bundle has itself found the C modules by the old bundle."""
 
     def places() -> dict[str, tuple[str, int, int]]:
@@ -170,13 +170,13 @@ def test_a_rewritten_module_bundle_still_lists_the_files_of_the_c_modules(packag
     assert places() == wanted
 
 
-def test_a_c_module_without_a_file_is_recorded_with_an_empty_path() -> None:
+def test_c_module_without_file_is_recorded_with_empty_path() -> None:
     assert bundle.place_of("posix") == ("", 0, 0), "it is built into the interpreter"
     assert bundle.place_of("_ctypes") == ("", 0, 0) or os.path.isfile(bundle.place_of("_ctypes")[0])
 
 
 @pytest.mark.slow
-def test_a_modified_module_is_loaded_from_its_source_and_not_from_the_bundle(package):
+def test_modified_module_is_loaded_from_source_instead_of_bundle(package):
     line(package)
     module = package / "hooks/run.py"
     module.write_text(
@@ -230,7 +230,7 @@ def test_a_truncated_or_empty_module_bundle_is_ignored(package):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("goes_on", [False, True])
-def test_a_hook_during_an_upgrade_ends_with_a_message_and_its_usual_exit_code(package, goes_on):
+def test_hook_exits_with_usual_code_during_an_upgrade(package, goes_on):
     """The hook ended with a traceback, even with ``--on-error keep-going``."""
     line(package)
     (package / "hooks/run.py").unlink()
@@ -244,7 +244,7 @@ def test_a_hook_during_an_upgrade_ends_with_a_message_and_its_usual_exit_code(pa
 
 
 @pytest.mark.slow
-def test_a_hook_works_with_a_module_bundle_that_lists_a_removed_module(package):
+def test_a_hook_works_with_a_removed_module_in_its_bundle(package):
     """After an upgrade the bundle may still list a removed module."""
     line(package)
     head, codes = parse_bundle(kept(package).read_bytes())
@@ -260,7 +260,7 @@ TRIED = "# trying .*/_ctypes"
 
 
 @pytest.mark.slow
-def test_a_hook_loads_the_ctypes_c_module_without_a_search(package):
+def test_a_hook_loads_the_c_module_of_ctypes_without_a_search(package):
     line(package)
     assert not re.search(TRIED, python(package, "import _ctypes", "-vv").stderr)
 
@@ -269,7 +269,7 @@ def test_a_hook_loads_the_ctypes_c_module_without_a_search(package):
 @pytest.mark.parametrize(
     "place", [("/nowhere/_ctypes.so", 0, 0), (_ctypes.__file__, 0, 0)], ids=["other", "old"]
 )
-def test_a_c_module_is_searched_for_again_if_its_recorded_file_moved_or_changed(package, place):
+def test_c_module_is_searched_again_if_its_file_changed(package, place):
     """The file of a C module changes after an update of Python, or with another build of the same version."""
     line(package)
     head, codes = parse_bundle(kept(package).read_bytes())
@@ -282,7 +282,7 @@ def test_a_c_module_is_searched_for_again_if_its_recorded_file_moved_or_changed(
 
 
 @pytest.mark.slow
-def test_a_module_bundle_that_other_users_can_write_is_ignored(package):
+def test_a_world_writable_module_bundle_is_ignored(package):
     line(package)
     (version, where, _, groups, *stamp), _ = parse_bundle(kept(package).read_bytes())
     evil = marshal.dumps(((compile("raise SystemExit(99)", "x", "exec"), ()),) * 99)
@@ -338,9 +338,7 @@ def test_a_failed_write_of_the_module_bundle_leaves_no_file(package, monkeypatch
 
 
 @pytest.mark.slow
-def test_writing_a_bundle_replaces_a_leftover_file_that_has_the_temporary_name_of_the_new_bundle(
-    package, monkeypatch
-):
+def test_writing_a_bundle_replaces_a_leftover_temporary_file(package, monkeypatch):
     (package / f"hook.bin.{os.getpid()}").touch()
     monkeypatch.setattr(bundle, "contents", lambda: b"modules")
     bundle.write(str(package / "hook.bin"))
@@ -385,7 +383,7 @@ def test_the_modules_of_a_bundle_group_are_in_import_order(package):
 
 
 @pytest.mark.slow
-def test_a_bundled_module_that_fails_to_import_is_removed_from_sys_modules(package):
+def test_a_bundled_module_leaves_sys_modules_after_a_failed_import(package):
     module = package / "model/entry.py"
     module.write_text(module.read_text() + "\nraise LookupError\n")
     line(package)
@@ -428,7 +426,7 @@ def test_editing_a_source_file_changes_the_compile_cache_key(package):
 
 
 @pytest.mark.slow
-def test_the_compile_cache_key_is_the_same_with_and_without_a_module_bundle(package):
+def test_cache_key_does_not_depend_on_the_bundle(package):
     line(package)
     before = stamp_of(package)
     kept(package).unlink()
@@ -436,7 +434,7 @@ def test_the_compile_cache_key_is_the_same_with_and_without_a_module_bundle(pack
 
 
 @pytest.mark.slow
-def test_an_edit_of_the_code_generator_takes_effect_at_the_next_hook(package, tmp_path):
+def test_edited_code_generator_takes_effect_at_the_next_hook(package, tmp_path):
     """Previously old compiled code ran until the template itself changed."""
     container = tmp_path / "c1"
     (container / "templates").mkdir(parents=True)
@@ -517,7 +515,7 @@ def test_a_bundled_function_has_no_names_of_local_variables(tmp_path):
     assert inner.co_varnames == ("more", "1")
 
 
-def test_a_bundled_module_has_no_annotations_and_no_imports_for_type_checking():
+def test_bundled_module_has_no_annotations():
     tree = ast.parse(
         "if TYPE_CHECKING:\n    import a\nelse:\n    b: int = 1\nif other:\n    c: int\n"
         "class D:\n    e: int\n    f: int = 2\n    def g(self, h: int = 3) -> str:\n        return [h for h in self]\n"
@@ -541,7 +539,7 @@ def test_the_source_of_a_package_is_its_init_file(tmp_path):
 @pytest.mark.parametrize(
     ("handling", "code"), [(signal.SIG_DFL, -signal.SIGINT), (signal.SIG_IGN, 0)], ids=["default", "ignored"]
 )
-def test_an_interrupt_ends_a_hook_without_a_traceback_unless_the_caller_ignores_the_signal(handling, code):
+def test_interrupt_ends_a_hook_without_a_traceback(handling, code):
     script = (
         "import os, signal, sys, types\n"
         "from templater.startup.line import templater_hook\n"
@@ -575,9 +573,7 @@ def test_a_recorded_source_stamp_is_used_while_no_source_has_changed(stamp, grow
 @pytest.mark.parametrize(
     ("on_path", "grown", "found"), [(True, 0, True), (False, 0, False), (True, 1, False)]
 )
-def test_the_recorded_file_of_a_c_module_is_used_only_if_it_is_unchanged_and_in_a_directory_of_sys_path(
-    on_path, grown, found, tmp_path, monkeypatch
-):
+def test_recorded_c_module_is_not_used_after_a_change(on_path, grown, found, tmp_path, monkeypatch):
     (tmp_path / "_quick.so").write_bytes(b"code")
     status = (tmp_path / "_quick.so").stat()
     monkeypatch.setattr(sys, "path", [str(tmp_path)] if on_path else [])

@@ -59,7 +59,7 @@ def test_the_lazy_inspect_module_cleans_help_texts_like_the_real_module(text):
     assert output_of(code) == f"{inspect.cleandoc(text)!a} {chr(10) in text or chr(9) in text}"
 
 
-def test_the_lazy_inspect_module_works_for_dataclasses_and_pkgutil_like_the_real_module():
+def test_lazy_inspect_module_behaves_like_the_real_module():
     code = """
 import inspect
 class A:
@@ -76,7 +76,7 @@ print(before == (answers(), False), "ast" in sys.modules, inspect.get_annotation
     assert output_of(code) == "True True {}"
 
 
-def test_the_c_parser_of_yaml_does_not_load_the_modules_of_the_python_parser():
+def test_yaml_c_parser_does_not_load_the_python_parser():
     code = """
 import yaml._yaml
 unused = ("composer", "constructor", "emitter", "reader", "representer", "serializer")
@@ -101,7 +101,7 @@ def test_a_lazy_import_of_a_missing_module_raises_an_error_immediately():
     assert output_of(code) == "No module named 'nonsense'"
 
 
-def test_a_lazy_module_that_fails_to_load_raises_an_error_at_every_access(tmp_path):
+def test_a_broken_lazy_module_raises_an_error_at_every_access(tmp_path):
     (tmp_path / "broken.py").write_text("early = 1\nraise ValueError('broken')\n")
     code = """
 lazy_imports.NAMES = {'broken'}
@@ -115,7 +115,7 @@ for _ in range(2):
     assert output_of(code, tmp_path) == "broken\nbroken"
 
 
-def test_threads_wait_for_the_thread_that_loads_a_lazy_module(tmp_path):
+def test_threads_wait_while_another_thread_loads_a_lazy_module(tmp_path):
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.2)\nlate = 1\n")
     code = """
 from concurrent.futures import ThreadPoolExecutor

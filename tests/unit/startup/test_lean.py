@@ -152,7 +152,7 @@ NEVER = {
 
 
 @pytest.mark.slow
-def test_a_hook_with_an_empty_cache_loads_only_the_listed_modules_and_the_compiler(container):
+def test_hook_with_empty_cache_loads_only_the_expected_modules(container):
     found = loaded(container, "--no-child", "--no-cache")
     assert {name for name in found if name.split(".")[0] == "templater"} == OURS | COMPILING
     assert {name for name in found if name.split(".")[0] in ("jinja2", "markupsafe")} == GENERATOR
@@ -160,7 +160,7 @@ def test_a_hook_with_an_empty_cache_loads_only_the_listed_modules_and_the_compil
     assert not found & NEVER
 
 
-def test_a_hook_with_an_empty_cache_loads_only_the_filter_modules_that_templates_use(container):
+def test_hook_without_cache_loads_only_filters_of_its_templates(container):
     (container / "templates/hostname.tpl").write_text("{{ container.name|upper }}\n")
     found = loaded(container, "--no-child", "--no-cache")
     assert {name for name in found if name.startswith("templater.pongo2.filters.")} == {
@@ -178,7 +178,7 @@ NOT_FOR_A_PREVIEW = NEVER - {"click", "difflib", "importlib.util"} | {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("-i", "instance.yaml"), ("--as", "lxd")])
-def test_a_preview_imports_no_module_for_rare_cases(container, options):
+def test_the_preview_command_imports_no_module_for_rare_cases(container, options):
     code = WATCH + "from templater.__main__ import main; sys.exit(main())"
     words = [sys.executable, "-c", code, "preview", ".", *options]
     environ = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
@@ -215,7 +215,7 @@ def test_an_unusual_instance_description_causes_no_late_import_in_the_child(cont
         ("{{ 1|add:'\x01' + }}", "templates/hostname.tpl:1:"),
     ],
 )
-def test_a_rare_template_error_is_reported_even_if_the_child_can_import_nothing(container, child, text, hint):
+def test_rare_error_is_reported_even_if_child_imports_nothing(container, child, text, hint):
     (container / "templates/hostname.tpl").write_text(text)
     words = install.argv("lxc", [*child, "--no-cache"])
     answer = subprocess.run(words, env=environ(container), capture_output=True, text=True, check=False)
@@ -258,7 +258,7 @@ def test_a_cache_entry_with_a_wrong_digest_is_never_executed(container):
 
 
 @pytest.mark.slow
-def test_cached_code_that_a_sandboxed_process_compiled_is_not_used_without_the_sandbox(container):
+def test_cached_code_from_the_sandbox_is_not_used_without_the_sandbox(container):
     loaded(container)
     names = {entry.name for entry in (container / ".templater/cache").iterdir()}
     loaded(container, "--no-child")

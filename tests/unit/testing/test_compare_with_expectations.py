@@ -58,7 +58,7 @@ BODY = "| hi\n| there"
         ("owner", (0, 2), [("the owner is 0:0, not 0:2", "")]),
     ],
 )  # fmt: skip
-def test_each_kind_of_expectation_reports_how_the_file_differs(kind, value, failures):
+def test_failure_of_each_expectation_says_how_the_file_differs(kind, value, failures):
     times = []
     wanted = SimpleNamespace(kind=kind, value=value, span=SPAN)
     found = list(compare(wanted, file(), lambda: times.append(1)))
@@ -92,9 +92,7 @@ def test_the_difference_from_an_expected_text_is_shown_as_a_patch():
         (LimitError("too much", hint="h"), {}, False, ("the snapshot can't be read: too much", "h"), {}),
     ],
 )  # fmt: skip
-def test_snapshots_are_recorded_with_the_update_option_and_compared_without_the_option(
-    recorded, found, update, failure, changes
-):
+def test_snapshots_are_recorded_only_with_the_update_option(recorded, found, update, failure, changes):
     def read(name):
         if isinstance(recorded, BaseException):
             raise recorded
@@ -111,9 +109,7 @@ def test_snapshots_are_recorded_with_the_update_option_and_compared_without_the_
     ("rules", "target", "found"),
     [([], "/a", True), (["/etc/../a"], "/a", True), (["/b"], "/a", False), (["/b", "a"], "/a", True)],
 )
-def test_a_target_counts_as_written_by_a_rule_if_a_rule_path_matches_or_the_rules_are_unknown(
-    rules, target, found
-):
+def test_target_has_a_rule_if_the_rules_are_unknown(rules, target, found):
     result = SimpleNamespace(targets=None, rules=[SimpleNamespace(path=path) for path in rules])
     assert has_rule(result, target) is found
 
@@ -129,7 +125,7 @@ def test_long_texts_in_failures_are_shortened():
     assert (is_binary(b"a\0"), is_binary(b"\xff"), is_binary("ü".encode())) == (True, True, False)
 
 
-def test_the_failure_about_an_expected_error_quotes_the_error_that_occurred():
+def test_a_missing_expected_error_is_reported_with_the_actual_error():
     wanted = SimpleNamespace(value="x")
     assert missing_error(wanted, []) == "no error"
     assert missing_error(wanted, [RenderError("y"), RenderError("z")]) == "the error does not contain 'x': y"
@@ -189,7 +185,7 @@ def judged(errors=(), whole=None, wanted=None, files=(), **result):
         ({"/a": A}, B, "broken a", [("broken b", "the span", "")]),
     ],
 )
-def test_each_error_that_a_test_does_not_expect_is_one_failure(errors, whole, wanted, failures):
+def test_each_unexpected_error_is_one_failure(errors, whole, wanted, failures):
     assert judged(errors, whole, wanted) == failures
 
 
@@ -214,7 +210,7 @@ def about(kind, target="/a", value=True):
         (about("absent"), {}, []),
     ],
 )  # fmt: skip
-def test_the_error_key_of_a_file_applies_only_to_errors_of_that_file(wanted, errors, failures):
+def test_error_key_applies_only_to_errors_of_its_file(wanted, errors, failures):
     assert judged(errors, files=(wanted,)) == failures
 
 
@@ -228,7 +224,7 @@ def test_the_error_key_of_a_file_applies_only_to_errors_of_that_file(wanted, err
         ("absent", ["/a"], {}, []),
     ],
 )  # fmt: skip
-def test_the_failure_about_an_expected_file_that_is_not_written_gives_the_reason(
+def test_the_failure_for_an_expected_but_unwritten_file_has_the_reason(
     kind, rules, unknown, failures, monkeypatch
 ):
     monkeypatch.setattr(
@@ -239,7 +235,7 @@ def test_the_failure_about_an_expected_file_that_is_not_written_gives_the_reason
 
 
 @pytest.mark.parametrize(("fixed", "failures"), [(True, 1), (False, 0)])
-def test_expecting_that_a_file_is_absent_fails_if_no_rule_of_any_build_writes_the_file(fixed, failures):
+def test_expectation_of_absent_file_fails_without_a_matching_rule(fixed, failures):
     result = SimpleNamespace(
         errors={}, error=None, files={}, rules=[SimpleNamespace(path="/zzz")], unknown={}, targets=None
     )
@@ -256,7 +252,7 @@ def written(*names, text="x\n"):
     return SimpleNamespace(errors={}, error=None, files=found, rules=(), unknown={}, targets=None)
 
 
-def test_a_snapshot_of_all_files_lists_each_file_only_once():
+def test_a_snapshot_of_all_files_contains_each_file_only_once():
     snapshot = compare_with_expectations.Snapshot()
     case = compare_with_expectations.Judge(None, snapshot, lambda *words: [], lambda: None)
     wanted = expecting(files=(about("snapshot"),))
@@ -282,7 +278,7 @@ def test_a_snapshot_shows_whether_a_file_ends_with_a_newline(text, data):
     assert snapshot.data.removesuffix(b"\n") == data.removesuffix(b"\n")
 
 
-def test_a_snapshot_contains_text_files_up_to_a_total_size_and_names_the_first_binary_file(monkeypatch):
+def test_snapshot_has_limited_text(monkeypatch):
     monkeypatch.setattr(compare_with_expectations, "MAX_SNAPSHOT", 6)
     snapshot = compare_with_expectations.Snapshot()
     for name, text in (("/a", "12\n"), ("/b", "\0"), ("/c", "\0"), ("/d", "45\n"), ("/e", "7")):
@@ -291,7 +287,7 @@ def test_a_snapshot_contains_text_files_up_to_a_total_size_and_names_the_first_b
     assert (snapshot.size, snapshot.binary) == (7, "/b")
 
 
-def test_mistakes_in_a_rendered_file_are_reported_at_the_key_that_requests_the_check():
+def test_mistakes_are_reported_at_the_key_named_valid():
     asked = []
 
     def mistakes(file, result):
@@ -312,7 +308,7 @@ def test_mistakes_in_a_rendered_file_are_reported_at_the_key_that_requests_the_c
     assert asked == ["/a", "/a", "/b"]
 
 
-def test_the_time_limit_is_checked_at_each_expectation_and_the_number_of_hints_is_limited(monkeypatch):
+def test_time_limit_is_checked_for_each_expectation(monkeypatch):
     times = []
     case = compare_with_expectations.Judge(
         None, None, lambda *words: [], lambda: times.append(1), hints=iter(range(1))
@@ -328,7 +324,7 @@ def test_the_time_limit_is_checked_at_each_expectation_and_the_number_of_hints_i
     assert len(times) == 2
 
 
-def test_an_expected_text_with_an_invalid_byte_differs_from_the_text_without_that_byte():
+def test_an_invalid_byte_in_the_expected_text_is_a_difference():
     wanted = SimpleNamespace(kind="equals", value="a\udcff\n", span=SPAN)
     found = file("a\n")
     found.change.content = b"a\n"

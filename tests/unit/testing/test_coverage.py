@@ -75,11 +75,11 @@ def missed(tmp_path: Path, template: str, body: str = "{name: a, error: nothing}
         ("{% for k, v in config %}{{ config_get(k, '') }}{{ forloop.Last }}{% endfor %}", []),
     ],
 )  # fmt: skip
-def test_coverage_reports_a_template_part_that_no_test_reaches(template, parts, tmp_path):
+def test_the_coverage_report_contains_untested_template_parts(template, parts, tmp_path):
     assert missed(tmp_path, template) == parts
 
 
-def test_coverage_reports_a_rule_and_a_template_that_no_test_renders(tmp_path):
+def test_the_coverage_report_contains_an_untested_rule_and_template(tmp_path):
     found = missed(tmp_path, "a", other="{{ config['user.b'] }}")
     assert found == [
         f"{tmp_path}/i/metadata.yaml:6:3: no test writes '/etc/other'",
@@ -133,7 +133,7 @@ def test_coverage_of_a_template_with_many_lines_takes_linear_time(tmp_path):
     assert len(report["lines"]["missed"]) == MOST
 
 
-def test_neighbouring_lines_that_no_test_reaches_are_shown_as_one_range(tmp_path):
+def test_neighbouring_untested_lines_are_shown_as_one_range(tmp_path):
     template = '{% if config_get("user.a", "") %}\na\nb\nc\n{% endif %}\nd\n'
     image = an_image(
         tmp_path / "i",
@@ -164,7 +164,7 @@ def test_the_tests_of_a_sample_image_pass_and_reach_most_branches(image):
 
 
 @pytest.mark.parametrize("preset", [preset.name for preset in presets()])
-def test_every_preset_has_tests_that_pass_and_reach_most_branches(preset, tmp_path):
+def test_the_tests_of_every_preset_pass_and_reach_most_branches(preset, tmp_path):
     image = tmp_path / "image"
     make(str(image), preset, now=1, architecture="x86_64", properties={"os": "Debian"})
     tests = Folder(folder_of(str(image)))

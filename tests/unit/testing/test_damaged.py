@@ -37,7 +37,7 @@ def damaged(source: random.Random, text: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_a_damaged_test_file_is_either_run_or_refused_with_a_position(seed, tmp_path):
+def test_damaged_file_is_either_run_or_refused_with_position(seed, tmp_path):
     source, runs, errors = random.Random(seed), 0, 0
     for number in range(40):
         image = Path(shutil.copytree(source.choice(IMAGES), tmp_path / str(number), symlinks=True))

@@ -98,7 +98,7 @@ def test_a_mistake_in_a_test_file_is_reported_with_its_position(text, message, h
     assert caught.value.hint == hint.replace("{folder}", str(tmp_path))
 
 
-def test_an_error_lists_the_mistakes_of_all_test_files(tmp_path):
+def test_one_error_contains_the_mistakes_of_all_test_files(tmp_path):
     (tmp_path / "b.yaml").write_text("test: []")
     with pytest.raises(InputError) as caught:
         read(tmp_path, "tests:\n- {name: a, host: x, snapshot: no}\n")
@@ -107,13 +107,13 @@ def test_an_error_lists_the_mistakes_of_all_test_files(tmp_path):
     assert f"{tmp_path}/b.yaml:1:1: unknown key 'test'" in notes
 
 
-def test_a_mistake_in_an_instance_description_is_reported_at_its_position_in_the_description(tmp_path):
+def test_mistake_in_instance_description_is_reported_at_its_position(tmp_path):
     with pytest.raises(InputError) as caught:
         read(tmp_path, test("instance: files/web.yaml\nsnapshot: true"), web="name: web\nephemeral: maybe\n")
     assert str(caught.value).startswith(f"{tmp_path}/files/web.yaml:2:12: ")
 
 
-def test_a_test_instance_with_a_profile_of_unknown_content_is_a_mistake(tmp_path):
+def test_instance_with_a_profile_of_unknown_content_is_refused(tmp_path):
     with pytest.raises(InputError, match="default"):
         read(
             tmp_path, test("instance: files/web.yaml\nsnapshot: true"), web="name: web\nprofiles: [default]\n"
@@ -123,7 +123,7 @@ def test_a_test_instance_with_a_profile_of_unknown_content_is_a_mistake(tmp_path
 # --- values
 
 
-def test_the_instance_of_a_test_case_is_built_from_the_keys_of_the_test(tmp_path):
+def test_instance_is_built_from_keys_of_the_test(tmp_path):
     (case,) = read(
         tmp_path,
         test(
@@ -190,13 +190,13 @@ def test_cases_with_equal_labels_get_numbers(tmp_path):
     ]
 
 
-def test_a_matrix_whose_host_key_is_all_has_a_test_case_for_every_daemon_release(tmp_path):
+def test_matrix_host_all_gives_cases_for_every_daemon_release(tmp_path):
     cases = read(tmp_path, test("matrix: {host: all}\nsnapshot: true"))
     assert "incus" in {case.host.name for case in cases}
     assert "none" not in {case.host.name for case in cases}
 
 
-def test_a_case_gets_a_number_if_its_snapshot_would_have_the_name_of_another_snapshot(tmp_path):
+def test_duplicate_name_of_a_snapshot_gets_a_number(tmp_path):
     tests = "tests:\n- {name: a host=lxd, snapshot: true}\n"
     tests += "- {name: a, snapshot: true, matrix: {host: [incus, lxd]}}\n"
     names = [os.path.basename(case.snapshot) for case in read(tmp_path, tests)]
@@ -230,7 +230,7 @@ def test_too_many_instance_keys_in_many_test_cases_give_an_error(tmp_path, monke
 
 
 @pytest.mark.parametrize("name", ["MAX_CASES", "MAX_NODES", "MAX_OPTIONS", "MAX_STEPS"])
-def test_two_tests_count_twice_as_much_as_one_test_toward_each_limit(name, tmp_path, monkeypatch):
+def test_two_tests_need_twice_the_limit_of_one_test(name, tmp_path, monkeypatch):
     def least(count):
         entries = (
             f"  - {{name: x{number}, options: {{image.release: a}}, expect: {{/a: {{matches: x{number}}}}}}}\n"
@@ -364,7 +364,7 @@ def test_the_expectations_of_a_test_extend_or_replace_the_default_expectations(d
     assert [each.value for each in case.expected.files if each.target == "/b"] == ["b"]
 
 
-def test_the_keys_of_a_test_with_steps_apply_to_each_of_its_steps(tmp_path):
+def test_keys_of_a_test_apply_to_all_its_steps(tmp_path):
     (case,) = read(
         tmp_path,
         "defaults: {expect: {/a: {equals: a}}, error: x, valid: true}\ntests:\n"
@@ -381,7 +381,7 @@ def test_the_keys_of_a_test_with_steps_apply_to_each_of_its_steps(tmp_path):
     assert case.has_snapshot
 
 
-def test_an_instance_in_a_test_gets_the_container_defaults_for_fields_that_the_test_omits(tmp_path):
+def test_a_test_instance_gets_container_defaults_for_omitted_fields(tmp_path):
     plain, full = read(
         tmp_path,
         "tests:\n- {name: a, snapshot: true}\n- name: b\n  snapshot: true\n"
@@ -402,7 +402,7 @@ def test_an_instance_in_a_test_gets_the_container_defaults_for_fields_that_the_t
     assert (plain.title, full.label, plain.file) == ("a", "", f"{tmp_path}/a.yaml")
 
 
-def test_the_rootfs_key_of_a_test_is_a_keyword_or_a_mapping_that_extends_the_default_files(tmp_path):
+def test_rootfs_key_accepts_a_keyword_or_additional_files(tmp_path):
     word, files = read(
         tmp_path,
         "defaults: {rootfs: {/etc/a: one, /etc/b: two}}\ntests:\n- {name: a, rootfs: none, snapshot: true}\n"
@@ -412,7 +412,7 @@ def test_the_rootfs_key_of_a_test_is_a_keyword_or_a_mapping_that_extends_the_def
     assert files.rootfs == {"/etc/a": "one", "/etc/b": "three", "/etc/a-b": "x"}
 
 
-def test_reading_tests_can_be_restricted_to_some_cases_or_to_one_file(tmp_path):
+def test_the_reader_of_tests_can_select_some_cases_or_one_file(tmp_path):
     tmp_path.mkdir(exist_ok=True)
     for name in ("b", "a"):
         (tmp_path / f"{name}.yaml").write_text(

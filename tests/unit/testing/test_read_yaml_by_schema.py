@@ -40,13 +40,13 @@ def test_the_schema_of_test_files_is_valid():
     jsonschema.Draft7Validator.check_schema(schema_of_tests())
 
 
-def test_the_schema_of_test_files_names_every_host_and_trigger():
+def test_the_schema_of_test_files_contains_every_host_and_trigger():
     definitions = schema_of_tests()["definitions"]
     assert definitions["host"]["enum"] == [*HOSTS]
     assert definitions["trigger"]["enum"] == [*TRIGGERS]
 
 
-def test_every_key_of_a_matrix_is_also_a_key_of_a_test():
+def test_every_matrix_key_is_also_valid_in_a_test():
     test = schema_of_tests()["definitions"]["test"]["properties"]
     assert test["matrix"]["properties"].keys() <= test.keys()
 
@@ -62,7 +62,7 @@ BEYOND = {
 
 
 @pytest.mark.parametrize("name", sorted(MISTAKES.keys() - BEYOND))
-def test_the_schema_and_the_parser_of_test_files_both_reject_a_mistake_that_the_schema_can_express(name):
+def test_schema_and_parser_both_reject_an_expressible_mistake(name):
     text = MISTAKES[name][0]
     assert not reader_accepts(text)
     assert not schema_accepts(text)
@@ -78,13 +78,13 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize("text", ACCEPTED, ids=range(len(ACCEPTED)))
-def test_the_schema_and_the_parser_of_test_files_accept_the_same_texts(text):
+def test_schema_and_parser_accept_the_same_texts(text):
     assert reader_accepts(text)
     assert schema_accepts(text)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_the_schema_and_the_parser_of_test_files_accept_the_tests_of_the_images(path):
+def test_schema_and_parser_accept_tests_of_the_images(path):
     text = path.read_text()
     assert reader_accepts(text)
     assert schema_accepts(text)

@@ -16,7 +16,7 @@ REPORT = {"image": "image", "cases": [PASSED, FAILED], "updated": []}
 BROKEN = {"image": "other", "error": "tests/a.yaml:1:1: unknown key\nhint: x", "cases": [], "updated": []}
 
 
-def test_the_text_report_shows_each_failure_with_its_position_and_detail_and_hint():
+def test_text_report_shows_each_failure_with_position_and_hint():
     assert text(REPORT, verbose=False) == (
         "FAIL image/tests/a.yaml:2: a <b> #1 [host=lxd]\n"
         "  image/tests/a.yaml:2:3: /etc/x: differs\\x1b\n    -a\n    +b\\x01\n    hint: look & see\n"
@@ -25,7 +25,7 @@ def test_the_text_report_shows_each_failure_with_its_position_and_detail_and_hin
     assert text(REPORT, verbose=True).startswith("ok   image/tests/a.yaml:2: a <b> #1 [host=lxd]\nFAIL")
 
 
-def test_the_tap_report_numbers_every_case_and_error():
+def test_every_case_and_error_has_a_number_in_the_tap_report():
     assert tap([REPORT, BROKEN]).split("\n") == [
         "TAP version 13", "1..3", "ok 1 - image/tests/a.yaml: a <b> \\#1 [host=lxd]",
         "not ok 2 - image/tests/a.yaml: a <b> \\#1 [host=lxd]", "  ---", "  message: |",
@@ -35,7 +35,7 @@ def test_the_tap_report_numbers_every_case_and_error():
     ]  # fmt: skip
 
 
-def test_the_junit_report_has_a_suite_for_each_test_file_and_for_each_error():
+def test_junit_report_has_suites_for_each_file_and_error():
     root = ElementTree.fromstring(junit([REPORT, BROKEN]))
     first, second = root.findall("testsuite")
     assert first.attrib == {
@@ -49,7 +49,7 @@ def test_the_junit_report_has_a_suite_for_each_test_file_and_for_each_error():
     assert (error.get("message") or "").startswith("tests/a.yaml:1:1: unknown key")
 
 
-def test_the_json_report_has_the_position_of_the_case_and_of_the_failure():
+def test_json_report_has_positions_of_the_case_and_failure():
     assert (FAILED["line"], FAILED["passed"], FAILED["failures"][0]["line"]) == (2, False, 2)
     assert FAILED["failures"][0] | {"detail": ""} == {
         "message": "/etc/x: differs\x1b", "place": "image/tests/a.yaml:2:3", "file": "image/tests/a.yaml", "line": 2,

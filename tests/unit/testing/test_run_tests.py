@@ -73,7 +73,7 @@ def test_an_expected_text_without_the_final_newline_gets_a_hint(tmp_path):
     assert "+web1" in outcome.failures[0].detail
 
 
-def test_an_expected_path_that_no_rule_writes_gets_a_suggestion(tmp_path):
+def test_an_expected_path_without_a_rule_gets_a_suggestion(tmp_path):
     tests = "tests:\n- {name: x, expect: {/etc/hostnam: {absent: true}, /etc/hostnames: {equals: a}}}\n"
     (outcome,) = run(an_image(tmp_path / "i", tests))
     assert [(each.message, each.hint) for each in outcome.failures] == [
@@ -82,7 +82,7 @@ def test_an_expected_path_that_no_rule_writes_gets_a_suggestion(tmp_path):
     ]
 
 
-def test_a_rule_whose_trigger_does_not_run_writes_no_file(tmp_path):
+def test_a_rule_writes_no_file_without_its_trigger(tmp_path):
     image = an_image(tmp_path / "i", test("{absent: true}", triggers="start"))
     assert failures(image) == []
     (image / "tests" / "a.yaml").write_text(test("{equals: a}", triggers="start"))
@@ -92,7 +92,7 @@ def test_a_rule_whose_trigger_does_not_run_writes_no_file(tmp_path):
 MODES = "  /etc/hostname: {when: [create], template: hostname.tpl, mode: 0600, uid: 5, gid: 6}\n"
 
 
-def test_expected_modes_and_owners_are_compared_with_the_values_that_the_host_sets(tmp_path):
+def test_expected_modes_and_owners_are_those_of_the_host(tmp_path):
     tests = (
         "tests:\n- {name: a, expect: {/etc/hostname: {mode: 0600, owner: 5:6}}}\n"
         "- {name: b, host: lxd, expect: {/etc/hostname: {mode: 0644, owner: 0:0}}}\n"
@@ -101,7 +101,7 @@ def test_expected_modes_and_owners_are_compared_with_the_values_that_the_host_se
     assert failures(an_image(tmp_path / "i", tests, rules=MODES)) == []
 
 
-def test_a_rule_keeps_the_mode_of_an_existing_file_and_a_create_only_rule_skips_an_existing_file(tmp_path):
+def test_modes_of_existing_files_are_kept(tmp_path):
     rules = MODES + "  /etc/once: {when: [create], template: hostname.tpl, create_only: true}\n"
     tests = (
         "defaults: {rootfs: {/etc/hostname: old}}\n"
@@ -138,12 +138,12 @@ TWO_RULES = "  /etc/hostname: {when: [create], template: hostname.tpl}\n  /etc/o
         ("expect: {/etc/hostname: {equals: x}}", ["2:10: /etc/hostname: unknown filter 'uper'"]),
     ],
 )
-def test_an_error_fails_a_test_unless_the_test_expects_it(body, found, tmp_path):
+def test_a_test_fails_after_an_unexpected_error(body, found, tmp_path):
     image = an_image(tmp_path / "i", f"tests:\n- {{name: x, {body}}}\n", rules=TWO_RULES, templates=BROKEN)
     assert failures(image) == found
 
 
-def test_an_error_on_only_one_host_fails_only_the_test_case_for_that_host(tmp_path):
+def test_error_on_one_host_affects_only_its_own_case(tmp_path):
     templates = {"hostname.tpl": "{{ 'a' + 'b' }}{{ x.0[1] }}"}
     tests = "tests:\n- {name: x, matrix: {host: [incus, lxd]}, expect: {/etc/hostname: {contains: a}}}\n"
     incus, lxd = run(an_image(tmp_path / "i", tests, templates=templates))
@@ -151,7 +151,7 @@ def test_an_error_on_only_one_host_fails_only_the_test_case_for_that_host(tmp_pa
     assert not lxd.passed
 
 
-def test_a_test_can_expect_an_error_for_metadata_that_cannot_be_read(tmp_path):
+def test_a_test_can_expect_an_error_for_unreadable_metadata(tmp_path):
     tests = "tests:\n- {name: x, host: incus, error: second document}\n- {name: y, host: lxd, expect: {/etc/hostname: {contains: c1}}}\n"
     image = an_image(tmp_path / "i", tests)
     (image / "metadata.yaml").write_text((image / "metadata.yaml").read_text() + "---\na: b\n")
@@ -202,12 +202,12 @@ def test_each_step_of_a_test_has_its_own_expectations(tmp_path):
     assert failures(an_image(tmp_path / "i", STEPS)) == []
 
 
-def test_an_error_in_a_step_fails_a_test_unless_the_step_expects_it(tmp_path):
+def test_a_test_fails_after_an_unexpected_error_in_a_step(tmp_path):
     tests = "tests:\n- {name: a, steps: [start, start]}\n- {name: b, steps: [start, {step: start, error: already running}]}\n"
     assert failures(an_image(tmp_path / "i", tests)) == ["2:28: 'c1' is already running"]
 
 
-def test_a_failed_start_in_a_test_reports_the_rule(tmp_path):
+def test_the_failure_of_a_start_in_a_test_mentions_the_rule(tmp_path):
     tests = (
         "tests:\n- {name: a, steps: [start]}\n- {name: b, steps: [{step: start, error: uper}]}\n"
         "- {name: c, steps: [{step: start, expect: {/etc/hostname: {error: uper}}}]}\n"
@@ -216,7 +216,7 @@ def test_a_failed_start_in_a_test_reports_the_rule(tmp_path):
     assert failures(image) == ["2:21: /etc/hostname: unknown filter 'uper'"]
 
 
-def test_a_test_step_can_read_only_files_in_the_folder_of_tests(tmp_path):
+def test_a_test_step_cannot_read_files_outside_the_folder_of_tests(tmp_path):
     tests = {
         "a.yaml": "tests:\n- {name: a, steps: [p:files/p.yaml, start]}\n- {name: b, steps: [{step: 'p:../p.yaml', error: leads out}]}\n",
         "files/p.yaml": "name: p\nconfig: {user.a: x}\n",
@@ -231,7 +231,7 @@ def test_a_test_step_cannot_open_another_image(tmp_path):
     assert "can't open image" in failures(an_image(tmp_path / "i", tests))[0]
 
 
-def test_a_test_of_a_virtual_machine_sees_the_files_that_its_agent_writes(tmp_path):
+def test_virtual_machine_also_has_files_from_the_agent(tmp_path):
     tests = "tests:\n- {name: a, instance: {name: v, type: virtual-machine}, expect: {/etc/hostname: {contains: v}}}\n- {name: b, instance: {name: v, type: virtual-machine}, steps: [{step: start, expect: {/etc/hostname: {contains: v}}}]}\n"
     assert failures(an_image(tmp_path / "i", tests)) == []
 
@@ -265,7 +265,7 @@ def test_a_snapshot_of_several_steps_has_a_heading_for_each_step(tmp_path):
     )
 
 
-def test_a_snapshot_test_fails_if_the_rules_no_longer_write_its_files(tmp_path):
+def test_snapshot_test_fails_if_rules_stop_writing_its_files(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT)
     failures(image, update=True)
     metadata = image / "metadata.yaml"
@@ -275,7 +275,7 @@ def test_a_snapshot_test_fails_if_the_rules_no_longer_write_its_files(tmp_path):
     assert (image / "tests" / "snapshots" / "a" / "a.txt").read_text() == ""
 
 
-def test_the_update_option_keeps_the_snapshot_of_a_file_that_the_rules_no_longer_write(tmp_path):
+def test_the_update_option_keeps_the_snapshot_of_an_unwritten_file(tmp_path):
     image = an_image(tmp_path / "i", test("{snapshot: true}"))
     failures(image, update=True)
     metadata = image / "metadata.yaml"
@@ -298,7 +298,7 @@ def test_a_snapshot_of_one_file_omits_the_other_files(tmp_path):
     assert text == "==> /etc/other 0644 0:0\ntwo\n\\ No newline at end of file\n"
 
 
-def test_the_update_option_removes_snapshots_that_no_test_uses(tmp_path):
+def test_the_update_option_removes_unused_snapshots(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT)
     failures(image, update=True)
     snapshots = image / "tests" / "snapshots" / "a"
@@ -349,7 +349,7 @@ def test_the_update_option_never_writes_through_a_link(place, tmp_path):
 # --- sources
 
 
-def test_the_tests_option_names_the_folder_of_tests_for_an_archive(tmp_path):
+def test_the_tests_option_selects_the_folder_of_tests_for_an_archive(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT + "- {name: b, expect: {/etc/hostname: {contains: c1}}}\n")
     (image / "rootfs").mkdir()
     archive = tmp_path / "i.tar.xz"
@@ -363,7 +363,7 @@ def test_the_tests_option_names_the_folder_of_tests_for_an_archive(tmp_path):
     assert archive.read_bytes() == before
 
 
-def test_image_build_does_not_pack_the_tests_into_an_archive(tmp_path):
+def test_the_image_build_command_does_not_pack_tests_into_an_archive(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT)
     (image / "rootfs").mkdir()
     assert main(["image", "build", str(image), "-o", str(tmp_path / "i.tar.gz")]) == 0
@@ -410,11 +410,11 @@ tests:
 """
 
 
-def test_the_build_of_a_definition_uses_the_root_filesystem_of_the_test(tmp_path):
+def test_definition_is_built_with_root_filesystem_of_the_test(tmp_path):
     assert failures(with_tests(a_definition(tmp_path / "d"), OF_ROOTFS)) == []
 
 
-def test_tests_without_the_rootfs_key_use_the_root_filesystem_that_the_user_chose(tmp_path):
+def test_tests_without_a_rootfs_key_use_the_chosen_root_filesystem(tmp_path):
     text = "tests:\n- {name: a, expect: {/etc/hosts: {equals: c1!}, /etc/hostname: {absent: true}}}\n"
     definition = with_tests(a_definition(tmp_path / "d"), text)
     (tmp_path / "rootfs" / "etc").mkdir(parents=True)
@@ -447,7 +447,7 @@ def test_an_image_is_tested_with_its_own_root_filesystem(tmp_path, rootfs):
         assert [each.failures for each in session.run(read_cases(tests))] == [()]
 
 
-def test_an_image_can_be_tested_with_the_root_filesystem_from_an_option(tmp_path):
+def test_image_is_tested_with_root_filesystem_from_option(tmp_path):
     rules = MODES + "  /etc/once: {when: [create], template: hostname.tpl, create_only: true}\n"
     image = an_image(
         tmp_path / "i", "tests:\n- {name: a, expect: {/etc/once: {absent: true}}}\n", rules=rules
@@ -460,7 +460,7 @@ def test_an_image_can_be_tested_with_the_root_filesystem_from_an_option(tmp_path
             assert sum(len(each.failures) for each in session.run(read_cases(tests))) == count
 
 
-def test_the_options_key_of_a_test_is_refused_for_an_image_that_is_not_a_definition(tmp_path):
+def test_only_tests_of_definitions_may_have_the_options_key(tmp_path):
     tests = "tests:\n- {name: a, snapshot: true}\n- {name: b, options: {image.release: x}, snapshot: true}\n"
     with pytest.raises(UsageError, match="is for definitions"):
         run(an_image(tmp_path / "i", tests))
@@ -488,7 +488,7 @@ def test_an_unrelated_yaml_file_is_not_a_definition(text, tmp_path):
     assert source_of(str(tmp_path / "tests" / "a.yaml")) is None
 
 
-def test_a_folder_of_tests_that_is_a_link_is_refused(tmp_path):
+def test_a_link_as_tests_folder_is_refused(tmp_path):
     image = an_image(tmp_path / "i", SNAPSHOT)
     (image / "tests").rename(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="has no tests") as caught:
@@ -526,7 +526,7 @@ def test_a_test_case_shows_at_most_a_hundred_failures(tmp_path):
     assert sum(len(failure.detail) for failure in outcome.failures) < 5000
 
 
-def test_the_update_option_keeps_a_snapshot_even_if_the_test_has_too_many_failures(tmp_path):
+def test_update_option_keeps_a_snapshot_despite_too_many_failures(tmp_path):
     words = ", ".join(f"word{number}" for number in range(200))
     image = an_image(tmp_path / "i", test(f"{{contains: [{words}], snapshot: true}}"))
     run(image, update=True)
@@ -558,7 +558,7 @@ def test_a_snapshot_above_the_size_limit_is_a_test_failure(tmp_path):
     assert failures(image, update=True) == ["2:23: the snapshot is larger than 8 MiB"]
 
 
-def test_the_key_named_valid_finds_the_same_mistakes_as_the_check_command(tmp_path):
+def test_key_named_valid_finds_same_mistakes_as_check_command(tmp_path):
     tests = (
         "tests:\n- {name: a, instance: {name: web1}, valid: true}\n"
         "- {name: b, expect: {/etc/hostname: {valid: true}}, config: {user.a: 'a b'}}\n"
@@ -571,7 +571,7 @@ def test_the_key_named_valid_finds_the_same_mistakes_as_the_check_command(tmp_pa
     ]
 
 
-def test_a_test_with_the_key_valid_fails_for_a_script_that_does_not_begin_with_its_interpreter(tmp_path):
+def test_the_key_named_valid_rejects_a_script_without_an_interpreter_line(tmp_path):
     image = an_image(
         tmp_path / "i", "tests:\n- {name: a, valid: true}\n",
         rules="  /usr/local/bin/a: {when: [create], template: a.tpl}\n",
@@ -581,7 +581,7 @@ def test_a_test_with_the_key_valid_fails_for_a_script_that_does_not_begin_with_i
     assert failure.endswith("the script does not begin with '#!', so the kernel cannot run it [first-line]")
 
 
-def test_the_random_values_and_the_time_are_the_same_in_each_test_run(tmp_path):
+def test_random_values_and_time_are_always_the_same(tmp_path):
     image = an_image(
         tmp_path / "i",
         "tests:\n- {name: a, expect: {/etc/hostname: {equals: '2001'}}}\n",

@@ -71,7 +71,7 @@ def test_the_number_of_snapshots_has_a_limit(most, tests, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["/a.yaml", "../a.yaml", "x/../../a"])
-def test_a_path_that_leads_out_of_the_folder_of_tests_is_refused(name, tests):
+def test_a_path_outside_the_tests_folder_is_refused(name, tests):
     message = f"'{name}' leads out of the folder of tests"
     hint = f"copy the file to a subfolder of '{tests.path}', and use the new path"
     assert failed(tests.read, name) == (RefusedError, message, hint)
@@ -114,7 +114,7 @@ def test_an_image_without_tests_is_refused_with_a_hint(tmp_path):
     )
 
 
-def test_the_tests_of_a_definition_are_in_the_tests_folder_next_to_the_definition(tmp_path):
+def test_tests_folder_of_a_definition_is_beside_it(tmp_path):
     definition = tmp_path / "debian.yaml"
     definition.write_text("image:\n  distribution: debian\nsource:\n  downloader: debootstrap\n")
     (tmp_path / "tests").mkdir()
@@ -123,7 +123,7 @@ def test_the_tests_of_a_definition_are_in_the_tests_folder_next_to_the_definitio
     assert folder_of(str(definition)) == f"{tmp_path}/tests/debian"
 
 
-def test_a_test_file_belongs_to_the_image_that_contains_its_tests_folder(tmp_path):
+def test_tests_belong_to_the_image_that_contains_their_folder(tmp_path):
     (tmp_path / "tests").mkdir()
     assert source_of(f"{tmp_path}/tests/a.yaml") is None
     (tmp_path / "metadata.yaml").write_text("")

@@ -45,7 +45,7 @@ def test_the_helper_process_ends_after_an_unknown_validator_or_file_name(id, nam
         assert helper.ask("sh", "script", b"") == ENDED
 
 
-def test_the_helper_process_refuses_a_message_that_is_too_long():
+def test_the_helper_process_refuses_an_overlong_message():
     with UnlockedProcess(Runner()) as helper:
         assert helper.ask("sh", "script", bytes(2 << 20)) == ENDED
 
@@ -90,7 +90,7 @@ def check_archive(folder, *options: str) -> dict:
     return report
 
 
-def test_a_message_to_the_helper_process_may_be_exactly_as_long_as_the_limit(monkeypatch):
+def test_message_as_long_as_the_limit_is_accepted(monkeypatch):
     monkeypatch.setattr(process_for_locked_callers, "_LONGEST", 5)
     reader, writer = os.pipe()
     for data in (b"12345", b"", b"1"):
@@ -107,6 +107,6 @@ def test_a_message_to_the_helper_process_may_be_exactly_as_long_as_the_limit(mon
     ("name", "fits"),
     [("a" * 200, True), ("a" * 201, False), ("Z9:_@\\x.-", True), ("é", False), ("...", False)],
 )
-def test_the_name_of_a_file_for_a_validator_is_short_and_plain(name, fits):
+def test_file_name_for_validator_must_be_short_and_plain(name, fits):
     with UnlockedProcess(SimpleNamespace(ask=lambda *question: {"value": question[1]})) as helper:
         assert helper.ask("sh", name, b"") == ({"value": name} if fits else ENDED)

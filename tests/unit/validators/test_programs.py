@@ -65,7 +65,7 @@ def test_a_long_validator_message_is_shortened():
     assert len(message) < 250
 
 
-def test_the_ifquery_validator_does_not_report_an_interface_that_another_file_can_define():
+def test_ifquery_does_not_report_interfaces_that_other_files_may_define():
     lines = [
         "ifquery: /run/x/interfaces:3: unknown iface to inherit from: eth0",
         "ifquery: /run/x/interfaces:5: misplaced option",
@@ -75,7 +75,7 @@ def test_the_ifquery_validator_does_not_report_an_interface_that_another_file_ca
 
 
 @pytest.mark.parametrize("id", PROGRAMS)
-def test_a_validator_reports_that_its_program_is_not_installed(id, monkeypatch):
+def test_a_validator_reports_a_missing_program(id, monkeypatch):
     monkeypatch.setattr("templater.sandbox.validator_process.find", lambda names: None)
     with pytest.raises(Missing):
         all_validators()[id].run("name", b"", False, 2)
@@ -89,7 +89,7 @@ def test_each_validator_says_which_files_it_reads():
     }  # fmt: skip
 
 
-def test_a_validator_whose_process_fails_gives_the_message_of_the_failure(monkeypatch):
+def test_a_validator_with_a_failed_process_gives_the_failure_message(monkeypatch):
     def fail(*arguments, **options):
         raise validator_process.ToolFailure("it took too long")
 
@@ -100,7 +100,7 @@ def test_a_validator_whose_process_fails_gives_the_message_of_the_failure(monkey
 
 
 @pytest.mark.parametrize(("stdin", "place"), [(False, os.devnull), (True, "etc/x/a.yaml")])
-def test_a_program_gets_the_text_as_a_file_and_a_limit_on_its_processor_time(stdin, place, monkeypatch):
+def test_validator_program_gets_the_text_in_a_file(stdin, place, monkeypatch):
     calls = []
 
     def run(*arguments, **options):
@@ -131,7 +131,7 @@ def test_a_program_gets_the_text_as_a_file_and_a_limit_on_its_processor_time(std
         (2, "", "exit code 2"),
     ],
 )
-def test_a_validator_that_exits_with_an_error_but_prints_no_known_message_has_failed(code, output, found):
+def test_error_exit_without_known_message_is_a_validator_failure(code, output, found):
     def read(lines, name):
         return [(1, f"{line} of {name}") for line in lines if line.startswith("bad")]
 
@@ -147,7 +147,7 @@ def test_a_validator_that_exits_with_an_error_but_prints_no_known_message_has_fa
 @pytest.mark.parametrize(
     ("size", "shown"), [(200, "m" * 200), (201, "m" * 200 + "…"), (900, "m" * 200 + "…")]
 )
-def test_a_long_message_of_a_schema_is_shortened(size, shown):
+def test_a_long_schema_message_is_shortened(size, shown):
     error = SimpleNamespace(context=[], validator="type", absolute_path=["a", 0], message="m" * size)
     described = list(cloud_init._described(error))
     assert len(described[0][1]) <= 201
@@ -158,8 +158,6 @@ def test_a_long_message_of_a_schema_is_shortened(size, shown):
     ("path", "context", "chooses"),
     [(["x", "type"], [], True), (["version"], [], True), (["type"], ["inner"], False), (["x"], [], False), ([], [], False)],
 )  # fmt: skip
-def test_schema_branches_are_sorted_so_that_a_branch_that_rejects_the_value_of_type_comes_last(
-    path, context, chooses
-):
+def test_schema_branch_that_rejects_the_type_key_comes_last(path, context, chooses):
     error = SimpleNamespace(path=path, context=context, validator="enum")
     assert cloud_init._distance([error])[0] is chooses

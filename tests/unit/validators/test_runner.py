@@ -56,7 +56,7 @@ FAILING = [
 @pytest.mark.slow
 @needs_sandbox
 @pytest.mark.parametrize(("script", "reason"), FAILING, ids=[script for script, _ in FAILING])
-def test_a_validator_that_crashes_causes_a_note(stand_in, monkeypatch, script, reason):
+def test_a_crashed_validator_causes_a_note(stand_in, monkeypatch, script, reason):
     monkeypatch.setattr(validator_process, "Limits", partial(validator_process.Limits, wall=0.5))
     stand_in("visudo", script)
     validators = in_this_process(anyway=False)
@@ -67,7 +67,7 @@ def test_a_validator_that_crashes_causes_a_note(stand_in, monkeypatch, script, r
 
 @pytest.mark.slow
 @needs_sandbox
-def test_a_validator_that_fails_repeatedly_is_not_used_any_more(stand_in):
+def test_a_validator_is_not_used_any_more_after_repeated_failures(stand_in):
     stand_in("visudo", "exit 3")
     validators = in_this_process(anyway=False)
     for number in range(10):
@@ -121,7 +121,7 @@ def test_a_missing_validator_is_mentioned_in_only_one_note(monkeypatch, tmp_path
     assert validators.incomplete == ["cloud-init's schemas"]
 
 
-def test_each_key_that_is_not_in_the_schema_is_reported_and_a_similar_key_is_suggested(monkeypatch, tmp_path):
+def test_unknown_key_is_reported_with_a_similar_known_key(monkeypatch, tmp_path):
     pytest.importorskip("jsonschema")
     schema = '{"properties": {"package_update": {}, "runcmd": {}}, "additionalProperties": false}'
     (tmp_path / "schema-cloud-config-v1.json").write_text(schema)
@@ -135,7 +135,7 @@ def test_each_key_that_is_not_in_the_schema_is_reported_and_a_similar_key_is_sug
     ]
 
 
-def test_a_schema_that_is_not_json_counts_as_missing(monkeypatch, tmp_path):
+def test_a_schema_with_invalid_json_counts_as_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("TEMPLATER_CLOUD_INIT_SCHEMAS", str(tmp_path))
     (tmp_path / "schema-cloud-config-v1.json").write_text("{")
     assert list(Runner().ask("cloud-init's schemas", "user-data", b"a: b")) == ["missing"]
@@ -153,7 +153,7 @@ INSTALL_EXTRA = "install templater's extra 'check'"
         (False, False, f"{INSTALL_SCHEMAS}, and also {INSTALL_EXTRA}"),
     ],
 )
-def test_the_note_about_missing_schemas_names_only_the_missing_parts(
+def test_the_note_about_missing_schemas_mentions_only_the_missing_parts(
     has_schemas, has_library, hint, monkeypatch, tmp_path
 ):
     """The note asked for templater's extra even if the library of the extra was installed."""
@@ -236,7 +236,7 @@ def locked_notes(*, anyway: bool) -> tuple[list[str], int]:
 @pytest.mark.skipif(
     os.uname().machine not in refused_calls.ARCHITECTURES, reason="no filter for this machine"
 )
-def test_validators_that_cannot_be_confined_run_only_on_request():
+def test_unconfined_validators_run_only_on_request():
     notes, count = locked_notes(anyway=False)
     assert count == 0
     assert notes[0].startswith("this machine cannot confine programs: ")
@@ -250,7 +250,7 @@ def test_validators_that_cannot_be_confined_run_only_on_request():
 
 @pytest.mark.slow
 @needs_sandbox
-def test_a_validator_that_cannot_be_confined_does_not_prevent_other_validators():
+def test_a_validator_runs_even_if_another_validator_cannot_be_confined():
     """The schemas of cloud-init need no program."""
     runner = Runner()
     validators = Validators(lambda id, *rest: {"off": "why"} if id == "sh" else runner.ask(id, *rest))
@@ -262,7 +262,7 @@ def test_a_validator_that_cannot_be_confined_does_not_prevent_other_validators()
 
 @pytest.mark.slow
 @needs_sandbox
-def test_a_cloud_init_schema_is_chosen_by_the_file_name_and_the_version(monkeypatch, tmp_path):
+def test_cloud_init_schema_depends_on_file_name_and_version(monkeypatch, tmp_path):
     pytest.importorskip("jsonschema")
     for name in ("cloud-config-v1", "network-config-v1", "network-config-v2"):
         schema = {"additionalProperties": False, "properties": {name: {}, "version": {}, "config": {}}}
@@ -299,7 +299,7 @@ def test_a_cloud_init_schema_is_chosen_by_the_file_name_and_the_version(monkeypa
         ("!!float x", "x"),
     ],
 )
-def test_a_value_that_cloud_init_cannot_read_is_a_mistake_in_the_file(monkeypatch, tmp_path, value, shown):
+def test_an_unreadable_cloud_init_value_is_a_mistake_in_the_file(monkeypatch, tmp_path, value, shown):
     """A value that cloud-init cannot read ended the validator: the report had only a note about a failure."""
     pytest.importorskip("jsonschema")
     (tmp_path / "schema-cloud-config-v1.json").write_text("{}")
@@ -342,7 +342,7 @@ def answering(*answers):
     return Validators(lambda *question: left.pop(0))
 
 
-def test_no_file_is_validated_after_the_time_limit_and_one_note_says_why():
+def test_one_note_says_why_files_were_not_validated():
     validators = answering({"late": "all validators together take longer than 20 s"})
     assert validators.mistakes("sh", "script", "a", "/a\x1b") == []
     assert validators.mistakes("bash", "script", "b", "/b") == []
@@ -355,7 +355,7 @@ def test_no_file_is_validated_after_the_time_limit_and_one_note_says_why():
     assert validators.incomplete == ["sh", "bash"] and not validators.ran("sh")
 
 
-def test_one_note_for_all_validators_says_that_the_machine_cannot_confine_programs():
+def test_only_one_note_says_that_programs_cannot_be_confined():
     validators = answering({"off": "no namespaces"}, {"off": "no namespaces"})
     assert validators.mistakes("sh", "script", "a", "/a") == []
     assert validators.mistakes("bash", "script", "b", "/b") == []
@@ -369,7 +369,7 @@ def test_one_note_for_all_validators_says_that_the_machine_cannot_confine_progra
     assert not validators.ran("sh")
 
 
-def test_program_output_that_a_validator_cannot_interpret_is_a_failure():
+def test_unknown_program_output_is_a_failure_of_the_validator():
     validators = answering({"value": ["a", 1, "???"]})
     assert validators.mistakes("sh", "script", "a", "/a") == []
     assert validators.notes == ["validator failed: sh for '/a': exit code 1: ???"]
@@ -384,7 +384,7 @@ def test_a_runner_without_remaining_time_runs_no_validator(monkeypatch):
     assert Runner(processor_seconds=0.0).ask("sh", "script", b"a") == {"late": late}
 
 
-def test_a_validator_may_use_at_most_the_remaining_processor_time_of_the_command(monkeypatch):
+def test_validator_may_use_only_remaining_processor_time_of_command(monkeypatch):
     """The processor time of the command and of its validators added up to 11 seconds."""
     allowed = []
 
@@ -402,7 +402,7 @@ def test_a_validator_may_use_at_most_the_remaining_processor_time_of_the_command
 
 
 @pytest.mark.parametrize(("anyway", "answer"), [(False, {"off": "no"}), (True, {"value": ["unconfined"]})])
-def test_a_program_that_cannot_be_confined_runs_only_on_request(monkeypatch, anyway, answer):
+def test_an_unconfined_program_runs_only_on_request(monkeypatch, anyway, answer):
     class Program:
         def run(self, name, data, confined, seconds):
             if confined:
@@ -413,7 +413,7 @@ def test_a_program_that_cannot_be_confined_runs_only_on_request(monkeypatch, any
     assert Runner(anyway=anyway).ask("sh", "script", b"a") == answer
 
 
-def test_each_kind_of_systemd_message_is_reported_with_its_level_or_ignored():
+def test_systemd_messages_are_reported_with_their_level():
     lines = [
         "/x/a.service:2: Unknown key 'Foo' in section [Service], ignoring.",
         "a.service:3: Invalid section header '[Unit'",

@@ -13,7 +13,7 @@ from templater.web.code_view import code, joined, line, patch_block, plain_lines
 from templater.web.redaction import Redaction
 
 
-def test_every_line_of_a_text_is_numbered_and_a_final_newline_adds_no_line():
+def test_every_line_of_a_text_is_numbered():
     one, two = '<span data-n="1" class="l">a\n</span>', '<span data-n="2" class="l">&lt;b&gt;\n</span>'
     assert list(plain_lines("a\n<b>\n")) == list(plain_lines("a\n<b>")) == [one, two]
     assert list(plain_lines("")) == []
@@ -74,7 +74,7 @@ def shown(*lines):
         ([part("a", kind=TEXT), part("b", kind=TEXT, because=(OTHER,))], "ab<small>because {other}</small>"),
     ],
 )
-def test_a_note_at_the_end_of_a_line_names_the_origins_of_its_values(parts, text):
+def test_note_at_end_of_line_contains_origins_of_values(parts, text):
     names = {"one": named((ORIGIN,)), "other": named((OTHER,)), "both": named((ORIGIN, OTHER))}
     assert shown(parts) == [
         escape(text.format(**names), quote=False).replace("&lt;", "<").replace("&gt;", ">")
@@ -96,7 +96,7 @@ def test_consecutive_lines_with_the_same_condition_have_one_heading():
     ]  # fmt: skip
 
 
-def test_each_line_of_a_patch_on_a_page_is_formatted_according_to_its_first_character():
+def test_first_character_of_a_patch_line_determines_its_format():
     assert str(patch_block("@@ -1 +1 @@\n-a\n+b\n c\n\n")) == (
         '<pre class="code patch" tabindex="0"><code><span class="l hunk">@@ -1 +1 @@\n</span>'
         '<del class="l">-a\n</del><ins class="l">+b\n</ins><span class="l"> c\n</span><span class="l">\n</span>'
@@ -112,7 +112,7 @@ def test_a_long_file_is_divided_into_groups_of_two_hundred_lines(count):
     assert found.count('class="chunk"') == (0 if count <= 200 else -(-count // 200))
 
 
-def test_a_line_with_a_finding_has_an_id_and_is_followed_by_the_finding():
+def test_finding_is_shown_below_its_line():
     finding = {"check": "c", "severity": "error", "message": "<m>", "hint": "h"}
     source = Source("a.tpl", "x\ny\n")
     plain, marked, below = map(str, source_lines(source, {2: [finding]}, "p"))

@@ -20,7 +20,7 @@ def a_redaction(public="", **options):
     return Redaction([instance], public, **options)
 
 
-def test_secret_values_and_lines_of_secret_values_are_redacted_from_texts():
+def test_secret_values_and_single_lines_of_secret_values_are_redacted():
     scrub = a_redaction().scrub
     assert scrub(f"value {SECRET} of") == "value [redacted] of"
     assert scrub("line password: tr0ub4dor is") == "line [redacted] is"
@@ -35,7 +35,7 @@ def test_overlapping_secret_parts_are_redacted_completely():
     assert scrub("aaaa-bbbb-ccc") == "aaaa-bbbb-ccc"
 
 
-def test_secret_lines_are_searched_only_in_the_beginning_of_very_long_texts_of_the_image(monkeypatch):
+def test_only_beginning_of_image_text_is_compared_with_secrets(monkeypatch):
     monkeypatch.setattr(redaction, "MOST_SEARCHED", 32)
     document = "\n".join(f"line number {number}" for number in range(100))
     public = "line number 3, line number 41, " + "line number 99"
@@ -44,7 +44,7 @@ def test_secret_lines_are_searched_only_in_the_beginning_of_very_long_texts_of_t
     assert found.scrub("at line number 99") == "at [redacted]"
 
 
-def test_secret_lines_are_redacted_if_their_comparison_with_the_texts_of_the_image_takes_too_long(
+def test_lines_are_redacted_if_comparison_with_image_is_slow(
     monkeypatch,
 ):
     document = "\n".join("a" * size + "b" for size in range(8, 28))
@@ -56,14 +56,14 @@ def test_secret_lines_are_redacted_if_their_comparison_with_the_texts_of_the_ima
     assert found.scrub("x aaaaaaaaab") == "x [redacted]"
 
 
-def test_values_that_occur_in_the_image_are_not_redacted_even_if_they_overlap_or_are_parts_of_words():
+def test_overlapping_values_within_the_image_text_are_not_redacted():
     config = {"user.token": "wxyz", "user.user-data": "aaaa-bbbb-cccc\nbbbb-cccc-dddd\nbbbb-cccc\neeee-ffff"}
     found = Redaction([Instance("c1", config=config)], "<aaaa-bbbb-cccc-ddddwxyz>")
     text = "aaaa-bbbb-cccc bbbb-cccc-dddd bbbb-cccc wxyz"
     assert found.scrub(f"{text} eeee-ffff") == f"{text} [redacted]"
 
 
-def test_a_text_is_redacted_as_a_whole_if_its_comparison_with_secret_lines_takes_too_long(monkeypatch):
+def test_text_is_redacted_if_comparison_with_secrets_is_slow(monkeypatch):
     monkeypatch.setattr(redaction, "MOST_COMPARED", 30_000)
     document = "\n".join("a" * size + "b" for size in range(8, 28))
     found = Redaction([Instance("c1", config={"user.user-data": document, "user.token": "wxyz"})])
@@ -101,9 +101,7 @@ V4, V6 = ("", "v4"), ("after", "v6")
         (b"x", None, {V4: (ROLE,), V6: None}, True),
     ],
 )
-def test_a_file_is_hidden_if_its_template_may_read_a_secret_and_the_source_of_its_lines_is_unknown(
-    content, lines, reads, hidden
-):
+def test_file_without_sources_is_hidden_if_template_reads_secrets(content, lines, reads, hidden):
     change = Change(Rule("/a", "t"), "create", "/a", WRITE)
     change.content = content
     variant = Variant(change, None, [0], lines, reads)
@@ -111,7 +109,7 @@ def test_a_file_is_hidden_if_its_template_may_read_a_secret_and_the_source_of_it
     assert not is_hidden(a_redaction(enabled=False), variant)
 
 
-def test_values_of_at_least_four_characters_and_lines_of_at_least_eight_are_redacted():
+def test_short_values_and_lines_are_not_redacted():
     scrub = Redaction(
         [Instance("c1", config={"user.password": "12345678\nabcdefg\n", "user.token": "wxyz"})]
     ).scrub

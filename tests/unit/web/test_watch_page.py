@@ -54,14 +54,14 @@ def a_plan(content: bytes, *triggers: str, template: str = "a.tpl") -> Plan:
     return Plan(Metadata(), Instance("c1"), NONE, triggers or ("create",), tuple(changes))
 
 
-def test_a_file_that_a_later_trigger_writes_again_has_a_remark_about_that_trigger():
+def test_a_rewritten_file_has_a_remark_about_the_later_trigger():
     (file,) = a_view(a_plan(b"x\n", "create", "copy", "start")).files
     remarks = [list(variant.remarks) for variant in file.variants]
     assert "written again on start" in remarks[0]
     assert not any("written again" in text for text in remarks[-1])
 
 
-def test_a_result_names_each_later_trigger_that_does_not_change_the_file():
+def test_each_later_trigger_without_a_change_has_a_note():
     page = PageState(SimpleNamespace(redaction=Redaction([], "")))
     for passes, words in (
         (("create",), []),
@@ -83,11 +83,11 @@ def test_a_result_names_each_later_trigger_that_does_not_change_the_file():
         ("image/other/a.tpl", ""),
     ],
 )
-def test_a_finding_links_to_metadata_yaml_or_to_the_file_of_its_template(finding, path):
+def test_finding_is_linked_to_metadata_or_a_target_file(finding, path):
     assert finding_path(a_view(a_plan(b"x\n")), {"file": finding}) == path
 
 
-def test_the_page_of_a_missing_file_or_of_missing_metadata_shows_only_the_errors():
+def test_page_contains_only_errors_if_file_is_missing():
     view = a_view(InputError("no <plan>"))
     for path, title in (("/etc/none", "/etc/none"), ("metadata.yaml", "metadata.yaml"), ("", "&#x27;&#x27;")):
         shown = str(open_file(PageView(view, (view,), ("",), {}, path)))
@@ -95,7 +95,7 @@ def test_the_page_of_a_missing_file_or_of_missing_metadata_shows_only_the_errors
         assert "no &lt;plan&gt;" in shown and "<h3>" not in shown
 
 
-def test_a_page_that_compares_two_plans_names_the_plan_with_an_error():
+def test_comparison_page_has_a_heading_for_each_failed_plan():
     view = a_view(InputError("no plan"), a_plan(b"x\n"), sides=("before", "after"))
     shown = str(open_file(PageView(view, (view, view), ("left", "right"), {}, "/etc/none")))
     assert "<h3>left</h3>" in shown and "<h3>right</h3>" not in shown
@@ -110,7 +110,7 @@ def test_the_difference_of_two_large_files_is_not_shown(monkeypatch):
     assert "The difference is not shown, because the files are large." in str(open_file(page))
 
 
-def test_a_report_has_a_patch_for_each_file_that_differs_between_the_two_compared_plans():
+def test_a_comparison_report_has_a_patch_for_each_different_file():
     plans = [a_plan(b"a\n"), a_plan(b"b\n"), InputError("x"), a_plan(b"c\n")]
     sides = ("before", "after", "before", "after")
     page = SimpleNamespace(work=Work())
@@ -129,7 +129,7 @@ def test_a_report_has_a_patch_for_each_file_that_differs_between_the_two_compare
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-def test_a_section_shows_the_difference_between_two_plans_unless_the_file_is_hidden(hidden, monkeypatch):
+def test_section_shows_no_difference_for_a_hidden_file(hidden, monkeypatch):
     monkeypatch.setattr(report_page, "is_hidden", lambda redaction, variant: hidden)
     page = PageState(SimpleNamespace(redaction=Redaction([], "")))
     view = a_view(a_plan(b"x\n"))
@@ -157,9 +157,7 @@ SIDES = [("incus", "create", "before"), ("incus", "create", "after"), ("incus", 
         (SIDES, [1], "after on create"),
     ],
 )
-def test_a_run_is_described_by_its_triggers_and_by_its_host_or_its_side_of_a_comparison(
-    columns, numbers, words
-):
+def test_description_of_a_run_contains_triggers_and_host(columns, numbers, words):
     made = [
         SimpleNamespace(host=host, passes=tuple(passes.split(" then ")), side="".join(side))
         for host, passes, *side in columns
@@ -184,7 +182,7 @@ def test_a_large_template_is_shown_once_and_then_linked(size, kept):
 @pytest.mark.parametrize(
     ("most", "count", "more"), [(None, 3, False), (3, 3, False), (3, 4, True), (1, 0, False)]
 )
-def test_a_long_block_has_a_button_that_shows_its_remaining_lines(most, count, more):
+def test_a_long_block_has_a_button_for_its_remaining_lines(most, count, more):
     found = str(block(iter([Html("<i></i>")] * count), most))
     assert found.count("<i>") == min(count, 3)
     assert ("These are the first 3 lines. " in found) == ("data-all" in found) == more

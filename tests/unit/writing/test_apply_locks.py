@@ -14,9 +14,7 @@ from tests.rootfs_builders import a_directory, as_root
 
 
 @pytest.mark.parametrize("call", ["open", "flock"])
-def test_a_system_error_of_the_lock_names_the_directory_and_leaves_no_descriptor_open(
-    call, tmp_path, monkeypatch
-):
+def test_failed_lock_leaves_no_descriptor_open(call, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -31,7 +29,7 @@ def test_a_system_error_of_the_lock_names_the_directory_and_leaves_no_descriptor
 
 
 @pytest.mark.parametrize("readable", [True, False, "too large"])
-def test_the_error_about_a_held_lock_names_the_process_that_holds_the_lock(readable, tmp_path, monkeypatch):
+def test_the_error_about_a_held_lock_shows_the_holding_process(readable, tmp_path, monkeypatch):
     if not readable:
         monkeypatch.setattr(module, "_read_file", lambda _: os.listdir("/proc/self/none"))
     if readable == "too large":
@@ -49,7 +47,7 @@ def test_the_error_about_a_held_lock_names_the_process_that_holds_the_lock(reada
     assert caught.value.hint == "wait until that process ends, or allow a longer wait"
 
 
-def test_the_name_of_the_process_that_holds_the_lock_is_escaped(tmp_path):
+def test_the_name_of_the_lock_holder_is_escaped(tmp_path):
     """Any process that can open the root directory can hold its lock, and choose its own name."""
     name = Path("/proc/self/comm")
     before = name.read_text()
@@ -64,7 +62,7 @@ def test_the_name_of_the_process_that_holds_the_lock_is_escaped(tmp_path):
             os.close(held)
 
 
-def test_the_lock_is_taken_as_soon_as_the_other_process_releases_it(tmp_path, monkeypatch):
+def test_lock_is_taken_soon_after_another_process_releases_it(tmp_path, monkeypatch):
     with Root(str(tmp_path)) as root:
         held, pauses = [lock(root, 0)], []
 
@@ -78,7 +76,7 @@ def test_the_lock_is_taken_as_soon_as_the_other_process_releases_it(tmp_path, mo
     assert len(pauses) == 3 and 0 < max(pauses) < 0.1
 
 
-def test_the_file_that_names_the_holder_of_the_lock_is_closed_after_reading(tmp_path):
+def test_the_file_with_the_lock_holder_is_closed_after_reading(tmp_path):
     (tmp_path / "locks").write_text("text")
     before = os.listdir("/proc/self/fd")
     assert module._read_file(f"{tmp_path}/locks") == b"text"
@@ -87,9 +85,7 @@ def test_the_file_that_names_the_holder_of_the_lock_is_closed_after_reading(tmp_
 
 @as_root
 @pytest.mark.parametrize("path", ["/data/sub/f", "/data/sub/new/f"])
-def test_two_containers_that_mount_a_volume_and_a_directory_of_the_same_volume_share_a_lock(
-    path, tmp_path, mounts
-):
+def test_a_volume_and_its_subdirectory_have_the_same_lock(path, tmp_path, mounts):
     """Two starts wrote the same files, and the rollback of one start removed files of the second start."""
     volume = a_directory(tmp_path / "volume", {"sub/other": ""})
     first = a_directory(tmp_path / "first", {"data/x": "", "etc/x": ""})
@@ -109,9 +105,7 @@ def test_two_containers_that_mount_a_volume_and_a_directory_of_the_same_volume_s
 
 
 @as_root
-def test_a_start_waits_for_the_lock_of_a_volume_as_long_as_for_the_lock_of_the_root_directory(
-    tmp_path, mounts, monkeypatch
-):
+def test_start_waits_equally_long_for_volumes_and_root_directories(tmp_path, mounts, monkeypatch):
     """A start waited for ten seconds only, so most of fourteen containers with one volume did not start."""
     volume = a_directory(tmp_path / "volume", {"x": ""})
     top = a_directory(tmp_path / "top", {"data/x": ""})
@@ -135,7 +129,7 @@ def test_a_start_waits_for_the_lock_of_a_volume_as_long_as_for_the_lock_of_the_r
 
 
 @as_root
-def test_a_root_directory_that_is_mounted_below_itself_is_locked_once(tmp_path, mounts):
+def test_root_directory_mounted_below_itself_is_locked_only_once(tmp_path, mounts):
     """The start waited for its own lock, and failed."""
     top = a_directory(tmp_path / "top", {"self/x": "", "etc/x": ""})
     mounts.bind(top, top / "self")
@@ -147,9 +141,7 @@ def test_a_root_directory_that_is_mounted_below_itself_is_locked_once(tmp_path, 
 
 
 @as_root
-def test_an_unchanged_mounted_file_whose_source_is_deleted_is_locked_only_for_a_moment(
-    tmp_path, mounts, monkeypatch
-):
+def test_unchanged_mounted_file_without_source_is_locked_only_briefly(tmp_path, mounts, monkeypatch):
     """After the host had replaced the file, ``close`` kept the old file open and locked until the end."""
     top = a_directory(tmp_path / "top", {"etc/a": "", "etc/b": ""})
     (tmp_path / "file").write_text("x")

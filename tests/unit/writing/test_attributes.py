@@ -30,7 +30,7 @@ def files(tmp_path):
 
 
 @as_root
-def test_the_selinux_label_of_the_old_file_is_copied_to_the_new_file(files):
+def test_new_file_gets_selinux_label_of_the_old_file(files):
     old, new = files
     copy_attributes(old, new)
     assert os.getxattr(new, "security.selinux") == b"system_u:object_r:etc_t:s0"
@@ -76,7 +76,7 @@ def test_file_capabilities_are_not_copied_to_the_new_file(files):
     ],
 )
 @pytest.mark.parametrize("name", ["ENOTSUP", "ENODATA", "EIO", "EPERM"])
-def test_only_errors_that_mean_a_missing_attribute_are_ignored(call, run, harmless, name, monkeypatch):
+def test_only_errors_about_a_missing_attribute_are_ignored(call, run, harmless, name, monkeypatch):
     def fail(*_):
         raise OSError(getattr(errno, name), name)
 
@@ -101,7 +101,7 @@ def many(monkeypatch):
 @pytest.mark.parametrize(
     "call", [lambda copied: copied.copy(8, 9, "/etc/x"), lambda copied: copied.count(8, "/etc/x")]
 )
-def test_attack_88_the_extended_attributes_that_one_run_copies_have_a_total_size_limit(call, many):
+def test_attack_88_copied_extended_attributes_have_a_total_size_limit_per_run(call, many):
     """With 40 targets of 6,500 attributes each, a start failed after 28 seconds."""
     copied = CopiedAttributes()
     for _ in range(2):
@@ -119,7 +119,7 @@ def test_attack_88_the_extended_attributes_that_one_run_copies_have_a_total_size
 
 
 @pytest.mark.parametrize("name", ["user.overlay.x", "security.capability"])
-def test_attack_88_the_limit_also_counts_attributes_that_templater_only_reads(monkeypatch, name):
+def test_attack_88_the_size_limit_also_covers_uncopied_attributes(monkeypatch, name):
     """40 targets with 3,400 attributes user.overlay.N had a gigabyte."""
     monkeypatch.setattr(attributes.os, "listxattr", lambda fd: [name])
     monkeypatch.setattr(attributes.os, "getxattr", lambda fd, name: bytes(MOST_ATTRIBUTES // 3))
@@ -131,7 +131,7 @@ def test_attack_88_the_limit_also_counts_attributes_that_templater_only_reads(mo
 
 
 @pytest.mark.parametrize("number", [errno.E2BIG, errno.ERANGE])
-def test_attack_88_a_file_with_more_than_64_kib_of_names_of_attributes_is_refused(number, monkeypatch):
+def test_attack_88_file_with_too_long_attribute_list_is_refused(number, monkeypatch):
     def fail(_):
         raise OSError(number, os.strerror(number))
 
@@ -141,7 +141,7 @@ def test_attack_88_a_file_with_more_than_64_kib_of_names_of_attributes_is_refuse
 
 
 @pytest.mark.parametrize("name", ["user.overlay.x", "trusted.overlay.x", "security.capability"])
-def test_attack_88_attributes_that_are_not_copied_to_the_new_file_are_counted(name, monkeypatch):
+def test_attack_88_uncopied_attributes_are_counted(name, monkeypatch):
     monkeypatch.setattr(attributes.os, "listxattr", lambda fd: [name])
     monkeypatch.setattr(attributes.os, "getxattr", lambda fd, name: bytes(1000))
     copied = CopiedAttributes()
@@ -149,7 +149,7 @@ def test_attack_88_attributes_that_are_not_copied_to_the_new_file_are_counted(na
     assert copied.room == MOST_ATTRIBUTES - len(name) - 1000 - attributes.ATTRIBUTE_COST
 
 
-def test_a_backup_gets_the_attribute_ima_but_neither_evm_nor_attributes_of_overlayfs(monkeypatch):
+def test_a_backup_has_no_evm_or_overlayfs_attribute(monkeypatch):
     names = ["user.x", "security.capability", "security.ima", "security.evm", "trusted.overlay.x"]
     copied = []
     monkeypatch.setattr(attributes.os, "listxattr", lambda fd: names)
@@ -159,7 +159,7 @@ def test_a_backup_gets_the_attribute_ima_but_neither_evm_nor_attributes_of_overl
     assert copied == [(9, "user.x"), *((10, name) for name in names[:3])]
 
 
-def test_an_unreadable_attribute_is_an_error_only_if_templater_must_copy_it(monkeypatch):
+def test_an_unreadable_attribute_is_ignored_unless_it_is_copied(monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, "input/output error")
 
@@ -180,7 +180,7 @@ def test_ten_thousand_targets_may_have_three_usual_attributes_each(monkeypatch):
         copied.count(8, "/etc/x")
 
 
-def test_an_attribute_with_an_unreadable_value_counts_only_with_its_name_toward_the_size_limit(monkeypatch):
+def test_an_unreadable_attribute_value_adds_nothing_to_the_counted_size(monkeypatch):
     def fail(*_):
         raise OSError(errno.ENODATA, "no data")
 

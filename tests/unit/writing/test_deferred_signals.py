@@ -25,9 +25,7 @@ def arrived():
 
 @pytest.mark.parametrize("number", DEFERRED)
 @pytest.mark.parametrize("options", [{}, {"drop_alarm": False}, {"drop_alarm": True}])
-def test_a_signal_during_a_call_is_delivered_later_and_the_signal_of_an_obsolete_time_limit_is_dropped(
-    number, options, arrived
-):
+def test_a_deferred_signal_is_delivered_unless_it_reports_an_obsolete_limit(number, options, arrived):
     during = []
 
     def call():
@@ -43,7 +41,7 @@ def test_a_signal_during_a_call_is_delivered_later_and_the_signal_of_an_obsolete
     assert arrived[-1:] == [number], "the handlers are restored"
 
 
-def test_a_sigxcpu_signal_that_arrives_during_a_successful_call_is_dropped(arrived):
+def test_sigxcpu_during_a_successful_call_is_dropped(arrived):
     """All files were in place, but the start failed. The kernel sends SIGXCPU again each second."""
     with_signals_deferred(lambda: signal.raise_signal(signal.SIGXCPU), drop_alarm=True)
     assert arrived == []
@@ -61,7 +59,7 @@ def test_a_signal_is_delivered_after_a_failed_call(number, arrived):
 
 
 @pytest.mark.parametrize("number", DEFERRED)
-def test_a_signal_during_one_of_several_calls_is_delivered_before_the_next_call(number, arrived):
+def test_signal_during_one_call_is_delivered_before_the_next(number, arrived):
     seen = []
 
     def call(item):
@@ -77,7 +75,7 @@ def test_a_signal_during_one_of_several_calls_is_delivered_before_the_next_call(
 
 
 @pytest.mark.parametrize("during", [False, True])
-def test_no_further_item_is_handled_after_a_signal_whose_handler_raises_an_exception(during, monkeypatch):
+def test_no_item_is_handled_after_exception_in_signal_handler(during, monkeypatch):
     """The signal arrives in a call, or while the handlers are replaced."""
     seen = []
 
@@ -105,7 +103,7 @@ def test_no_further_item_is_handled_after_a_signal_whose_handler_raises_an_excep
 
 @pytest.mark.parametrize("deferred", [False, True])
 @pytest.mark.parametrize("place", range(len(DEFERRED)))
-def test_every_handler_works_after_a_handler_has_raised_an_exception_during_the_restore(
+def test_all_signal_handlers_work_even_if_an_exception_interrupts_their_restoration(
     place, deferred, arrived, monkeypatch
 ):
     """The handlers that were not yet restored ignored their signals for ever."""

@@ -75,7 +75,7 @@ BY_MOUNT = "to overwrite the mounted file, use `apply --cross-mounts` or `hook -
         (True, True, True, None, ""),
     ],
 )
-def test_a_mount_that_appears_or_disappears_after_the_plan_is_refused(
+def test_apply_refuses_a_plan_if_a_mount_has_appeared_or_disappeared(
     planned, found, crossing, message, hint, tmp_path, monkeypatch
 ):
     (tmp_path / "etc").mkdir()
@@ -96,7 +96,7 @@ def test_a_mount_that_appears_or_disappears_after_the_plan_is_refused(
 
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("moment", ["open", "lstat"])
-def test_a_file_that_another_process_replaces_during_the_apply_is_refused(
+def test_apply_refuses_a_file_if_another_process_replaces_it_meanwhile(
     in_place, moment, tmp_path, monkeypatch
 ):
     """The other process keeps the size and the time, so only the inode differs."""
@@ -125,9 +125,7 @@ def test_a_file_that_another_process_replaces_during_the_apply_is_refused(
     assert target.read_text() == "OLD"
 
 
-def test_apply_keeps_a_file_that_another_process_creates_at_the_target_just_before_the_write(
-    tmp_path, monkeypatch
-):
+def test_apply_keeps_a_target_that_another_process_has_just_created(tmp_path, monkeypatch):
     real = Directory.name_unnamed
 
     def late(directory, fd, name):
@@ -146,7 +144,7 @@ def test_apply_keeps_a_file_that_another_process_creates_at_the_target_just_befo
 
 @pytest.mark.parametrize("kind", ["new", "old", "mounted"])
 @pytest.mark.parametrize("durable", [True, False])
-def test_the_content_of_a_file_is_on_the_disk_before_the_apply_ends(durable, kind, tmp_path, monkeypatch):
+def test_durable_apply_syncs_the_content_of_each_file(durable, kind, tmp_path, monkeypatch):
     if kind != "new":
         (tmp_path / "file").write_text("old")
     real, synced = os.fsync, []
@@ -182,9 +180,7 @@ def test_a_plan_may_need_only_a_limited_number_of_new_directories(tmp_path, monk
 @pytest.mark.parametrize(
     ("count", "more"), [(1, []), (2, []), (21, []), (22, ["and 1 more errors"]), (24, ["and 3 more errors"])]
 )
-def test_a_plan_with_failed_rules_gives_the_first_error_and_notes_about_at_most_twenty_other_errors(
-    count, more, tmp_path
-):
+def test_failed_rules_give_one_error_with_limited_notes(count, more, tmp_path):
     rules = [Rendering(Rule(f"/d{n}", "t", ("create",)), "create", b"new") for n in range(count)]
     for number in range(count):
         (tmp_path / f"d{number}").mkdir()

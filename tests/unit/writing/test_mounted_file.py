@@ -49,7 +49,7 @@ def test_apply_writes_a_mount_point_in_place_on_request(top, mounts, mechanism, 
 
 
 @as_root
-def test_apply_writes_a_mounted_file_of_a_lower_layer_that_has_several_names(top, mounts, tmp_path):
+def test_apply_writes_a_mounted_lower_layer_file_with_several_hard_links(top, mounts, tmp_path):
     """When a program opens a file of a lower layer to write, the kernel copies the file.
 
     The copy has another inode number.
@@ -124,9 +124,7 @@ def test_apply_waits_for_the_lock_of_a_mounted_file(top, mounts, is_released, mo
 
 
 @as_root
-def test_attack_101_two_containers_share_two_mounted_files_whatever_the_order_of_their_rules(
-    tmp_path, mounts
-):
+def test_attack_101_two_containers_can_share_mounted_files_with_rules_in_any_order(tmp_path, mounts):
     """Container A waited for a file that container B had locked, and vice versa. Then both wrote at once."""
     shared = [tmp_path / "first", tmp_path / "second"]
     roots = {}
@@ -160,7 +158,7 @@ def test_attack_101_two_containers_share_two_mounted_files_whatever_the_order_of
 
 
 @as_root
-def test_attack_101_two_targets_that_are_the_same_mounted_file_must_have_equal_contents(top, mounts):
+def test_attack_101_targets_with_the_same_mounted_file_need_equal_contents(top, mounts):
     """The end of the longer content was replaced by NULs."""
     for name in ("hosts", "other"):
         mounts.bind(top / "etc/keep", top / "etc" / name)
@@ -192,9 +190,7 @@ def test_attack_101_two_targets_that_are_the_same_mounted_file_must_have_equal_c
         {"volume": "srv", "volume/new": "etc"},
     ],
 )
-def test_attack_101_two_rules_for_one_file_of_a_volume_must_write_the_same_content(
-    tmp_path, mounts, places, now, text
-):
+def test_attack_101_two_rules_for_one_file_must_write_same_content(tmp_path, mounts, places, now, text):
     """Each start overwrote the text of one rule with the text of the other rule."""
     top = a_directory(tmp_path / "root", {"etc/hosts": "", "etc/other": "", "srv/hosts": ""})
     (volume := tmp_path / "volume").mkdir()
@@ -229,7 +225,7 @@ def test_attack_101_two_rules_for_one_file_of_a_volume_must_write_the_same_conte
 
 @as_root
 @pytest.mark.parametrize("fields", [{"uid": "7"}, {"gid": "7"}, {"mode": "0600"}])
-def test_two_rules_that_create_the_same_file_of_a_volume_need_the_same_owner_and_mode(top, mounts, fields):
+def test_two_rules_for_one_new_file_need_equal_modes(top, mounts, fields):
     """The rule that came first decided whether other users could read the file."""
     mounts.bind(top / "etc", top / "var")
     with opened(top, cross_mounts=True) as rootfs:
@@ -248,7 +244,7 @@ def test_two_rules_that_create_the_same_file_of_a_volume_need_the_same_owner_and
 
 @as_root
 @pytest.mark.parametrize("is_written", [True, False])
-def test_apply_reports_either_all_targets_that_lead_to_one_file_or_none_of_them(top, mounts, is_written):
+def test_apply_returns_all_or_no_targets_of_one_file(top, mounts, is_written):
     """apply returned the targets in any order, even if another start had written the file meanwhile."""
     mounts.bind(top / "etc", top / "var")
     files = {f"/{name}": "text" for name in ("var/b", "etc/a", "var/a", "etc/b", "var/other", "etc/other")}
@@ -272,9 +268,7 @@ def test_apply_replaces_a_hard_link_and_overwrites_a_mounted_file(top, mounts):
 
 
 @as_root
-def test_apply_is_refused_if_a_mounted_file_that_the_plan_leaves_unchanged_has_changed_since_the_plan(
-    top, mounts
-):
+def test_apply_refuses_changed_file_even_if_plan_keeps_it(top, mounts):
     """The plan saw the text of another start, which then failed and restored the file.
 
     Nevertheless, the start with the plan succeeded.
@@ -290,9 +284,7 @@ def test_apply_is_refused_if_a_mounted_file_that_the_plan_leaves_unchanged_has_c
 
 
 @as_root
-def test_attack_102_a_mounted_file_is_truncated_only_after_all_names_and_contents_are_on_the_disk(
-    top, mounts, monkeypatch
-):
+def test_attack_102_a_mounted_file_is_truncated_only_after_all_syncs_to_disk(top, mounts, monkeypatch):
     """If a sync fails, the old content must fit into the blocks that the file still has."""
     old = "a line of the old file\n" * 1000
     (top / "etc/keep").write_text(old)
@@ -362,9 +354,7 @@ def test_restoring_a_mounted_file_needs_no_space(top, mounts, tmp_path, monkeypa
 
 
 @as_root
-def test_attack_102_a_file_that_cannot_be_restored_is_kept_in_the_state_directory(
-    top, mounts, tmp_path, monkeypatch
-):
+def test_attack_102_an_unrestorable_file_is_kept_in_the_state_directory(top, mounts, tmp_path, monkeypatch):
     """On btrfs, each overwrite needs new blocks, and another container can have taken the last ones."""
     for name in ("keep", "hosts"):
         (tmp_path / name).write_text(f"the old text of {name}")
@@ -454,7 +444,7 @@ def state(tmp_path):
 
 @as_root
 @pytest.mark.parametrize("on_btrfs", [False, True])
-def test_after_a_failed_rollback_the_error_names_the_newest_copy_with_the_complete_old_content(
+def test_the_error_after_a_failed_rollback_names_the_newest_complete_copy(
     top, mounts, tmp_path, monkeypatch, state, on_btrfs
 ):
     """After a user had changed the file, a failed start named an older copy, and lost the user's text."""
@@ -489,9 +479,7 @@ def test_the_number_of_copies_of_one_file_has_a_limit(top, mounts, tmp_path, sta
 
 @as_root
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_copies_of_files_with_the_same_identity_do_not_replace_each_other(
-    tmp_path, mounts, monkeypatch, state, fails
-):
+def test_two_files_with_equal_identities_have_separate_copies(tmp_path, mounts, monkeypatch, state, fails):
     """Two volumes were copies of one disk image, and shared the directory for old contents."""
     monkeypatch.setattr(mounted_file, "_identity", lambda fd: "same")
     tops = []
@@ -512,9 +500,7 @@ def test_the_copies_of_files_with_the_same_identity_do_not_replace_each_other(
 
 
 @as_root
-def test_a_file_that_a_killed_start_had_written_is_not_lost_on_btrfs(
-    top, mounts, tmp_path, monkeypatch, state
-):
+def test_a_file_from_a_killed_start_is_not_lost_on_btrfs(top, mounts, tmp_path, monkeypatch, state):
     """The copy of the killed start stayed. A failed start named this old copy instead of its own copy."""
     (tmp_path / "file").write_text("the first text")
     mounts.bind(tmp_path / "file", top / "etc/hosts")
@@ -529,7 +515,7 @@ def test_a_file_that_a_killed_start_had_written_is_not_lost_on_btrfs(
 
 
 @as_root
-def test_a_file_counts_as_incomplete_from_an_incomplete_rollback_until_another_program_changes_the_file(
+def test_file_is_considered_incomplete_after_an_incomplete_rollback(
     top, mounts, tmp_path, state, monkeypatch
 ):
     """``cp -a`` of the copy gave the file the time of the copy, so --keep-modified overwrote the file."""
@@ -550,7 +536,7 @@ def test_a_file_counts_as_incomplete_from_an_incomplete_rollback_until_another_p
 
 
 @as_root
-def test_an_incomplete_rollback_is_found_if_the_state_directory_stores_whole_seconds(top, mounts, tmp_path):
+def test_incomplete_rollback_is_found_despite_times_in_whole_seconds(top, mounts, tmp_path):
     """The second failed start gave the name of the old copy to parts of both texts.
 
     The third failed start removed the old text.
@@ -570,9 +556,7 @@ def test_an_incomplete_rollback_is_found_if_the_state_directory_stores_whole_sec
 
 
 @as_root
-def test_the_copy_of_the_old_text_is_kept_even_if_it_cannot_be_synced(
-    top, mounts, tmp_path, monkeypatch, state
-):
+def test_copy_of_old_text_is_kept_after_failed_sync(top, mounts, tmp_path, monkeypatch, state):
     real = mounted_file.again
 
     def again(call, *words, **options):
@@ -588,7 +572,7 @@ def test_the_copy_of_the_old_text_is_kept_even_if_it_cannot_be_synced(
 
 @as_root
 @pytest.mark.parametrize("trouble", ["full", errno.EOPNOTSUPP, errno.EACCES])
-def test_a_directory_for_old_contents_is_skipped_if_the_copy_of_a_file_cannot_be_written_to_it(
+def test_a_directory_for_old_contents_is_skipped_if_the_copy_fails(
     top, mounts, tmp_path, monkeypatch, state, trouble
 ):
     """A start failed because another file system was full, or an incomplete rollback had no copy."""
@@ -622,7 +606,7 @@ def test_a_directory_for_old_contents_is_skipped_if_the_copy_of_a_file_cannot_be
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_the_identity_of_a_file_contains_its_time_of_creation_and_its_file_system(tmp_path, monkeypatch):
+def test_identity_of_a_file_contains_its_time_of_creation(tmp_path, monkeypatch):
     """A new file could have the inode number of a removed file, and FUSE has no id of a file system."""
     (tmp_path / "file").touch()
     fd = os.open(tmp_path / "file", os.O_RDONLY)
@@ -638,7 +622,7 @@ def test_the_identity_of_a_file_contains_its_time_of_creation_and_its_file_syste
 
 @as_root
 @pytest.mark.parametrize("is_restored", [False, True])
-def test_on_btrfs_the_copy_of_the_old_content_gets_a_name_before_the_file_is_overwritten(
+def test_btrfs_saves_old_content_to_a_file_before_the_overwrite(
     top, mounts, tmp_path, monkeypatch, is_restored
 ):
     """The overwrite and the rollback used up the space that the name needed, so the old text was lost."""
@@ -679,9 +663,7 @@ def test_on_btrfs_the_copy_of_the_old_content_gets_a_name_before_the_file_is_ove
 
 
 @as_root
-def test_mounted_files_on_btrfs_need_space_for_their_new_and_their_old_content(
-    top, mounts, tmp_path, monkeypatch
-):
+def test_mounted_files_on_btrfs_need_space_for_both_contents(top, mounts, tmp_path, monkeypatch):
     """Each overwrite takes new blocks, so a full volume kept parts of both texts."""
     (tmp_path / "file").write_bytes(OLD_TEXT)
     mounts.bind(tmp_path / "file", top / "etc/hosts")
@@ -710,7 +692,7 @@ class Replaced:
 
 
 @as_root
-def test_a_rollback_writes_no_zeros_into_the_holes_of_a_mounted_file(top, mounts, tmp_path, monkeypatch):
+def test_rollback_writes_no_zeros_into_holes_of_a_file(top, mounts, tmp_path, monkeypatch):
     """On a full disk, the file was reported as not restored."""
     with (tmp_path / "file").open("wb") as file:
         file.truncate(1 << 20)
@@ -736,7 +718,7 @@ def test_a_rollback_writes_no_zeros_into_the_holes_of_a_mounted_file(top, mounts
 
 
 @as_root
-def test_attack_103_mounted_files_are_restored_even_if_the_memory_does_not_suffice_for_one_of_them(
+def test_attack_103_the_other_mounted_files_are_restored_after_a_memory_error(
     top, mounts, tmp_path, monkeypatch
 ):
     for name in ("keep", "hosts", "other"):
@@ -772,9 +754,7 @@ def test_attack_103_mounted_files_are_restored_even_if_the_memory_does_not_suffi
 
 
 @as_root
-def test_the_old_content_of_all_mounted_files_is_saved_before_the_first_is_overwritten(
-    top, mounts, tmp_path, monkeypatch
-):
+def test_all_old_contents_are_saved_before_the_first_overwrite(top, mounts, tmp_path, monkeypatch):
     """The memory grew during the commit, so the kernel killed the hook between two mounted files."""
     for name in ("keep", "hosts"):
         (tmp_path / name).write_text("x" * 300_000)
@@ -795,7 +775,7 @@ def test_the_old_content_of_all_mounted_files_is_saved_before_the_first_is_overw
 @as_root
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("text", ["by the application\n", "x" * 900])
-def test_a_mounted_file_keeps_the_text_that_another_process_writes_during_an_apply(
+def test_apply_keeps_text_from_another_process_in_a_mounted_file(
     top, mounts, tmp_path, monkeypatch, fails, text
 ):
     """Truncating the file to the size of the template's text filled the file with NULs."""
@@ -895,9 +875,7 @@ def test_a_rollback_restores_the_bytes_that_no_other_process_has_changed(
 
 @as_root
 @pytest.mark.parametrize("change", [appended, overwritten_at(9), lambda path: path.write_bytes(b"app")])
-def test_a_change_that_another_process_makes_after_apply_has_copied_a_mounted_file_is_kept(
-    top, mounts, tmp_path, monkeypatch, change
-):
+def test_apply_keeps_foreign_changes_to_a_copied_mounted_file(top, mounts, tmp_path, monkeypatch, change):
     """All ordinary files come first, so a user had time to change the file, and lost the change."""
     (tmp_path / "file").write_bytes(OLD_TEXT)
     mounts.bind(tmp_path / "file", top / "etc/hosts")
@@ -921,9 +899,7 @@ def test_a_change_that_another_process_makes_after_apply_has_copied_a_mounted_fi
 
 
 @as_root
-def test_no_mounted_file_is_truncated_if_another_process_has_changed_one_of_the_mounted_files(
-    top, mounts, tmp_path, monkeypatch
-):
+def test_no_file_is_truncated_if_another_process_changed_one(top, mounts, tmp_path, monkeypatch):
     """Restoring a truncated file needs space, which another container can have taken."""
     for name in ("keep", "hosts"):
         (tmp_path / name).write_bytes(OLD_TEXT)
@@ -942,9 +918,7 @@ def test_no_mounted_file_is_truncated_if_another_process_has_changed_one_of_the_
 
 
 @as_root
-def test_a_rollback_of_a_truncated_file_keeps_the_text_that_another_process_has_appended(
-    top, mounts, tmp_path, monkeypatch
-):
+def test_a_rollback_of_a_truncated_file_keeps_appended_text(top, mounts, tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(OLD_TEXT)
     mounts.bind(tmp_path / "file", top / "etc/hosts")
 
@@ -991,7 +965,7 @@ def test_a_rollback_restores_every_byte(top, mounts, tmp_path, monkeypatch, size
     assert not [*(tmp_path / "state").glob("old-*")]
 
 
-def test_the_local_variables_of_functions_are_freed_after_an_out_of_memory_error(monkeypatch):
+def test_local_variables_are_freed_after_out_of_memory_error(monkeypatch):
     import resource
 
     monkeypatch.setattr(resource, "setrlimit", lambda limit, pair: None)

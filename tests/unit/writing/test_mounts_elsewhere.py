@@ -135,9 +135,7 @@ def seen_by(process: int, path: Path | str) -> str:
 
 @pytest.mark.parametrize("target", ["/etc/hosts", "/etc/a b\\c#d", "/top"])
 @pytest.mark.parametrize("way", SCRIPTS)
-def test_a_file_is_not_replaced_if_a_container_has_mounted_another_file_over_it(
-    container, image, way, target
-):
+def test_file_below_mount_of_a_container_is_not_replaced(container, image, way, target):
     file = a_target(image, target)
     process = container(SCRIPTS[way], target)
     answer = apply(image)
@@ -149,7 +147,7 @@ def test_a_file_is_not_replaced_if_a_container_has_mounted_another_file_over_it(
     assert seen_by(process, seen) == "of the container\n"
 
 
-def test_the_kernel_removes_a_mount_of_a_container_if_the_file_below_the_mount_is_replaced(container, image):
+def test_kernel_removes_a_mount_if_file_below_is_replaced(container, image):
     """The kernel's behaviour is the reason for the check of mounts in other namespaces."""
     file = a_target(image, "/etc/hosts")
     process = container(SCRIPTS["only the file"], "/etc/hosts")
@@ -168,9 +166,7 @@ def test_a_file_can_be_replaced_after_the_container_has_ended(container, image):
     assert file.read_text() == "new\n"
 
 
-def test_a_file_can_be_replaced_if_the_mount_at_the_same_path_is_in_another_root_filesystem(
-    container, image, tmp_path
-):
+def test_file_is_replaced_despite_mount_in_another_root_filesystem(container, image, tmp_path):
     file = a_target(image, "/etc/hosts")
     (tmp_path / "rootfs").rename(tmp_path / "first")
     process = container(SCRIPTS["only the file"].replace('"$1$2"', f'"{tmp_path}/first$2"'), "/etc/hosts")
@@ -181,9 +177,7 @@ def test_a_file_can_be_replaced_if_the_mount_at_the_same_path_is_in_another_root
 
 
 @pytest.mark.parametrize("is_changed", [False, True])
-def test_the_keep_modified_option_does_not_disable_the_check_for_mounts_in_other_namespaces(
-    container, image, tmp_path, is_changed
-):
+def test_keep_modified_option_does_not_disable_the_mount_check(container, image, tmp_path, is_changed):
     file = a_target(image, "/etc/hosts")
     (tmp_path / "state").mkdir()
     assert apply(image, "--state", str(tmp_path / "state")).returncode == 0
@@ -196,9 +190,7 @@ def test_the_keep_modified_option_does_not_disable_the_check_for_mounts_in_other
     assert file.read_text() == ("changed by hand\n" if is_changed else "new\n")
 
 
-def test_a_mounted_file_is_written_in_place_although_other_namespaces_mount_it_too(
-    container, image, mounts, tmp_path
-):
+def test_file_mounted_in_other_namespaces_is_written_in_place(container, image, mounts, tmp_path):
     file = a_target(image, "/etc/hosts")
     mounts.bind(tmp_path / "other", file)
     process = container("echo ready; read end", "/etc/hosts")
@@ -209,9 +201,7 @@ def test_a_mounted_file_is_written_in_place_although_other_namespaces_mount_it_t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", HIDING)
-def test_apply_finds_a_mount_that_is_not_in_the_mount_table_of_the_first_thread_of_a_container(
-    container, image, way
-):
+def test_apply_finds_mount_outside_table_of_the_first_thread(container, image, way):
     file = a_target(image, "/etc/hosts")
     container(way, "/etc/hosts")
     answer = apply(image)
@@ -257,7 +247,7 @@ for _ in range(12000):
     assert after.children_system - before.children_system < 1.5
 
 
-def test_apply_continues_with_the_next_process_if_reading_the_mounts_of_a_process_takes_too_long(monkeypatch):
+def test_apply_skips_a_process_if_reading_its_mounts_takes_too_long(monkeypatch):
     line = b"22 1 0:20 / /proc - x\n23 22 0:21 /up /proc/hosts - x\n"
     shares = []
 
@@ -302,7 +292,7 @@ def test_apply_reads_the_mounts_of_its_own_namespace_once(container, image, tmp_
 
 
 @pytest.mark.parametrize("way", ["works", pytest.param("waits", marks=pytest.mark.slow)])
-def test_an_endless_read_of_a_mount_table_stops_neither_apply_nor_the_next_read(way, monkeypatch):
+def test_endless_read_of_mount_table_does_not_block_apply(way, monkeypatch):
     """While the kernel searches thousands of mounts outside of a root directory, no signal ends the read."""
     table = b"22 1 0:20 / /proc - x\n23 22 0:21 /up /proc/hosts - x\n"
 
@@ -324,7 +314,7 @@ def test_an_endless_read_of_a_mount_table_stops_neither_apply_nor_the_next_read(
     assert incomplete == (["1", "3"] if way == "waits" else ["1"])  # no time is left for the last table
 
 
-def test_one_thread_of_each_mount_namespace_is_listed_before_any_root_directory_is_read(monkeypatch):
+def test_mount_namespaces_are_listed_before_root_directories_are_read(monkeypatch):
     """Three thousand threads below a stack of mounts took nine seconds, and apply failed."""
     places = {
         "/proc/self": (1, "/"),
@@ -347,7 +337,7 @@ def test_one_thread_of_each_mount_namespace_is_listed_before_any_root_directory_
 
 
 @pytest.mark.parametrize("limit", ["time", "tables"])
-def test_few_processes_are_started_if_many_mount_tables_take_too_long_to_read(limit, monkeypatch):
+def test_few_processes_are_started_even_if_many_mount_tables_are_slow(limit, monkeypatch):
     """9,000 threads below stacks of mounts started 9,000 processes, and apply failed."""
     started = []
 
@@ -373,7 +363,7 @@ def test_few_processes_are_started_if_many_mount_tables_take_too_long_to_read(li
     assert len(started) == (2 if limit == "time" else mounts_elsewhere.MOST_INCOMPLETE + 2)
 
 
-def test_a_huge_table_of_mounts_is_read_only_in_part(monkeypatch):
+def test_a_huge_mount_table_is_not_read_to_its_end(monkeypatch):
     tables = partial(mounts_elsewhere._tables, [("1", "/proc/self")])
     with closing(mounts_elsewhere._Reader(tables, float("inf"))) as reader:
         whole, is_complete = reader.read(60)
@@ -384,7 +374,7 @@ def test_a_huge_table_of_mounts_is_read_only_in_part(monkeypatch):
     assert not mounts_elsewhere._lines(b"22 1 0:20 / /proc")
 
 
-def test_a_table_is_read_by_a_process_with_more_than_a_thousand_open_files():
+def test_process_with_many_open_files_can_read_mount_table():
     """select.select failed with a ValueError for a descriptor above 1,023."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 2048), before[1]))

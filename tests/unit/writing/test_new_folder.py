@@ -27,7 +27,7 @@ def test_writing_files_to_a_new_folder_drops_setuid_bits(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o2777, 0o500 | 0o070])
-def test_attack_50_other_users_cannot_enter_an_existing_folder_that_gets_the_files_of_a_plan(tmp_path, mode):
+def test_attack_50_other_users_cannot_enter_an_existing_output_folder(tmp_path, mode):
     """An existing folder kept its mode, so other users could read secrets in the files."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out").chmod(mode)
@@ -43,9 +43,7 @@ def test_a_folder_with_files_is_refused_and_keeps_its_mode(tmp_path):
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
 
 
-def test_an_output_folder_is_refused_if_another_user_puts_a_folder_into_it_before_it_becomes_private(
-    tmp_path, monkeypatch
-):
+def test_output_folder_with_subfolder_of_another_user_is_refused(tmp_path, monkeypatch):
     """The other user would keep the added folder open, and read the files in it."""
     change = os.fchmod
 
@@ -61,7 +59,7 @@ def test_an_output_folder_is_refused_if_another_user_puts_a_folder_into_it_befor
 
 
 @as_root
-def test_an_existing_folder_of_another_user_gets_no_files_of_a_plan(tmp_path):
+def test_an_existing_folder_of_another_user_is_refused_as_output_folder(tmp_path):
     (tmp_path / "out").mkdir()
     os.chown(tmp_path / "out", 1234, 1234)
     with pytest.raises(RefusedError) as caught:
@@ -74,7 +72,7 @@ def test_an_existing_folder_of_another_user_gets_no_files_of_a_plan(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="needs directory descriptors")
-def test_files_are_written_only_to_the_folder_that_was_opened(tmp_path):
+def test_files_are_written_only_to_the_opened_folder(tmp_path):
     """The owner of the directory above replaced the new folder by a folder with a link to /etc."""
     (tmp_path / "other").mkdir()
     folder = FolderDestination(str(tmp_path / "out"))
@@ -92,7 +90,7 @@ def test_files_are_written_only_to_the_folder_that_was_opened(tmp_path):
 
 
 @as_root
-def test_no_folder_is_made_through_a_link_of_another_user(tmp_path):
+def test_no_folder_is_created_through_another_users_link(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "other").mkdir()
     (tmp_path / "home/link").symlink_to(tmp_path / "other")
@@ -105,9 +103,7 @@ def test_no_folder_is_made_through_a_link_of_another_user(tmp_path):
 
 
 @pytest.mark.parametrize("descriptors", [True, False])
-def test_files_are_created_in_a_new_folder_even_if_the_system_has_no_directory_descriptors(
-    descriptors, tmp_path, monkeypatch
-):
+def test_files_are_created_even_without_directory_descriptors(descriptors, tmp_path, monkeypatch):
     monkeypatch.setattr(new_folder, "HAS_DESCRIPTORS", descriptors)
     target = tmp_path / "above/out"
     if descriptors:
@@ -130,7 +126,7 @@ def test_files_are_created_in_a_new_folder_even_if_the_system_has_no_directory_d
 
 
 @pytest.mark.parametrize(("umask", "file", "folder"), [(0, 0o666, 0o777), (0o027, 0o640, 0o750)])
-def test_new_folders_and_files_have_the_modes_that_the_umask_allows(umask, file, folder, tmp_path):
+def test_new_folders_and_files_have_modes_according_to_the_umask(umask, file, folder, tmp_path):
     before = os.umask(umask)
     try:
         write_new(f"{tmp_path}/above/image", {"metadata.yaml": b"", "templates/t": b""})

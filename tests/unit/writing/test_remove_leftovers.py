@@ -60,9 +60,7 @@ def test_only_temporary_files_of_earlier_runs_are_removed(name, make, remains, t
         (0o700, {}, False),
     ],
 )
-def test_a_private_directory_is_removed_if_it_has_only_temporary_files_of_earlier_runs(
-    top, mode, inside, remains
-):
+def test_private_directory_with_only_old_temporary_files_is_removed(top, mode, inside, remains):
     place = top / f"{PREFIX}known-0-1"
     place.mkdir()
     place.chmod(mode)
@@ -75,7 +73,7 @@ def test_a_private_directory_is_removed_if_it_has_only_temporary_files_of_earlie
 
 
 @as_root
-def test_no_file_in_a_directory_of_another_user_counts_as_a_leftover(top):
+def test_files_in_directory_of_another_user_are_not_removed(top):
     place = top / f"{PREFIX}known-0-1"
     place.mkdir(mode=0o700)
     (place / f"{PREFIX}known-0-2").touch()
@@ -85,7 +83,7 @@ def test_no_file_in_a_directory_of_another_user_counts_as_a_leftover(top):
     assert len(os.listdir(place)) == 1
 
 
-def test_the_search_for_leftovers_does_not_enter_a_directory_in_a_private_directory(top):
+def test_the_search_for_leftovers_enters_no_subdirectory_of_a_private_directory(top):
     inner = top / f"{PREFIX}known-0-1" / f"{PREFIX}known-0-2"
     inner.mkdir(parents=True)
     for place in (inner, inner.parent):
@@ -97,7 +95,7 @@ def test_the_search_for_leftovers_does_not_enter_a_directory_in_a_private_direct
 
 
 @pytest.mark.parametrize("limit", ["MOST_NAMES", "MOST_LEFTOVERS", "MOST_BYTES"])
-def test_a_private_directory_with_too_many_leftovers_stays_for_the_next_run(top, monkeypatch, limit):
+def test_directory_with_too_many_leftovers_stays_for_next_run(top, monkeypatch, limit):
     place = top / f"{PREFIX}known-0-1"
     place.mkdir(mode=0o700)
     for number in range(3):
@@ -112,7 +110,7 @@ def test_a_private_directory_with_too_many_leftovers_stays_for_the_next_run(top,
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_a_leftover_is_removed_only_if_its_name_contains_its_own_inode_number(right, top):
+def test_leftover_with_a_wrong_inode_number_is_not_removed(right, top):
     (top / "f").write_text("x")
     inode = (top / "f").stat().st_ino
     path = top / f"{PREFIX}cc-{inode if right else inode + 1}-1"
@@ -126,9 +124,7 @@ def test_a_leftover_is_removed_only_if_its_name_contains_its_own_inode_number(ri
     ("number", "done"),
     [(errno.EPERM, False), (errno.EIO, False), (errno.ENOENT, True), (errno.ENOTEMPTY, True)],
 )
-def test_the_next_run_tries_again_to_remove_a_leftover_that_could_not_be_removed(
-    number, done, top, monkeypatch
-):
+def test_the_next_run_retries_a_failed_removal_of_a_leftover(number, done, top, monkeypatch):
     (top / f"etc/{PREFIX}cc-0-1").touch()
 
     def fail(*_):
@@ -186,7 +182,7 @@ def test_an_empty_journal_makes_the_next_run_search_the_root_directory(top):
 
 
 @pytest.mark.parametrize("old", [None, b"aa-1\0/etc"])
-def test_a_journal_whose_rename_was_lost_in_a_power_cut_is_found(top, old):
+def test_journal_is_found_even_if_its_rename_was_lost(top, old):
     """The state directory can be on another disk than the root filesystem, which keeps the temporary files."""
     for token in ("aa", "bb"):
         (top / f"etc/{PREFIX}{token}-0-1").write_text("x")
@@ -208,9 +204,7 @@ def test_a_journal_whose_rename_was_lost_in_a_power_cut_is_found(top, old):
 @pytest.mark.parametrize(
     ("owner", "size", "result"), [(1234, 0, ["cc-1", "/etc"]), (1234, (1 << 20) + 1, ""), (5678, 0, None)]
 )
-def test_attack_87_a_large_journal_of_the_owner_of_the_instance_directory_is_not_read(
-    top, name, monkeypatch, owner, size, result
-):
+def test_attack_87_large_journal_of_an_ordinary_user_is_not_read(top, name, monkeypatch, owner, size, result):
     """To read a journal of 16 MiB, the kernel decompressed 512 MiB.
 
     No limit on processor time counts this work.
@@ -232,7 +226,7 @@ def test_attack_87_a_large_journal_of_the_owner_of_the_instance_directory_is_not
 
 
 @pytest.mark.parametrize("is_on_btrfs", [False, True])
-def test_a_new_journal_replaces_the_journal_that_a_killed_run_has_left(top, monkeypatch, is_on_btrfs):
+def test_a_new_journal_replaces_the_journal_of_a_killed_run(top, monkeypatch, is_on_btrfs):
     state = top.parent / "state"
     (state / "journal.new").write_text("left")
     names = []
@@ -246,7 +240,7 @@ def test_a_new_journal_replaces_the_journal_that_a_killed_run_has_left(top, monk
     assert os.listdir(state) == ["journal"]
 
 
-def test_the_search_for_leftovers_removes_directories_only_up_to_a_total_size(top, monkeypatch):
+def test_search_removes_directories_only_up_to_a_total_size(top, monkeypatch):
     """overlayfs reads all names of a directory before it removes the directory."""
     folders = [top / f"{PREFIX}known-0-{number}" for number in (1, 2)]
     for folder in folders:
@@ -265,9 +259,7 @@ def test_the_search_for_leftovers_removes_directories_only_up_to_a_total_size(to
 @as_root
 @pytest.mark.parametrize("tokens", [{"known": 1}, {}])
 @pytest.mark.parametrize("cross_mounts", [True, False])
-def test_leftovers_on_a_mounted_volume_are_removed_only_if_the_journal_lists_the_run_that_left_them(
-    top, tmp_path, mounts, tokens, cross_mounts
-):
+def test_leftovers_on_volume_are_removed_only_with_journal_entry(top, tmp_path, mounts, tokens, cross_mounts):
     """Two root filesystems shared a volume. An apply removed temporary files of another, running apply."""
     (tmp_path / "volume").mkdir()
     mounts.bind(tmp_path / "volume", top / "etc")
@@ -287,9 +279,7 @@ def test_leftovers_on_a_mounted_volume_are_removed_only_if_the_journal_lists_the
 
 
 @pytest.mark.parametrize("make", [os.mkdir, lambda path: path.touch()])
-def test_attack_80_a_search_removes_a_limited_number_of_leftovers_and_the_next_run_continues(
-    top, monkeypatch, make
-):
+def test_attack_80_a_search_leaves_leftovers_above_a_limit_to_the_next_run(top, monkeypatch, make):
     """Forged leftovers on btrfs needed 18 seconds: templater started a process for every 64 leftovers."""
     monkeypatch.setattr(remove_leftovers, "MOST_LEFTOVERS", 3)
     for number in range(5):
@@ -303,9 +293,7 @@ def test_attack_80_a_search_removes_a_limited_number_of_leftovers_and_the_next_r
     assert found == [(["dd-1", "/etc"], 3, ["dd-1", "/etc"]), ([], 1, None)]
 
 
-def test_attack_80_a_search_on_a_slow_disk_stops_after_some_seconds_and_the_next_run_continues(
-    top, monkeypatch
-):
+def test_attack_80_slow_search_continues_in_the_next_run(top, monkeypatch):
     """With `chattr +S +D`, each of 9,900 removals waited for the disk, and `apply` ran for 10 to 100 seconds."""
     clock = itertools.count(0, 0.9)
     monkeypatch.setattr(remove_leftovers, "monotonic", lambda: next(clock))
@@ -334,7 +322,7 @@ def clear(place, tokens):
 
 
 @as_root
-def test_in_an_overlay_the_search_for_leftovers_tries_more_names_if_the_killed_run_had_more_changes(overlay):
+def test_search_in_overlay_tries_more_names_after_larger_run(overlay):
     for number in range(9):
         (overlay[1] / f"{PREFIX}cc-0-{number}").touch()
     for number in range(3):
@@ -349,7 +337,7 @@ def test_in_an_overlay_the_search_for_leftovers_tries_more_names_if_the_killed_r
 
 
 @as_root
-def test_the_search_for_leftovers_in_an_overlay_tries_a_limited_number_of_names(overlay, monkeypatch):
+def test_search_in_overlay_tries_limited_number_of_names(overlay, monkeypatch):
     monkeypatch.setattr(remove_leftovers, "MOST_NAMES", 5)
     (overlay[1] / f"{PREFIX}cc-0-5").touch()
     assert clear(overlay[1], {"cc": 999_999}) == (False, False, 0)
@@ -357,7 +345,7 @@ def test_the_search_for_leftovers_in_an_overlay_tries_a_limited_number_of_names(
 
 
 @as_root
-def test_leftovers_stay_in_an_overlay_directory_that_has_many_extended_attributes(overlay, monkeypatch):
+def test_leftovers_stay_in_an_overlay_directory_with_many_extended_attributes(overlay, monkeypatch):
     monkeypatch.setattr("templater.writing.attributes.MOST_ATTRIBUTES", 100)
     lower, merged = overlay
     (lower / f"etc/{PREFIX}cc-0-0").touch()
@@ -383,9 +371,7 @@ def test_a_directory_in_several_layers_of_an_overlay_is_not_removed(overlay):
 
 @as_root
 @pytest.mark.parametrize("owner", [0, 1000])
-def test_an_empty_directory_in_an_overlay_on_btrfs_is_removed_if_root_owns_the_journal(
-    tmp_path, mounts, owner
-):
+def test_empty_overlay_directory_is_removed_only_with_roots_journal(tmp_path, mounts, owner):
     """btrfs reports one link for every directory, as overlayfs does for a directory in several layers."""
     place = mounts.btrfs(tmp_path)
     folders = [place / name for name in ("lower", "upper", "work", "merged")]
@@ -420,5 +406,5 @@ def test_an_empty_directory_in_an_overlay_on_btrfs_is_removed_if_root_owns_the_j
         ("cc-1-1", ("cc-1-1", 0)),
     ],
 )
-def test_a_journal_line_is_split_into_a_token_and_a_number_only_if_it_has_the_expected_format(line, result):
+def test_only_a_valid_journal_line_is_split(line, result):
     assert remove_leftovers._read_token(line) == result

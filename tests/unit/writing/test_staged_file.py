@@ -8,7 +8,7 @@ from templater.model.errors import LimitError
 from templater.writing.target_directories import MAX_COPIED, MAX_KEPT, MAX_REPLACED, TargetDirectories
 
 
-def test_the_stored_old_contents_of_mounted_files_have_a_total_size_limit():
+def test_stored_old_contents_have_a_limit_on_total_size():
     session, change = SimpleNamespace(kept=0), SimpleNamespace(real="/etc/a")
     assert TargetDirectories.room_for(session, MAX_KEPT, change) == MAX_KEPT
     with pytest.raises(LimitError) as caught:
@@ -18,7 +18,7 @@ def test_the_stored_old_contents_of_mounted_files_have_a_total_size_limit():
 
 
 @pytest.mark.parametrize(("is_copied", "most"), [(False, MAX_REPLACED), (True, MAX_COPIED)])
-def test_the_files_that_one_run_replaces_have_a_total_size_limit(is_copied, most):
+def test_the_replaced_files_of_one_run_have_a_total_size_limit(is_copied, most):
     session, change = SimpleNamespace(replaced=0), SimpleNamespace(real="/etc/a")
     TargetDirectories.count_replaced(session, most, change, is_copied=is_copied)
     with pytest.raises(LimitError) as caught:

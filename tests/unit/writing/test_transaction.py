@@ -70,7 +70,7 @@ def rootfs(request: pytest.FixtureRequest, top: Path) -> Iterator[DirectoryRootf
         yield rootfs
 
 
-def test_a_new_file_has_the_mode_of_its_rule_and_new_parents_have_mode_0755(rootfs, top):
+def test_new_file_has_the_mode_of_its_rule(rootfs, top):
     written = apply(a_plan({"/srv/a/b": "text"}, rootfs, mode="0640"), rootfs)
     assert [change.action for change in written] == [CREATE]
     assert (top / "srv/a/b").read_text() == "text"
@@ -87,7 +87,7 @@ def test_a_new_file_gets_the_uid_and_gid_of_its_rule(rootfs, top):
 
 
 @as_root
-def test_apply_maps_the_owner_ids_of_files_to_ids_of_the_host(top):
+def test_apply_maps_owners_of_files_to_host_ids(top):
     os.chown(top, 100000, 200000)
     for path in top.rglob("*"):
         os.chown(path, 100000, 200000)
@@ -101,7 +101,7 @@ def test_apply_maps_the_owner_ids_of_files_to_ids_of_the_host(top):
 
 
 @as_root
-def test_apply_without_an_id_map_shifts_owners_by_the_owner_of_the_root_filesystem(top):
+def test_apply_shifts_owners_by_uid_of_the_root_directory(top):
     os.chown(top, 100000, 100000)
     with DirectoryRootfs(str(top)) as rootfs:
         apply(a_plan({"/srv/x": "text"}, rootfs, uid="5"), rootfs)
@@ -151,13 +151,13 @@ def test_apply_copies_extended_attributes_and_acls_but_never_capabilities(rootfs
     assert mode(top / "etc/hosts") == 0o660  # the middle digit is the mask of the ACL
 
 
-def test_apply_keeps_the_inode_and_times_of_a_file_with_equal_content(rootfs, top):
+def test_apply_does_not_touch_a_file_with_equal_content(rootfs, top):
     before = snapshot(top, times=True)
     assert apply(a_plan({"/etc/hosts": "old", "/etc/keep": "same"}, rootfs), rootfs) == []
     assert snapshot(top, times=True) == before
 
 
-def test_apply_replaces_one_hard_link_of_a_file_and_keeps_the_old_content_under_the_second_link(rootfs, top):
+def test_apply_keeps_the_content_of_another_hard_link(rootfs, top):
     os.link(top / "etc/hosts", top / "var/twin")
     apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
     assert (top / "var/twin").read_text() == "old"
@@ -200,7 +200,7 @@ def test_a_plan_with_a_failed_rule_writes_nothing(rootfs, top):
     assert snapshot(top, times=True) == before
 
 
-def test_apply_refuses_a_plan_that_was_made_without_a_root_filesystem(rootfs):
+def test_apply_refuses_a_plan_without_a_root_filesystem(rootfs):
     with pytest.raises(
         UsageError, match=r"^a plan that was made without a root filesystem can't be applied$"
     ):
@@ -220,7 +220,7 @@ def test_apply_refuses_a_plan_that_was_made_without_a_root_filesystem(rootfs):
         (lambda top: (top / "srv").symlink_to("var"), "has become a symlink"),
     ],
 )
-def test_apply_writes_nothing_if_a_file_has_changed_after_the_plan(rootfs, top, change, says):
+def test_apply_writes_nothing_if_a_file_was_changed_after_planning(rootfs, top, change, says):
     plan = a_plan({"/var/first": "1", "/etc/hosts": "new", "/etc/new": "n", "/srv/a/x": "x"}, rootfs)
     change(top)
     before = snapshot(top)
@@ -268,7 +268,7 @@ def test_apply_rolls_back_all_files_after_a_failed_write(rootfs, top, monkeypatc
         assert len(calls) <= after
 
 
-def test_the_written_files_are_the_same_if_the_system_cannot_create_unnamed_files(rootfs, top, monkeypatch):
+def test_apply_writes_same_files_without_support_for_unnamed_files(rootfs, top, monkeypatch):
     def unsupported(self: Directory) -> int:
         raise OSError(errno.EOPNOTSUPP, "no such thing")
 
@@ -311,7 +311,7 @@ def test_apply_writes_a_thousand_files_with_a_low_descriptor_limit(rootfs, top):
 # the leftovers of a killed process
 
 
-def test_apply_removes_its_leftover_files_and_keeps_other_files_with_similar_names(rootfs, top):
+def test_apply_removes_leftovers_but_keeps_files_with_similar_names(rootfs, top):
     mine = top / "mine"
     mine.write_text("staged")
     os.rename(mine, top / f"{PREFIX}aa-{mine.stat().st_ino}-1")
@@ -342,7 +342,7 @@ def test_apply_writes_to_a_directory_that_it_cannot_list(rootfs, top, monkeypatc
     assert (top / "etc/hosts").read_text() == "new"
 
 
-def test_the_next_apply_removes_leftovers_in_each_directory_that_the_journal_lists(rootfs, top, tmp_path):
+def test_the_next_apply_removes_leftovers_in_each_directory_of_the_journal(rootfs, top, tmp_path):
     (tmp_path / "state").mkdir()
     (top / "var" / f"{PREFIX}cc-1-1").write_text("its inode was numbered anew")
     (top / "var" / f"{PREFIX}dd-1-1").write_text("not of that run")
@@ -358,7 +358,7 @@ def test_the_next_apply_removes_leftovers_in_each_directory_that_the_journal_lis
 @as_root
 @pytest.mark.parametrize("owner", [0, 1234])  # the backups of another user's files are in a private directory
 @pytest.mark.parametrize(("durable", "apart"), [(True, True), (True, False), (False, True)])
-def test_the_removal_of_the_backups_is_synced_before_a_journal_on_another_file_system_is_removed(
+def test_removal_of_backup_is_synced_before_removal_of_journal(
     tmp_path, mounts, top, monkeypatch, durable, apart, owner
 ):
     """A power cut seconds after a first start left old files under temporary names, and no journal."""
@@ -389,7 +389,7 @@ def test_the_removal_of_the_backups_is_synced_before_a_journal_on_another_file_s
     assert strays(top) == []
 
 
-def test_a_journal_can_list_directories_whose_names_are_not_utf_8(tmp_path):
+def test_a_journal_can_contain_directory_names_with_invalid_utf_8(tmp_path):
     with Root(str(tmp_path)) as outside, outside.directory("/") as directory:
         journal = Journal(directory)
         journal.write(["cc", "/b\udcff", "/é"])
@@ -411,9 +411,7 @@ def test_a_journal_of_too_many_lines_is_neither_read_nor_written(tmp_path, monke
         assert caught.value.hint == "remove this file"
 
 
-def test_no_directory_is_searched_for_leftovers_if_the_journal_shows_a_finished_run(
-    rootfs, top, tmp_path, monkeypatch
-):
+def test_no_directory_is_searched_after_a_finished_run(rootfs, top, tmp_path, monkeypatch):
     """A user of the container filled the home directory with millions of names, which delayed each start.
 
     The container's root user filled the root directory. overlayfs reads all names before the first entry.
@@ -431,9 +429,7 @@ def test_no_directory_is_searched_for_leftovers_if_the_journal_shows_a_finished_
 
 
 @pytest.mark.parametrize("number", [errno.EMLINK, errno.EIO])
-def test_attack_23_a_target_with_as_many_hard_links_as_possible_is_refused_with_a_hint(
-    rootfs, top, monkeypatch, number
-):
+def test_attack_23_a_target_with_maximum_hard_links_is_refused_with_a_hint(rootfs, top, monkeypatch, number):
     def link(*_):
         raise OSError(number, os.strerror(number))
 
@@ -470,7 +466,7 @@ def test_the_search_for_leftovers_reads_a_limited_number_of_names(rootfs, top, t
         assert journal.read() is None
 
 
-def test_a_finished_run_keeps_the_journal_of_runs_whose_leftovers_remain(rootfs, top, tmp_path, monkeypatch):
+def test_a_finished_run_keeps_the_journal_of_remaining_leftovers(rootfs, top, tmp_path, monkeypatch):
     monkeypatch.setattr(remove_leftovers, "MOST_NAMES", 1)
     leftover = top / f"etc/{PREFIX}cc-0-0"
     leftover.touch()
@@ -486,7 +482,7 @@ def test_a_finished_run_keeps_the_journal_of_runs_whose_leftovers_remain(rootfs,
     assert not leftover.exists()
 
 
-def test_a_journal_lists_each_directory_once(rootfs, tmp_path, monkeypatch):
+def test_each_directory_is_in_the_journal_only_once(rootfs, tmp_path, monkeypatch):
     monkeypatch.setattr(apply_plan, "sweep", lambda *_, **__: ["cc", "/etc", "/var"])
     monkeypatch.setattr(Transaction, "carry_out", lambda *_: (_ for _ in ()).throw(WriteError("stop")))
     written = []
@@ -497,7 +493,7 @@ def test_a_journal_lists_each_directory_once(rootfs, tmp_path, monkeypatch):
     assert [line for line in announced if len(line) < 12] == ["cc", "/etc", "/var"] == remaining
 
 
-def test_apply_stops_and_keeps_the_edit_if_a_target_is_edited_during_the_run(rootfs, top, monkeypatch):
+def test_apply_stops_if_a_target_is_edited_meanwhile(rootfs, top, monkeypatch):
     """An editor wrote into the same inode after templater had compared the file with the plan."""
     stage = StagedFile.stage
 
@@ -538,9 +534,7 @@ def test_a_failed_apply_leaves_no_journal(rootfs, top, tmp_path):
     assert os.listdir(tmp_path / "state") == []
 
 
-def test_the_journal_is_kept_if_a_rollback_fails_and_the_backup_file_cannot_be_examined(
-    rootfs, top, tmp_path, monkeypatch
-):
+def test_journal_is_kept_after_rollback_with_an_unreadable_backup(rootfs, top, tmp_path, monkeypatch):
     def broken(*arguments):
         raise OSError(errno.EIO, "broken")
 
@@ -569,7 +563,7 @@ def test_the_journal_is_kept_if_a_rollback_fails_and_the_backup_file_cannot_be_e
 
 @pytest.mark.parametrize("owner", [0, pytest.param(1234, marks=as_root)])
 @pytest.mark.parametrize("with_journal", [True, False])
-def test_later_runs_keep_the_old_content_of_a_file_that_a_rollback_could_not_restore(
+def test_later_runs_keep_the_old_content_after_a_failed_rollback(
     rootfs, top, tmp_path, monkeypatch, owner, with_journal
 ):
     """The next run removed the old content before it had written anything, and then failed, too."""
@@ -622,7 +616,7 @@ def test_apply_reports_the_commit_before_it_delivers_a_signal(rootfs, top, monke
 
 
 @pytest.mark.parametrize("is_restored", [True, False])
-def test_apply_reports_whether_a_file_could_not_be_restored(rootfs, top, monkeypatch, is_restored):
+def test_apply_reports_a_file_that_could_not_be_restored(rootfs, top, monkeypatch, is_restored):
     def broken(*arguments):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -652,7 +646,7 @@ def test_apply_refuses_a_mount_point_by_default(rootfs, top, mounts):
 
 
 @as_root
-def test_a_file_of_the_user_nobody_is_replaced_but_a_file_with_an_unmapped_owner_is_refused(top, monkeypatch):
+def test_file_with_an_unmapped_owner_is_refused(top, monkeypatch):
     """The kernel shows an unmapped owner as nobody, so the new file belonged to the container's nobody."""
     os.chown(top / "etc/hosts", 65534, 65534)
     with opened(top) as rootfs:
@@ -672,7 +666,7 @@ def test_a_file_of_the_user_nobody_is_replaced_but_a_file_with_an_unmapped_owner
     assert (top / "etc/hosts").read_text() == "new"
 
 
-def test_an_unchanged_file_is_compared_again_after_waiting_for_another_apply(rootfs, top, monkeypatch):
+def test_apply_compares_unchanged_files_again_after_waiting_for_another_apply(rootfs, top, monkeypatch):
     """Another apply wrote the file, and then restored the file.
 
     The waiting apply succeeded without writing the file.
@@ -691,7 +685,7 @@ def test_an_unchanged_file_is_compared_again_after_waiting_for_another_apply(roo
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
-def test_apply_increases_a_small_limit_on_open_files_even_for_a_hundred_files(rootfs, top):
+def test_apply_increases_a_small_limit_on_open_files(rootfs, top):
     """crun gives its hooks the container's limit on open files.
 
     With a limit of 128, an apply of 150 files failed, but an apply of 250 files succeeded.
@@ -711,9 +705,7 @@ class Stopped(BaseException):
     """Raised by a signal, as in a hook."""
 
 
-def test_a_signal_during_a_failed_commit_keeps_the_messages_of_the_commit_and_of_the_rollback(
-    rootfs, monkeypatch
-):
+def test_errors_of_failed_rollback_are_kept_after_a_signal(rootfs, monkeypatch):
     def stop(number: int, frame: object) -> None:
         raise Stopped
 
@@ -800,9 +792,7 @@ def test_apply_writes_to_an_overlay_of_two_file_systems(tmp_path, mounts, mechan
 
 @as_root
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-def test_apply_replaces_one_of_several_hard_links_in_the_lower_layer_of_an_overlay(
-    tmp_path, mounts, mechanism
-):
+def test_apply_replaces_one_hard_link_in_a_lower_layer(tmp_path, mounts, mechanism):
     """The copy of a hard link has another inode, so the first start of each container was refused."""
     folders = [tmp_path / name for name in ("lower", "upper", "work", "merged")]
     for folder in folders:
@@ -820,7 +810,7 @@ def test_apply_replaces_one_of_several_hard_links_in_the_lower_layer_of_an_overl
 @as_root
 @pytest.mark.parametrize("names", [["etc/hosts"], ["etc/hosts", "etc/other"]])
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-def test_attack_78_apply_copies_no_large_file_of_the_lower_layer_of_an_overlay(
+def test_attack_78_apply_never_copies_a_large_file_from_a_lower_layer(
     tmp_path, mounts, mechanism, names, monkeypatch
 ):
     """The kernel copied a file of several gigabytes in one system call, which no time limit ended."""
@@ -901,7 +891,7 @@ def test_attack_78_the_limit_on_replaced_bytes_is_lower_in_an_overlay(tmp_path, 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.parametrize("unnamed", [True, False])
 @pytest.mark.parametrize(("uid", "links"), [(0, 1), (100000, 1), (0, 2)])
-def test_a_rollback_in_an_overlay_restores_a_file_of_the_lower_layer_from_a_copy_that_templater_made(
+def test_rollback_restores_a_copy_of_a_lower_layer_file(
     tmp_path, mounts, mechanism, unnamed, uid, links, monkeypatch
 ):
     lower, upper, _, merged = an_overlay(
@@ -941,7 +931,7 @@ def test_a_rollback_in_an_overlay_restores_a_file_of_the_lower_layer_from_a_copy
 @pytest.mark.parametrize("inheriting", [["etc"], ["", "etc"]])
 @pytest.mark.parametrize("old", [0, 5])
 @pytest.mark.parametrize("fails", [True, False])
-def test_a_file_whose_project_id_differs_from_that_of_its_directory_is_replaced_and_restored(
+def test_a_file_with_its_own_project_id_is_replaced_and_restored(
     tmp_path, mounts, inheriting, old, fails, monkeypatch
 ):
     """The kernel does not link or rename such a file into the directory, so no rollback could restore it."""
@@ -966,9 +956,7 @@ def test_a_file_whose_project_id_differs_from_that_of_its_directory_is_replaced_
 
 
 @as_root
-def test_a_rollback_restores_the_same_inode_if_the_directory_does_not_set_the_project_id_of_new_files(
-    tmp_path, mounts, monkeypatch
-):
+def test_rollback_restores_same_inode_if_no_project_is_inherited(tmp_path, mounts, monkeypatch):
     top = a_directory(mounts.xfs(tmp_path) / "root", {"etc/hosts": "old", "etc/keep": "same"})
     set_project(top / "etc/hosts", 5)
     inode = (top / "etc/hosts").stat().st_ino
@@ -978,9 +966,7 @@ def test_a_rollback_restores_the_same_inode_if_the_directory_does_not_set_the_pr
     assert (top / "etc/hosts").stat().st_ino == inode
 
 
-def test_a_rollback_restores_a_copy_of_a_file_whose_project_id_differs_from_that_of_its_directory(
-    rootfs, top, monkeypatch
-):
+def test_rollback_restores_copy_of_file_with_own_project_id(rootfs, top, monkeypatch):
     def found(fd):
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             return 6, True
@@ -1018,7 +1004,7 @@ def details(path):
 
 @as_root
 @pytest.mark.parametrize("unnamed", [True, False])
-def test_the_copy_of_a_replaced_file_of_an_overlay_is_readable_only_for_users_who_could_read_the_file(
+def test_the_copy_of_a_replaced_overlay_file_has_no_additional_readers(
     tmp_path, mounts, unnamed, monkeypatch
 ):
     """The directory of the file has an ACL that all new files in it inherit."""
@@ -1047,9 +1033,7 @@ def test_the_copy_of_a_replaced_file_of_an_overlay_is_readable_only_for_users_wh
 
 @as_root
 @pytest.mark.parametrize("change", ["append", "truncate", "overwrite"])
-def test_a_file_of_an_overlay_that_another_process_changes_during_the_copy_is_refused(
-    tmp_path, mounts, change, monkeypatch
-):
+def test_an_overlay_file_is_refused_if_it_changes_during_the_copy(tmp_path, mounts, change, monkeypatch):
     merged = an_overlay(tmp_path, mounts, {"etc/hosts": "old " * 100_000})[3]
     target, read, changed = merged / "etc/hosts", oslite.os.read, []
 
@@ -1074,9 +1058,7 @@ def test_a_file_of_an_overlay_that_another_process_changes_during_the_copy_is_re
 
 @as_root
 @pytest.mark.parametrize("durable", [True, False])
-def test_the_copy_of_an_old_file_of_an_overlay_is_on_the_disk_before_the_file_is_replaced(
-    tmp_path, mounts, durable, monkeypatch
-):
+def test_the_copy_of_an_overlay_file_is_synced_before_the_replacement(tmp_path, mounts, durable, monkeypatch):
     """After a rollback and a power cut, the file would be empty."""
     merged = an_overlay(tmp_path, mounts, {"etc/hosts": "old"})[3]
     real, synced = os.fsync, []
@@ -1105,7 +1087,7 @@ def set_many_attributes(path, prefix="user."):
 @pytest.mark.parametrize("place", ["a", "a/b", "a/b/c"])
 @pytest.mark.parametrize("target", ["/a/b/c/old", "/a/b/c/new", "/a/b/c/d/new"])
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-def test_attack_88_an_overlay_directory_with_too_many_attributes_is_refused_before_it_is_copied(
+def test_attack_88_overlay_directory_with_too_many_attributes_is_not_copied(
     tmp_path, mounts, mechanism, target, place, monkeypatch
 ):
     """The kernel copied 1,000 nested directories with 6,500 attributes each in one call, for 40 seconds."""
@@ -1124,7 +1106,7 @@ def test_attack_88_an_overlay_directory_with_too_many_attributes_is_refused_befo
 @as_root
 @pytest.mark.parametrize("links", [1, 2])
 @pytest.mark.parametrize("prefix", ["user.", "user.overlay."])
-def test_attack_88_an_overlay_file_with_too_many_attributes_is_refused_before_it_is_copied(
+def test_attack_88_overlay_file_with_too_many_attributes_is_not_copied(
     tmp_path, mounts, prefix, links, monkeypatch
 ):
     monkeypatch.setattr(attributes, "MOST_ATTRIBUTES", 3000)
@@ -1140,7 +1122,7 @@ def test_attack_88_an_overlay_file_with_too_many_attributes_is_refused_before_it
 
 @as_root
 @pytest.mark.parametrize("reason", ["attributes", "size"])
-def test_attack_88_a_mounted_file_of_an_overlay_is_refused_if_copying_it_would_exceed_a_limit(
+def test_attack_88_mounted_overlay_file_with_too_large_copy_is_refused(
     top, tmp_path, mounts, reason, monkeypatch
 ):
     lower, upper, _, merged = an_overlay(tmp_path, mounts, {"file": "old"})
@@ -1168,9 +1150,7 @@ def test_attack_88_all_targets_share_one_limit_on_extended_attributes(rootfs, to
     assert len(os.listxattr(top / "etc/b")) >= 10
 
 
-def test_the_attributes_of_a_directory_count_only_once_for_all_targets_below_the_directory(
-    rootfs, top, monkeypatch
-):
+def test_attributes_of_directory_are_counted_once_for_all_targets(rootfs, top, monkeypatch):
     """The directories are counted in the order of the rules."""
     monkeypatch.setattr(attributes, "MOST_ATTRIBUTES", 5000)
     set_many_attributes(top / "etc")
@@ -1192,7 +1172,7 @@ def test_the_attributes_of_a_directory_count_only_once_for_all_targets_below_the
 )
 @pytest.mark.parametrize("unnamed", [True, False])
 @pytest.mark.parametrize("uid", [0, 100000])
-def test_attack_80_the_next_run_finds_leftovers_in_an_overlay_without_listing_a_directory(
+def test_attack_80_next_run_finds_overlay_leftovers_without_listing_a_directory(
     tmp_path, mounts, owner, step, unnamed, uid, monkeypatch
 ):
     """overlayfs reads the directories of all layers, but reports the size of the upper layer's directory."""
@@ -1257,7 +1237,7 @@ def can_open(top, name):
 @as_root
 @pytest.mark.parametrize("unnamed", [True, False])
 @pytest.mark.parametrize("fails", [True, False])
-def test_attack_91_no_user_of_a_container_with_a_user_namespace_can_open_a_temporary_file(
+def test_attack_91_no_user_of_an_unprivileged_container_can_open_a_temporary_file(
     rootfs, top, monkeypatch, unnamed, fails
 ):
     """A process of the container locked a staged file: the rename waited for 26 s."""
@@ -1292,7 +1272,7 @@ def no_unnamed_files(self):
 
 
 @as_root
-def test_a_run_that_replaces_no_file_makes_no_private_directory(rootfs, top, monkeypatch):
+def test_a_run_without_replaced_files_makes_no_private_directory(rootfs, top, monkeypatch):
     of_another_user(top)
     monkeypatch.setattr(TargetDirectories, "_make_private", None)
     apply(a_plan({"/etc/new": "new", "/srv/x": "x"}, rootfs), rootfs)
@@ -1360,7 +1340,7 @@ def test_apply_writes_all_files_if_another_process_renames_the_private_directory
 @pytest.mark.parametrize(
     ("call", "number"), [("mkdir", errno.EROFS), ("link", errno.EXDEV), ("directory", errno.EACCES)]
 )
-def test_temporary_files_are_in_a_private_directory_beside_the_target_if_the_root_directory_refuses_files(
+def test_temporary_files_are_beside_target_with_unwritable_root_directory(
     rootfs, top, monkeypatch, call, number
 ):
     """The root directory can be read-only, and the target's directory can be on another file system."""
@@ -1391,7 +1371,7 @@ def test_temporary_files_are_in_a_private_directory_beside_the_target_if_the_roo
 @as_root
 @pytest.mark.parametrize("owner_of_top", [0, 100000])
 @pytest.mark.parametrize("is_killed", [False, True])
-def test_attack_91_no_user_of_a_container_can_open_a_temporary_file_in_a_btrfs_subvolume(
+def test_attack_91_container_users_cannot_open_temporary_files_in_a_btrfs_subvolume(
     tmp_path, mounts, monkeypatch, is_killed, owner_of_top
 ):
     """Every user can make a subvolume, from which no file can be linked into another directory."""
@@ -1423,7 +1403,7 @@ def test_attack_91_no_user_of_a_container_can_open_a_temporary_file_in_a_btrfs_s
 
 @pytest.mark.parametrize("unnamed", [True, False])
 @pytest.mark.parametrize("fails", [True, False])
-def test_attack_92_no_file_is_renamed_from_one_directory_to_another(rootfs, top, monkeypatch, unnamed, fails):
+def test_attack_92_apply_renames_files_only_within_one_directory(rootfs, top, monkeypatch, unnamed, fails):
     """An ordinary user held the file system's lock for such renames, and each start that changed a file waited."""
     renames, rename = [], Directory.rename_held
 
@@ -1443,7 +1423,7 @@ def test_attack_92_no_file_is_renamed_from_one_directory_to_another(rootfs, top,
     assert strays(top) == []
 
 
-def test_a_rollback_renames_the_old_file_if_a_full_disk_prevents_a_second_name(rootfs, top, monkeypatch):
+def test_rollback_renames_old_file_if_disk_is_full(rootfs, top, monkeypatch):
     """A rename needs no space on a full disk."""
     link = Directory.link
 
@@ -1464,7 +1444,7 @@ def test_a_rollback_renames_the_old_file_if_a_full_disk_prevents_a_second_name(r
 @pytest.mark.slow
 @pytest.mark.parametrize("journal", [True, False])
 @pytest.mark.parametrize("step", ["commit", "put_back"])
-def test_the_next_run_removes_a_temporary_name_that_a_killed_run_left_beside_a_target(
+def test_the_next_run_removes_a_temporary_name_of_a_killed_run(
     rootfs, top, tmp_path, monkeypatch, journal, step
 ):
     (tmp_path / "state").mkdir()
@@ -1511,7 +1491,7 @@ def test_a_second_apply_waits_for_the_first(rootfs, top):
     releasing.join()
 
 
-def test_the_lock_error_names_the_process_that_holds_the_lock(rootfs, top):
+def test_the_apply_error_shows_the_holder_of_the_lock(rootfs, top):
     code = (
         "import fcntl, os, sys, time; fd = os.open(sys.argv[1], os.O_RDONLY);"
         "fcntl.flock(fd, fcntl.LOCK_EX); print('locked', flush=True); time.sleep(60)"
@@ -1547,7 +1527,7 @@ def test_apply_refuses_a_system_without_directory_descriptors(top, monkeypatch):
         apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs)
 
 
-def test_apply_gives_a_clear_error_on_a_system_without_the_fcntl_module(top):
+def test_apply_gives_a_clear_error_without_the_fcntl_module(top):
     code = (
         "import sys; sys.modules['fcntl'] = None\n"
         "from templater.writing.apply_plan import apply\n"
@@ -1603,7 +1583,7 @@ def test_apply_removes_leftovers_from_every_directory_above_a_journal_entry(root
     assert strays(top) == []
 
 
-def test_a_plan_that_needs_too_many_directories_is_refused_before_it_takes_memory(rootfs, top):
+def test_plan_with_too_many_directories_is_refused_early(rootfs, top):
     before = snapshot(top, times=True)
     plan = a_plan({f"/{number:02}" + "/a" * 1700 + "/x": "text" for number in range(6)}, rootfs)
     tracemalloc.start()
@@ -1617,7 +1597,7 @@ def test_a_plan_that_needs_too_many_directories_is_refused_before_it_takes_memor
     assert snapshot(top, times=True) == before
 
 
-def test_a_killed_apply_that_creates_deeply_nested_directories_leaves_a_short_journal(
+def test_a_killed_apply_with_deeply_nested_directories_leaves_a_short_journal(
     rootfs, top, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(Transaction, "carry_out", lambda *_: os.kill(os.getpid(), 9))
@@ -1677,7 +1657,7 @@ def held(monkeypatch):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
 @pytest.mark.parametrize("name", ["staged", "backup"])
-def test_attack_83_apply_does_not_close_a_large_file_that_another_process_put_in_place_of_a_temporary_file(
+def test_attack_83_apply_does_not_close_large_replacement_of_temporary_file(
     rootfs, top, monkeypatch, held, name
 ):
     """A container's root user put a file of 1.1 million extents in place of a temporary file.
@@ -1729,9 +1709,7 @@ def fail_to_commit(monkeypatch, path, before):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs O_PATH")
 @pytest.mark.parametrize("target", ["/etc/hosts", "/etc/new"])
-def test_attack_83_a_rollback_does_not_close_a_file_that_another_process_enlarged(
-    rootfs, top, monkeypatch, held, target
-):
+def test_attack_83_a_rollback_does_not_close_an_enlarged_file(rootfs, top, monkeypatch, held, target):
     """Processes of the container had enlarged each of 18 staged files to 64 MiB."""
     fail_to_commit(monkeypatch, "/var/x", lambda: os.truncate(top / target[1:], 2_000_000))
     with pytest.raises(WriteError, match="can't put in place '/var/x'") as caught:
@@ -1743,9 +1721,7 @@ def test_attack_83_a_rollback_does_not_close_a_file_that_another_process_enlarge
 
 
 @pytest.mark.parametrize("size", [0, 100, 2_000_000])
-def test_a_staged_file_is_not_renamed_to_the_target_if_another_process_has_changed_the_staged_file(
-    rootfs, top, monkeypatch, held, size
-):
+def test_staged_file_changed_by_another_process_is_not_renamed(rootfs, top, monkeypatch, held, size):
     """The container's root user had enlarged the staged file to gigabytes."""
     plan = a_plan({"/etc/hosts": "new"}, rootfs)
     sync = transaction.Transaction._sync_contents
@@ -1785,7 +1761,7 @@ def syncs(top, monkeypatch):
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_a_few_files_are_synced_to_the_disk_before_they_get_their_final_names(rootfs, top, syncs, old):
+def test_few_files_are_synced_before_they_get_final_names(rootfs, top, syncs, old):
     if old:
         a_directory(top, {f"d{n}/file{n}": "old" for n in range(3)})
     apply(a_plan({f"/d{n}/file{n}": "new" for n in range(3)}, rootfs), rootfs)
@@ -1806,7 +1782,7 @@ def test_attack_85_two_syncs_of_the_file_system_suffice_for_many_files(rootfs, t
 
 @as_root
 @pytest.mark.parametrize("kind", ["equal size", "overlay", "in place"])
-def test_attack_87_the_limit_on_reading_files_also_holds_while_the_plan_is_applied(tmp_path, mounts, kind):
+def test_attack_87_the_time_limit_on_reading_files_also_applies_during_an_apply(tmp_path, mounts, kind):
     """The container's root user removed the pages of large targets from memory after the plan had read them."""
     if kind == "overlay":
         top = an_overlay(tmp_path, mounts, {"etc/hosts": "old"})[3]
@@ -1826,9 +1802,7 @@ def test_attack_87_the_limit_on_reading_files_also_holds_while_the_plan_is_appli
 
 @as_root
 @pytest.mark.slow
-def test_attack_85_two_syncs_of_the_file_system_suffice_for_many_copies_on_an_overlay(
-    tmp_path, mounts, monkeypatch
-):
+def test_attack_85_two_syncs_suffice_for_many_copies_on_an_overlay(tmp_path, mounts, monkeypatch):
     """templater synced each copy of an old file separately, while another container wrote without pause."""
     merged = an_overlay(tmp_path, mounts, {f"d/file{n}": "old" for n in range(257)})[3]
     called, fsync, call_libc = [], os.fsync, disk_sync.call_libc
@@ -1878,9 +1852,7 @@ def steps(monkeypatch):
 @pytest.mark.parametrize("kind", ["btrfs", "overlay"])
 @pytest.mark.parametrize("mode", ["durable", "in order", "not durable"])
 @pytest.mark.parametrize("many", [False, True])
-def test_attack_85_on_btrfs_apply_makes_a_commit_only_if_it_waits_for_the_disk_and_never_calls_fsync(
-    tmp_path, mounts, steps, mode, kind, many, monkeypatch
-):
+def test_attack_85_apply_on_btrfs_never_calls_fsync(tmp_path, mounts, steps, mode, kind, many, monkeypatch):
     """The kernel wrote gigabytes of attributes of other files, which the container's root user chose.
 
     The user renamed a file in the directory of a target, or replaced a target by another file, and then
@@ -1913,7 +1885,7 @@ def test_attack_85_on_btrfs_apply_makes_a_commit_only_if_it_waits_for_the_disk_a
 
 
 @as_root
-def test_a_file_below_a_mount_point_on_btrfs_is_not_synced_by_fsync(tmp_path, mounts, steps):
+def test_file_on_mounted_btrfs_is_not_synced_by_fsync(tmp_path, mounts, steps):
     top = a_directory(tmp_path / "root", {"data": None})
     place = mounts.btrfs(tmp_path)
     mounts.bind(place, top / "data")
@@ -1925,9 +1897,7 @@ def test_a_file_below_a_mount_point_on_btrfs_is_not_synced_by_fsync(tmp_path, mo
 
 
 @as_root
-def test_attack_85_a_hook_looks_only_once_at_each_mount_of_an_overlay_over_btrfs(
-    tmp_path, mounts, monkeypatch
-):
+def test_attack_85_a_hook_examines_each_overlay_mount_on_btrfs_only_once(tmp_path, mounts, monkeypatch):
     """The hook read the host's mounts twice for each target: 74 seconds for 9,999 targets and 300 mounts."""
     place = mounts.btrfs(tmp_path)
     mounts.overlay(
@@ -1965,9 +1935,7 @@ def test_a_rollback_keeps_a_new_directory_that_another_process_has_filled(rootfs
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_directory_is_made_with_its_final_name_if_the_file_system_cannot_rename_directories(
-    rootfs, top, monkeypatch, fails
-):
+def test_directory_is_created_with_final_name_if_renaming_fails(rootfs, top, monkeypatch, fails):
     """In a user namespace without the option userxattr, overlayfs can't mark the directory as new."""
     rename = Directory.rename
 
@@ -1993,9 +1961,7 @@ def test_a_directory_is_made_with_its_final_name_if_the_file_system_cannot_renam
 
 @as_root
 @pytest.mark.parametrize(("owner", "modes"), [(0, {0o755}), (100_000, {0o700, 0o755})])
-def test_a_new_directory_never_has_a_wrong_mode_under_its_final_name_unless_its_owner_must_change(
-    top, monkeypatch, owner, modes
-):
+def test_new_directory_is_created_with_its_final_mode(top, monkeypatch, owner, modes):
     """A killed run left a directory that only root could enter, and no later run corrected its mode."""
     seen = set()
 
@@ -2020,9 +1986,7 @@ def test_a_new_directory_never_has_a_wrong_mode_under_its_final_name_unless_its_
     assert {(top / path).stat().st_uid for path in ("srv", "srv/a", "srv/a/x")} == {owner}
 
 
-def test_apply_refuses_to_replace_a_directory_that_another_process_creates_at_the_same_time(
-    rootfs, top, monkeypatch
-):
+def test_apply_refuses_to_replace_a_new_directory_of_another_process(rootfs, top, monkeypatch):
     """overlayfs reads all names of a directory before it refuses to replace the directory."""
     plan = a_plan({"/srv/a/x": "x"}, rootfs)
     make = Directory.mkdir
@@ -2057,9 +2021,7 @@ def clock(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["new files", "old files", "directories"])
-def test_attack_89_apply_ends_before_its_deadline_if_the_kernel_syncs_each_new_name_to_the_disk(
-    rootfs, top, clock, kind
-):
+def test_attack_89_apply_ends_before_deadline_despite_syncs_of_each_name(rootfs, top, clock, kind):
     """With the flags of `chattr +S +D`, the kernel syncs each change of a directory."""
     if kind == "old files":
         a_directory(top, {f"var/file{n}": "old" for n in range(100)})
@@ -2074,9 +2036,7 @@ def test_attack_89_apply_ends_before_its_deadline_if_the_kernel_syncs_each_new_n
     assert 15 < clock.now < 60
 
 
-def test_attack_89_apply_restores_all_files_if_the_renames_to_their_final_names_take_too_long(
-    rootfs, top, clock
-):
+def test_attack_89_apply_restores_all_files_if_the_final_renames_take_too_long(rootfs, top, clock):
     """A process of a running container could set the flags S and D after the files were prepared."""
     a_directory(top, {f"var/file{n}": "old" for n in range(20)})
     plan = a_plan({f"/var/file{n}": "new" for n in range(20)}, rootfs)
@@ -2090,7 +2050,7 @@ def test_attack_89_apply_restores_all_files_if_the_renames_to_their_final_names_
     assert strays(top) == []
 
 
-def test_the_next_apply_removes_a_backup_that_an_earlier_apply_had_no_time_to_remove(rootfs, top, clock):
+def test_next_apply_removes_backup_left_behind_at_the_deadline(rootfs, top, clock):
     clock.rename = 100.0
     apply(a_plan({"/etc/hosts": "new"}, rootfs), rootfs, deadline=50)
     assert (top / "etc/hosts").read_text() == "new"

@@ -106,7 +106,7 @@ def test_the_generated_code_check_detects_forbidden_syntax_nodes() -> None:
         assert list(foreign(ast.parse(f"def root0(render, s, v1):\n    {bad}\n"))), bad
 
 
-def test_repeated_statements_in_a_template_do_not_add_variables_to_the_generated_code() -> None:
+def test_repeated_statements_do_not_add_variables_to_generated_code() -> None:
     statements = (
         '{% cycle a "b" as c %}{{ c.d|upper }}{% if a == "b" %}{{ a|add:c }}{% endif %}{{ a[c]|default:c }}'
     )

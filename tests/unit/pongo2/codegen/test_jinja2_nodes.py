@@ -32,20 +32,20 @@ def test_a_loop_node_returns_its_variable_names_and_its_order(
     assert (nodes.loop_names(loop), nodes.loop_order(loop), nodes.place_of(loop)) == (names, order, 7)
 
 
-def test_a_call_in_a_template_is_not_mistaken_for_the_call_of_a_tag_function() -> None:
+def test_template_calls_are_not_mistaken_for_tag_functions() -> None:
     assert nodes.tag_function(nodes.tag_call(daemon_context, [], 0)) == (
         "templater.pongo2.daemon_context", "daemon_context",
     )  # fmt: skip
     assert nodes.tag_function(nodes.call(nodes.variable("name", 0), [], 0)) is None
 
 
-def test_a_member_name_that_consists_of_digits_is_an_index() -> None:
+def test_a_member_name_of_digits_is_an_index() -> None:
     value = nodes.variable("name", 0)
     assert nodes.member_key(nodes.member(value, "0", 0)) == 0
     assert nodes.member_key(nodes.member(value, "x0", 0)) == "x0"
 
 
-def test_a_value_that_the_code_generator_supplies_is_not_a_template_variable() -> None:
+def test_a_value_from_the_code_generator_is_not_a_template_variable() -> None:
     assert nodes.is_variable(nodes.variable("scope", 0))
     assert not nodes.is_variable(nodes.supplied(nodes.SCOPE))
 

@@ -47,11 +47,11 @@ def test_the_choice_filters_match_the_recorded_output_of_pongo2(function, value,
         ),
     ],
 )
-def test_the_default_filter_evaluates_its_argument_even_if_the_value_is_true(template, recorded):
+def test_the_default_filter_always_evaluates_its_argument(template, recorded):
     check(template, recorded)
 
 
-def test_the_argument_of_the_yesno_filter_must_contain_two_or_three_values():
+def test_the_yesno_argument_must_contain_two_or_three_values():
     with pytest.raises(Failure, match=r"you must either pass no or at least 2 .*\(got: 'y'\)$"):
         yesno(True, "y")
     with pytest.raises(Failure, match=r"you cannot pass more than 3 .*\(got: 'a,b,c,d'\)$"):

@@ -45,9 +45,7 @@ def test_html_filters_match_the_recorded_output_of_pongo2(function, value, argum
         ("<b>x<i>", "b|i", ">x<", "<b>x<i>"),
     ],
 )
-def test_the_removetags_filter_takes_names_as_regular_expressions_before_version_6_1(
-    value, argument, text, text_v61
-):
+def test_removetags_treats_names_as_regular_expressions_before_v6_1(value, argument, text, text_v61):
     assert removetags(RENDER, value, argument) == text
     assert removetags_v61(RENDER, value, argument) == (text if text_v61 is None else text_v61)
 
@@ -70,7 +68,7 @@ def test_truncated_html_is_marked_as_safe():
     assert type(truncatechars_html("abc", 9)) is type(truncatewords_html("abc", 9)) is Safe
 
 
-def test_closing_an_outer_html_tag_changes_the_order_in_which_the_inner_tags_are_closed():
+def test_closing_an_outer_html_tag_reorders_the_inner_tags():
     assert truncatewords_html("<a><b><c></a>x y", 1) == "<a><b><c></a>x ...</b></c>"
 
 
@@ -97,11 +95,11 @@ def test_html_filters_take_linear_time_for_long_texts(function, text):
         (truncatewords_html, "\udcffone two", 1, "one ..."),
     ],
 )
-def test_truncation_of_html_removes_bytes_that_are_not_utf_8(function, value, argument, text):
+def test_html_truncation_removes_invalid_utf_8_bytes(function, value, argument, text):
     assert to_string(function(value, argument)) == text
 
 
-def test_closing_a_tag_moves_the_last_open_tag_to_the_position_of_the_closed_tag_in_the_list():
+def test_the_last_open_tag_replaces_a_closed_tag():
     chance = random.Random(1)
     for _ in range(300):
         found, names = _OpenTags(), []

@@ -86,7 +86,7 @@ def test_a_slice_keeps_the_type_of_its_list():
     assert gotype(slice_v4([1, 2], "2:2")) == gotype(slice_v6([1, 2], "2:")) == "[]int"
 
 
-def test_splitting_an_empty_string_by_an_empty_separator_gives_an_empty_list():
+def test_an_empty_separator_splits_an_empty_string_into_nothing():
     assert split("", "") == []
     assert gotype(split("", "")) == "[]string"
     assert split("", ",") == [""]

@@ -64,17 +64,17 @@ def test_text_filters_match_the_recorded_output_of_pongo2(function, value, argum
     assert to_string(function(value, argument)) == text
 
 
-def test_a_text_width_beyond_the_limit_is_refused_before_memory_is_allocated():
+def test_a_text_width_beyond_the_limit_is_refused():
     for pad in (center, ljust, rjust):
         with pytest.raises(TooLarge):
             pad("x", 10_000_000)
 
 
-def test_rjust_prints_the_error_text_of_go_if_the_width_is_too_large():
+def test_rjust_prints_a_go_error_for_an_excessive_width():
     assert rjust("x", 10_000_010) == "%!(NOVERB)%!(EXTRA string=x)"
 
 
-def test_the_wordwrap_filter_panics_if_the_last_line_is_short_but_has_several_words():
+def test_wordwrap_may_panic_if_the_last_line_is_short():
     with pytest.raises(Panic, match=r"out of range \[6:5\]"):
         wordwrap("a b c d e", 3)
 

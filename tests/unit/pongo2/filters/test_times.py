@@ -7,7 +7,7 @@ from templater.pongo2.golang.time import FAKE
 from templater.pongo2.values import Failure
 
 
-def test_the_date_filter_formats_a_time_with_the_layout_in_its_argument():
+def test_the_date_filter_formats_times_with_the_given_layout():
     assert date(FAKE, "2006-01-02 15:04") == "2014-02-05 18:31"
     assert date.filter_names == ("date", "time")
 

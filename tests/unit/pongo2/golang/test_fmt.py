@@ -161,7 +161,7 @@ def test_formatting_verbs_match_the_recorded_output_of_the_go_language(form, ope
     ],
     ids=["slice", "map", "func", "pointer", "nil", "struct"],
 )
-def test_only_values_that_are_references_in_go_have_an_address(operand, address, short):
+def test_only_values_of_go_reference_types_have_an_address(operand, address, short):
     assert (sprintf("%p", operand), sprintf("%#p", operand)) == (address, short)
 
 
@@ -176,9 +176,7 @@ def test_only_values_that_are_references_in_go_have_an_address(operand, address,
         ("%v", Struct("main.T", {"A": [POINTER]}), "{[0xc000010000]}"),
     ],
 )  # fmt: skip
-def test_a_struct_pointer_is_printed_as_the_struct_unless_another_value_contains_the_pointer(
-    form, value, text
-):
+def test_outer_struct_pointers_are_printed_as_the_struct(form, value, text):
     assert sprintf(form, value) == text
 
 
@@ -209,7 +207,7 @@ def test_go_bytes_are_printed_as_unsigned_numbers():
     assert sprintf("%v %[1]T %#[1]v", Byte(119)) == "119 uint8 0x77"
 
 
-def test_a_named_go_string_prints_as_text_and_keeps_its_type_name():
+def test_a_named_go_string_keeps_its_type_name():
     trigger = NamedString("create")
     assert sprintf("%s %[1]v %[1]T", trigger) == "create create instance.TemplateTrigger"
     assert sprintf("%d", trigger) == "%!d(instance.TemplateTrigger=create)"
@@ -245,7 +243,7 @@ def test_a_formatting_width_beyond_the_limit_is_refused(form):
         ("%[1]d" * 33, 1, [1056]),
     ],
 )
-def test_the_work_of_a_formatting_directive_is_counted_before_the_directive_is_executed(form, operand, units):
+def test_the_work_of_a_directive_is_counted_in_advance(form, operand, units):
     """Each unit is one character. Directives count small amounts of work together."""
     counted = []
     sprintf(form, operand, counted.append)
@@ -259,7 +257,7 @@ def test_the_work_of_a_formatting_directive_is_counted_before_the_directive_is_e
             sprintf(form, operand, refuse)
 
 
-def test_the_work_for_printing_a_list_with_shared_sublists_is_counted_quickly():
+def test_the_work_for_printing_shared_sublists_is_counted_quickly():
     shared = ["x"]
     for _ in range(200):
         shared = [shared, shared]

@@ -58,7 +58,7 @@ def test_powers_without_a_real_result_are_nan(base, exponent):
         (10.0, 2.75, 562.3413251903492),
     ],
 )
-def test_fractional_powers_equal_the_powers_of_the_go_language_to_the_last_bit(base, exponent, result):
+def test_fractional_powers_equal_go_powers_to_the_last_bit(base, exponent, result):
     assert power(base, exponent) == result
 
 

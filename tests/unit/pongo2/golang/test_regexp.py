@@ -86,7 +86,7 @@ def remove_all(pattern, text):
         ),
     ],
 )
-def test_text_that_matches_a_regular_expression_is_removed_as_in_the_go_language(pattern, text, left):
+def test_regular_expressions_remove_the_same_text_as_in_go(pattern, text, left):
     assert remove_all(pattern, text) == left
 
 
@@ -195,7 +195,7 @@ def test_case_folding_and_flags_before_an_operator_work_as_in_go(pattern, text, 
         (r"\x{41", "invalid escape sequence", r"\x{41"),
     ],
 )
-def test_a_rejected_regular_expression_panics_with_the_error_text_of_the_go_library(pattern, mistake, part):
+def test_a_rejected_regular_expression_panics_with_the_go_error(pattern, mistake, part):
     """The texts are recorded from regexp.Compile of Go 1.24."""
     with pytest.raises(Panic) as caught:
         remove_all(pattern, "a")
@@ -203,7 +203,7 @@ def test_a_rejected_regular_expression_panics_with_the_error_text_of_the_go_libr
 
 
 @pytest.mark.parametrize("name", ["Greek", "Latin", "LC", "Cn", "Cx", "Letter", "l", "Old_Italic"])
-def test_a_character_class_that_only_some_go_releases_support_gives_a_limit_error(name):
+def test_a_version_dependent_character_class_gives_a_limit_error(name):
     """Go 1.24 knows Greek, but rejects LC, which Go 1.25 knows."""
     with pytest.raises(LimitError, match=rf"^templater does not know the class \\p\{{{name}\}} of a regular"):
         remove_all(rf"[\p{{^{name}}}]", "a")
@@ -218,7 +218,7 @@ def test_a_regular_expression_can_nest_99_groups_but_not_100():
 @pytest.mark.parametrize(
     "pattern", ["(){1000}" * 200, ("(" * 90 + ")" * 90 + "{1000}") * 2, "a{1000}" * 21, "a" * 20_001]
 )
-def test_a_regular_expression_whose_compilation_takes_long_is_refused(pattern):
+def test_a_regular_expression_with_slow_compilation_is_refused(pattern):
     """Go accepts these patterns. Steps alone do not count repetitions of an empty part."""
     with ends_within(1), pytest.raises(LimitError, match="a regular expression needs more than 20000 steps"):
         Pattern(pattern)
@@ -235,7 +235,7 @@ def test_a_regular_expression_above_the_work_limit_is_refused():
         remove_all("(a+)+b", "a" * 1_000_000)
 
 
-def test_the_work_limit_counts_all_positions_in_a_text_including_the_end(monkeypatch):
+def test_the_work_limit_includes_every_position_in_a_text(monkeypatch):
     pattern = Pattern("(a+)+b")
     monkeypatch.setattr(values, "MAX", 5 * pattern.weight)
     assert pattern.is_in("aaab")
@@ -260,7 +260,7 @@ CHARACTERS = "".join(map(chr, range(128))) + "é²ſ"
         ("[:xdigit:]", "09AFaf"), (r"\d", "09"), (r"\w", "09AZ__az"), (r"\s", "\t\n\f\r  "),
     ],
 )  # fmt: skip
-def test_each_character_class_contains_the_same_characters_as_in_the_go_language(name, ranges):
+def test_character_classes_contain_the_same_characters_as_in_go(name, ranges):
     """Recorded with Go 1.24. Each pair in ``ranges`` has the first and the last character of a range."""
     pairs = list(zip(ranges[::2], ranges[1::2], strict=True))
     members = "".join(c for c in CHARACTERS if any(first <= c <= last for first, last in pairs))

@@ -14,7 +14,7 @@ def test_case_conversion_does_not_change_the_number_of_characters():
 @pytest.mark.parametrize(
     ("text", "upper"), [("ß", "ß"), ("ŉ", "ŉ"), ("ᾳ", "ᾼ"), ("ǆ", "Ǆ"), ("\u0131", "I"), ("ÿ", "Ÿ")]
 )
-def test_conversion_to_upper_case_gives_the_same_text_as_in_the_go_language(text, upper):
+def test_texts_are_converted_to_upper_case_as_in_go(text, upper):
     assert upper_text(text) == upper
 
 
@@ -27,7 +27,7 @@ def test_the_ascii_information_separators_are_not_white_space():
     assert fields("a\x85b\xa0c\u2028d\u3000e") == list("abcde")
 
 
-def test_go_and_python_agree_on_white_space_except_for_the_information_separators():
+def test_only_python_treats_information_separators_as_white_space():
     python = {chr(code) for code in range(0x110000) if chr(code).isspace()}
     assert python - set(GO_SPACE) == set("\x1c\x1d\x1e\x1f")
     assert set(GO_SPACE) <= python

@@ -44,7 +44,7 @@ def test_a_time_is_printed_as_in_the_go_language():
     assert truthy(FAKE)
 
 
-def test_a_time_zone_changes_the_printed_time_and_not_the_instant():
+def test_a_time_zone_affects_the_printed_time_but_not_the_instant():
     moment = datetime(2024, 2, 29, 23, 30, 5, 120_000, timezone(timedelta(hours=-3, minutes=-30), "NST"))
     time = from_datetime(moment)
     assert to_string(time) == "2024-02-29 23:30:05.12 -0330 NST"

@@ -42,7 +42,7 @@ def test_a_template_at_a_limit_compiles_and_a_larger_one_fails(name, make):
     assert caught.value.span is not None
 
 
-def test_template_blocks_nest_up_to_the_limit():
+def test_template_blocks_can_be_nested_up_to_the_limit():
     def nested(n):
         return "{% if 1 %}" * n + "{% endif %}" * n
 
@@ -67,7 +67,7 @@ def test_the_documented_language_limits_equal_the_real_limits():
     ]
 
 
-def test_a_number_that_go_cannot_store_is_an_error():
+def test_a_number_outside_the_range_of_go_is_an_error():
     assert pongo2.compile("{{ " + "9" * 300 + ".5 }}", V6, mode="plain").render({})
     with pytest.raises(TemplateError) as caught:
         pongo2.compile("{{ " + "9" * 400 + ".5 }}", V6, mode="plain")
@@ -87,11 +87,11 @@ def test_a_number_that_go_cannot_store_is_an_error():
         ("", ""),
     ],
 )
-def test_a_message_of_pongo2_is_printable_and_short_and_begins_with_a_small_letter(message, text):
+def test_a_message_of_pongo2_becomes_printable_and_short(message, text):
     assert short_message(message) == text
 
 
-def test_the_keys_of_a_very_large_or_invalid_template_are_not_listed(monkeypatch):
+def test_keys_of_very_large_templates_are_not_listed(monkeypatch):
     template = b'{{ config_get("user.b", "") }}{{ config.user.a }}{{ config["user.c"] }}{{ config[x] }}'
     assert "user.b" in config_keys(template, V6) and "user.c" in config_keys(template, V6)
     assert config_keys(b"{% if %}", V6) == ()

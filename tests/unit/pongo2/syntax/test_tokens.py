@@ -18,11 +18,11 @@ from templater.pongo2.syntax.tokens import Unit, plain_words
         ("", ""),
     ],
 )
-def test_template_error_messages_begin_with_a_lower_case_letter_and_have_no_full_stop(message, wanted):
+def test_template_error_messages_begin_with_a_lower_case_letter(message, wanted):
     assert plain_words(message) == wanted
 
 
-def test_a_syntax_error_has_both_the_templater_message_and_the_pongo2_message():
+def test_a_syntax_error_also_has_the_message_of_pongo2():
     with pytest.raises(TemplateSyntaxError) as caught:
         pongo2.compile("{{ (1 }}", mode="plain")
     assert caught.value.message == "closing bracket expected after expression"

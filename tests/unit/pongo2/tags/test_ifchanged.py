@@ -18,7 +18,7 @@ def test_the_ifchanged_tag_matches_the_recorded_output_of_pongo2(template, recor
     check(template, recorded)
 
 
-def test_the_ifchanged_tag_without_expressions_can_have_an_else_part_since_version_6_1():
+def test_a_bare_ifchanged_tag_accepts_else_since_v6_1():
     check("{% ifchanged %}{% else %}b{% endifchanged %}", "", ("v6",))
     assert (
         outcome("{% for x in 'aab' %}{% ifchanged %}{{ x }}{% else %}-{% endifchanged %}{% endfor %}", "v6.1")

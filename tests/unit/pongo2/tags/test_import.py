@@ -15,7 +15,7 @@ def test_the_import_tag_is_banned_in_images(dialect):
 MACROS = "{% macro f(a) export %}[{{ a }}{{ x }}]{% endmacro %}{% macro g() %}{% endmacro %}"
 
 
-def test_an_imported_macro_is_called_by_its_name_or_by_its_alias():
+def test_an_imported_macro_is_called_by_name_or_alias():
     assert render("{% import 'm.tpl' f %}{{ f(1) }}", m_tpl=MACROS) == "[1]"
     assert render("{% import 'm.tpl' f as h, f %}{{ h(1) }}{{ f(2) }}", m_tpl=MACROS) == "[1][2]"
 
@@ -24,7 +24,7 @@ def test_an_imported_macro_can_read_the_variables_of_the_importing_template():
     assert render("{% set x = 3 %}{% import 'm.tpl' f %}{{ f(1) }}", m_tpl=MACROS) == "[13]"
 
 
-def test_a_block_in_an_imported_macro_uses_the_block_of_the_importing_template():
+def test_an_imported_macro_takes_blocks_from_the_importing_template():
     macro = "{% macro f() export %}<{% block a %}no{% endblock %}>{% endmacro %}"
     block = "{% block a %}x{% endblock %}"
     assert render("{% import 'm.tpl' f %}" + block + "{{ f() }}", m_tpl=macro) == "x<x>"
@@ -33,12 +33,12 @@ def test_a_block_in_an_imported_macro_uses_the_block_of_the_importing_template()
         render("{% import 'm.tpl' f %}{{ f() }}", m_tpl=macro)
 
 
-def test_error_messages_name_an_imported_macro_by_its_original_name():
+def test_an_error_message_uses_the_original_name_of_an_imported_macro():
     with pytest.raises(TemplateError, match="'f' called with too many"):
         render("{% import 'm.tpl' f as h %}{{ h(1, 2) }}", m_tpl=MACROS)
 
 
-def test_importing_a_macro_that_is_not_exported_fails():
+def test_importing_an_unexported_macro_fails():
     with pytest.raises(TemplateError, match="not exported"):
         render("{% import 'm.tpl' g %}", m_tpl=MACROS)
 

@@ -29,7 +29,7 @@ def test_an_included_template_cannot_change_the_variables_of_the_including_templ
         ("{% autoescape off %}{% include 'a.tpl' %}{% endautoescape %}{% macro f() %}{% endmacro %}", "{{ '<' }}", "&lt;"),
     ],
 )  # fmt: skip
-def test_an_included_template_gets_variables_but_no_internal_state_of_the_renderer(template, included, text):
+def test_an_included_template_gets_variables_but_no_internal_state(template, included, text):
     assert render(template, a_tpl=included) == text
 
 
@@ -44,9 +44,7 @@ def test_an_included_template_gets_variables_but_no_internal_state_of_the_render
         ("{% include n %}", "{% cycle 1 2 %}", "111", "111"),
     ],
 )
-def test_before_pongo2_6_1_an_included_template_keeps_the_state_of_its_tags(
-    dialect, template, included, old, new
-):
+def test_included_templates_keep_the_tag_state_before_v6_1(dialect, template, included, old, new):
     """The outputs were recorded from pongo2 4.0.2, 6.0.0 and 6.1.0."""
     text = "{% for i in 'abc' %}" + template + "{% endfor %}"
     loader = MemoryLoader({"a.tpl": included})
@@ -63,13 +61,13 @@ def test_before_pongo2_6_1_an_included_template_keeps_the_state_of_its_tags(
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("is_computed", [False, True])
-def test_an_included_template_name_is_relative_to_the_including_template(base, name, found, is_computed):
+def test_an_included_name_is_relative_to_the_including_template(base, name, found, is_computed):
     source = Source(base, "{% include n %}" if is_computed else f"{{% include {name!r} %}}")
     template = pongo2.compile(source, mode="plain", loader=MemoryLoader({found: "A"}))
     assert template.render({"n": name}) == "A"
 
 
-def test_a_variable_clashes_with_an_exported_macro_only_if_the_variable_is_set_before_the_include():
+def test_an_earlier_variable_clashes_with_an_exported_macro():
     macro = "{% macro f() export %}m{% endmacro %}{{ f() }}"
     assert render("{% include 'a.tpl' %}{% set f = 1 %}", a_tpl=macro) == "m"
     with pytest.raises(TemplateError, match="context key name 'f' clashes with macro 'f'"):
@@ -78,7 +76,7 @@ def test_a_variable_clashes_with_an_exported_macro_only_if_the_variable_is_set_b
         render("{% include 'a.tpl' %}{% set f = 1 %}", context={"f": None}, a_tpl=macro)
 
 
-def test_the_include_tag_hides_the_variables_of_the_outer_template_if_it_has_the_keyword_only():
+def test_outer_variables_are_hidden_by_the_keyword_named_only():
     source = "{{ x }}{{ y }}|"
     assert render("{% include 'a.tpl' with y=2 %}", context={"x": 1}, a_tpl=source) == "12|"
     assert render("{% include 'a.tpl' with y=2 only %}", context={"x": 1}, a_tpl=source) == "2|"
@@ -115,7 +113,7 @@ def test_the_include_tag_accepts_a_number_as_template_name(number):
         render("{% include 'a.tpl' %}{% include n %}", context={"n": number}, a_tpl="A")
 
 
-def test_an_include_tag_with_a_missing_template_gives_an_error_at_the_name():
+def test_a_missing_template_gives_an_error_at_its_name():
     assert render("{% include 'b.tpl' if_exists %}|") == "|"
     with pytest.raises(TemplateError) as raised:
         render("a\n{% include 'b.tpl' %}")
@@ -124,7 +122,7 @@ def test_an_include_tag_with_a_missing_template_gives_an_error_at_the_name():
 
 @pytest.mark.parametrize("tag", ["include 'nope.tpl'", "extends 'nope.tpl'", "import 'nope.tpl' f"])
 @pytest.mark.parametrize("name", ["'a.tpl'", "n"])
-def test_an_include_tag_with_the_if_exists_keyword_also_ignores_missing_nested_templates(tag, name):
+def test_the_if_exists_keyword_covers_missing_nested_templates(tag, name):
     files = {"a_tpl": f"A{{% {tag} %}}"}
     assert render(f"{{% include {name} if_exists %}}|", context={"n": "a.tpl"}, **files) == "|"
     with pytest.raises(TemplateError, match=r"nope\.tpl|unable to resolve"):
@@ -141,13 +139,13 @@ def test_an_included_template_starts_with_autoescape_enabled():
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_an_error_in_an_included_template_has_its_position_in_that_template(dialect):
+def test_errors_in_an_included_template_have_their_position_there(dialect):
     with pytest.raises(TemplateError) as raised:
         render("{% include 'a.tpl' %}", dialect=dialect, context={"x": "s"}, a_tpl="\n {{ x.y }}")
     assert raised.value.span.place == "a.tpl:2:5"
 
 
-def test_a_template_with_a_computed_name_counts_as_missing_if_there_is_no_loader():
+def test_computed_template_names_are_treated_as_missing_without_loader():
     compiled = pongo2.compile("{% include n if_exists %}|", mode="plain")
     assert compiled.render({"n": "a.tpl"}) == "|"
     with pytest.raises(TemplateError) as caught:
@@ -207,7 +205,7 @@ def test_an_included_template_continues_the_random_numbers_of_the_including_temp
     assert compiled.render({"n": "a.tpl"}, seed=1) == plain.render({}, seed=1)
 
 
-def test_the_time_that_an_included_template_prints_does_not_change_during_a_render(monkeypatch):
+def test_an_included_template_prints_the_same_time_throughout_a_render(monkeypatch):
     times = iter(range(0, 1000, 7))
     monkeypatch.setattr("time.time", lambda: next(times))
     compiled = pongo2.compile(
@@ -216,7 +214,7 @@ def test_the_time_that_an_included_template_prints_does_not_change_during_a_rend
     assert len(set(compiled.render({"n": "a.tpl"}).split())) == 1
 
 
-def test_a_template_that_includes_itself_hits_the_nesting_limit():
+def test_a_self_including_template_hits_the_nesting_limit():
     with pytest.raises(LimitError):
         render("{% include 'a.tpl' %}", a_tpl="{% include 'a.tpl' %}")
     with pytest.raises(LimitError):

@@ -17,11 +17,11 @@ def test_the_ssi_tag_includes_a_file_without_rendering_it():
 
 
 @pytest.mark.parametrize("dialect", [V4, V6])
-def test_the_parsed_keyword_makes_the_ssi_tag_render_the_file(dialect):
+def test_the_ssi_tag_renders_a_file_marked_as_parsed(dialect):
     assert render("{% ssi 'a.txt' parsed %}", dialect=dialect, context={"x": 1}, a_txt="{{ x }}") == "1"
 
 
 @pytest.mark.parametrize("arguments", ["x", "'a.txt' nope", "'b.txt'", "'b.txt' parsed"])
-def test_an_ssi_tag_that_is_malformed_or_names_a_missing_file_is_an_error(arguments):
+def test_a_malformed_ssi_tag_is_an_error(arguments):
     with pytest.raises(TemplateError):
         render("{% ssi " + arguments + " %}", a_txt="")

@@ -20,6 +20,6 @@ def test_the_widthratio_tag_matches_the_recorded_output_of_pongo2(template, reco
 
 
 @pytest.mark.parametrize("template", ["{% widthratio 1 0 1 %}", "{% widthratio 1 0 1 as w %}{{ w }}"])
-def test_the_widthratio_tag_with_a_zero_maximum_prints_nothing_since_version_6_1(template):
+def test_widthratio_with_zero_maximum_prints_nothing_since_v6_1(template):
     check(template, "-9223372036854775808", ("v6",))
     assert outcome(template, "v6.1") == ""

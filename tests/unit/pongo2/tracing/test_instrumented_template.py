@@ -65,7 +65,7 @@ def check_vectors(step):
 
 
 @pytest.mark.slow
-def test_a_traced_render_prints_the_recorded_text_for_a_sample_of_templates():
+def test_a_traced_render_prints_the_recorded_text():
     assert check_vectors(40) > 80
 
 
@@ -200,7 +200,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("template", "expected"), CASES, ids=[template for template, _ in CASES])
-def test_the_trace_of_a_printed_value_lists_the_variables_that_the_value_depends_on(template, expected):
+def test_the_trace_has_the_variables_behind_a_printed_value(template, expected):
     if expected is None:
         assert ("two", ["config.user.k", FILTER_DEFAULT, B], []) in values(template)
     else:
@@ -217,26 +217,24 @@ def test_the_trace_of_a_printed_value_lists_the_variables_that_the_value_depends
         ('{% macro m(t) %}{% if t %}y{% endif %}{{ t }}{% endmacro %}{% if m(config["user.a"]) %}z{% endif %}', set()),
     ],
 )  # fmt: skip
-def test_the_trace_lists_the_variables_whose_values_a_macro_compares_through_its_parameters(
-    template, compared
-):
+def test_the_trace_has_the_variables_that_are_compared_through_macro_parameters(template, compared):
     found = TracedTemplate(pongo2.compile(template, DIALECTS["v6.1"]).compilation).render(context())
     assert {".".join(name) for name in found.compared} == compared
 
 
 @pytest.mark.parametrize("statement", ["{% set x = m %}", "{% with x=m y=path %}{{ y }}{% endwith %}"])
-def test_after_a_macro_fails_in_v4_inside_a_set_or_with_tag_later_values_are_traced_correctly(statement):
+def test_later_values_are_traced_correctly_after_a_failed_macro_in_v4(statement):
     macro = '{% macro m() %}{% for x in "a" %}{{ x|date:"x" }}{% endfor %}{% endmacro %}'
     template = macro + statement + '{% filter upper %}{{ config_get("user.a", "") }}{% endfilter %}'
     assert values(template, "v4")[-1] == ("ONE", [A], [])
 
 
-def test_a_failed_macro_in_v4_does_not_affect_the_trace_of_later_values():
+def test_a_failed_v4_macro_does_not_affect_later_values():
     template = "{% macro m() %}{% for x in config %}{{ x.y.z }}{% endfor %}{% endmacro %}{{ m() }}{{ path }}"
     assert values(template, "v4")[-1] == ("/etc/x", ["path"], [])
 
 
-def test_a_traced_render_escapes_a_value_only_if_the_template_does_not_mark_it_as_safe():
+def test_a_traced_render_does_not_escape_safe_values():
     template = "{% autoescape on %}{{ '<'|safe }}{{ '<' }}{{ '<'|safe + '<' }}{% endautoescape %}{{ '<' }}"
     assert [piece.text for piece in pieces(template)] == ["<", "&lt;", "&lt;&lt;", "<"]
 
@@ -276,15 +274,13 @@ def test_a_render_without_tracing_does_not_load_the_trace_module():
         ("properties.os.x", "properties.os"),
     ],
 )
-def test_the_trace_omits_the_parts_of_a_variable_name_that_cannot_change_the_result(name, read):
+def test_the_trace_omits_irrelevant_parts_of_a_variable_name(name, read):
     context = {"devices": {"eth0": {}, "Eth1": {}}}
     assert normal(context, tuple(name.split("."))) == tuple(read.split("."))
 
 
 @pytest.mark.parametrize(("limit", "most"), [("MAX_PIECES", 3), ("MAX_READS", 4)])
-def test_a_render_returns_no_trace_if_the_trace_would_have_too_many_pieces_or_variable_reads(
-    limit, most, monkeypatch
-):
+def test_a_render_with_too_many_pieces_returns_no_trace(limit, most, monkeypatch):
     template = '{{ path }}{% if config["user.a"] %}{{ path }}{{ config["user.b"] }}{% endif %}'
     traced = TracedTemplate(pongo2.compile(template, DIALECTS["v6.1"]).compilation)
     count = {"MAX_PIECES": 3, "MAX_READS": 5}[limit]
@@ -295,7 +291,7 @@ def test_a_render_returns_no_trace_if_the_trace_would_have_too_many_pieces_or_va
 
 
 @pytest.mark.parametrize("mode", ["plain", "incus"])
-def test_the_trace_gives_the_position_of_each_piece_as_an_offset_in_the_template_text(mode):
+def test_the_trace_gives_the_template_offset_of_each_piece(mode):
     template = 'a{{ path }}{% filter upper %}b{% endfilter %}{% if config["user.none"] %}{% endif %}'
     compiled = pongo2.compile(template, DIALECTS["v6.1"], mode=mode)
     found = TracedTemplate(compiled.compilation).render(context())
@@ -303,7 +299,7 @@ def test_the_trace_gives_the_position_of_each_piece_as_an_offset_in_the_template
     assert sites == {TEXT: 0, "value": 4, "captured": 14, NOTHING: 51}
 
 
-def test_a_traced_render_has_higher_limits_on_steps_and_values_but_the_same_output_limit():
+def test_tracing_increases_only_the_limits_on_steps_and_values():
     limits = larger(Limits(steps=7, output=11, values=13, depth=17, seconds=19, total=23, source=29))
     assert (limits.steps, limits.values) == (7 * FACTOR, 13 * FACTOR)
     assert (limits.output, limits.depth, limits.seconds, limits.total, limits.source) == (11, 17, 19, 23, 29)
